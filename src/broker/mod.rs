@@ -1,0 +1,95 @@
+//! The bond between replicas: messages go in at one, and come out at all.
+//!
+//! Two implementations behind one interface of two channels: submissions in, deliveries out.
+//! `rabbitmq` is the real one, and the only code that knows lapin; `embedded` joins the clients of
+//! this process alone. Neither knows clients, frames or actix.
+
+mod body;
+mod embedded;
+mod publisher;
+mod rabbitmq;
+mod roster;
+mod status;
+
+pub use body::{Malformed, Properties, decode, largest_body, size_of_text, string};
+pub use publisher::{Draft, Outcome, PublishError, Publisher};
+pub use roster::{Peer, Roster};
+pub use status::{Status, Unready};
+
+use crate::config::Config;
+use crate::message::Message;
+use crate::metrics::Metrics;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// Deliveries that may wait between the broker and the workers.
+const DELIVERIES: usize = 1024;
+
+/// What comes out of the broker.
+#[derive(Debug)]
+pub enum Delivery {
+    Message(Message),
+    /// Messages may be missing between what came before and what follows.
+    Gap,
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    pub publisher: Publisher,
+    /// Every message of every replica, this one included.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    pub status: watch::Receiver<Status>,
+    pub roster: Arc<Roster>,
+    task: JoinHandle<()>,
+    closing: watch::Sender<bool>,
+}
+
+/// What an implementation is given to work with.
+struct House {
+    submissions: publisher::Submissions,
+    deliveries: mpsc::Sender<Delivery>,
+    status: watch::Sender<Status>,
+    roster: Arc<Roster>,
+    metrics: Arc<Metrics>,
+    /// Turns true when what was accepted is to be finished and nothing more will come.
+    closing: watch::Receiver<bool>,
+}
+
+impl Broker {
+    /// Starts the broker that `config` asks for, on the current runtime. It needs no broker to be up.
+    pub fn start(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let (publisher, submissions) = publisher::channel(config, metrics);
+        let (delivery_tx, deliveries) = mpsc::channel(DELIVERIES);
+        let (status_tx, status) = watch::channel(Status::default());
+        let (closing, closing_rx) = watch::channel(false);
+        let roster = Arc::new(Roster::new(&config.replica.0, config.canary_interval));
+        let house = House {
+            submissions,
+            deliveries: delivery_tx,
+            status: status_tx,
+            roster: roster.clone(),
+            metrics: metrics.clone(),
+            closing: closing_rx,
+        };
+        let task = match &config.amqp_url {
+            Some(urls) => tokio::spawn(rabbitmq::run(house, config.clone(), urls.clone())),
+            None => tokio::spawn(embedded::run(house)),
+        };
+        Self { publisher, deliveries, status, roster, task, closing }
+    }
+
+    /// Finishes: all that was accepted is confirmed or refused first.
+    pub async fn close(self) {
+        // The consumer must not wait for anyone to take what it reads.
+        drop(self.deliveries);
+        let _ = self.closing.send(true);
+        let _ = self.task.await;
+    }
+}
+
+/// Resolves once a flag is raised, or can no longer be.
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}

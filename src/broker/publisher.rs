@@ -1,0 +1,186 @@
+//! The way in: what is submitted, how much of it may wait, and what its sender is told.
+
+use crate::config::Config;
+use crate::message::{Channel, Message};
+use crate::metrics::Metrics;
+use serde_json::value::RawValue;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Why a message did not get out. The client may send it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error("too many messages wait for RabbitMQ; try again later")]
+    BufferFull,
+    #[error("RabbitMQ did not confirm the message in time; it may or may not get out")]
+    TimedOut,
+    #[error("RabbitMQ refused the message")]
+    Refused,
+    #[error("this replica is shutting down")]
+    Closing,
+}
+
+impl PublishError {
+    /// The name of this error towards clients, and its metric label.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BufferFull => "buffer_full",
+            Self::TimedOut => "publish_timeout",
+            Self::Refused => "publish_refused",
+            Self::Closing => "shutting_down",
+        }
+    }
+}
+
+/// What a client wants said.
+#[derive(Debug)]
+pub struct Draft {
+    pub channel: Channel,
+    pub text: Box<RawValue>,
+}
+
+/// The way in for everyone in this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    sender: mpsc::UnboundedSender<Submission>,
+    budget: Arc<Budget>,
+    timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// The other end: accepted messages in their order.
+pub(super) type Submissions = mpsc::UnboundedReceiver<Submission>;
+
+/// Bytes of accepted messages that are neither confirmed nor refused.
+#[derive(Debug)]
+struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+/// An accepted message, until its sender is told.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) draft: Draft,
+    /// RFC 3339: when it was accepted.
+    pub(super) date: String,
+    /// When its sender is told that it timed out.
+    pub(super) deadline: Instant,
+    reply: Option<oneshot::Sender<Result<Arc<str>, PublishError>>>,
+    budget: Arc<Budget>,
+    cost: usize,
+    metrics: Arc<Metrics>,
+}
+
+pub(super) fn channel(config: &Config, metrics: &Arc<Metrics>) -> (Publisher, Submissions) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let budget = Budget { used: AtomicUsize::new(0), limit: config.publish_buffer.0 };
+    let publisher = Publisher {
+        sender,
+        budget: Arc::new(budget),
+        timeout: config.publish_timeout,
+        metrics: metrics.clone(),
+    };
+    (publisher, receiver)
+}
+
+impl Publisher {
+    /// Hands a message in. Messages submitted one after the other are published in that order.
+    ///
+    /// # Errors
+    /// At once when too much is waiting; all else comes through the [`Outcome`].
+    pub fn submit(&self, draft: Draft) -> Result<Outcome, PublishError> {
+        const BOOKKEEPING: usize = 256;
+        let cost = draft.text.get().len() + draft.channel.as_str().len() + BOOKKEEPING;
+        let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
+        let (reply, receiver) = oneshot::channel();
+        let submission = Submission {
+            draft,
+            date: now(),
+            deadline: Instant::now() + self.timeout,
+            reply: Some(reply),
+            budget: self.budget.clone(),
+            cost,
+            metrics: self.metrics.clone(),
+        };
+        // A submission that is dropped gives its bytes back.
+        if used + cost > self.budget.limit {
+            submission.refuse(PublishError::BufferFull);
+            return Err(PublishError::BufferFull);
+        }
+        match self.sender.send(submission) {
+            Ok(()) => Ok(Outcome(receiver)),
+            Err(mpsc::error::SendError(submission)) => {
+                submission.refuse(PublishError::Closing);
+                Err(PublishError::Closing)
+            }
+        }
+    }
+}
+
+impl Submission {
+    /// Tells the sender that the message is out, under this id.
+    pub(super) fn confirm(mut self, id: Arc<str>) {
+        self.metrics.published("confirmed");
+        self.settle(Ok(id));
+    }
+
+    /// Tells the sender that the message is not known to be out.
+    pub(super) fn refuse(mut self, error: PublishError) {
+        self.metrics.published(error.code());
+        self.settle(Err(error));
+    }
+
+    fn settle(&mut self, outcome: Result<Arc<str>, PublishError>) {
+        if let Some(reply) = self.reply.take() {
+            // The sender may have gone.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// The message as it goes out.
+    pub(super) fn message(&self, id: Arc<str>, position: Option<u64>) -> Message {
+        Message {
+            id,
+            position,
+            channel: self.draft.channel.clone(),
+            text: self.draft.text.clone(),
+            date: self.date.clone(),
+        }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
+        // Nobody is left without an answer.
+        if self.reply.is_some() {
+            self.metrics.published(PublishError::Closing.code());
+            self.settle(Err(PublishError::Closing));
+        }
+    }
+}
+
+/// What became of a submitted message: its id, or why it is not known to be out.
+#[derive(Debug)]
+pub struct Outcome(oneshot::Receiver<Result<Arc<str>, PublishError>>);
+
+impl Future for Outcome {
+    type Output = Result<Arc<str>, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let outcome = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(outcome.unwrap_or(Err(PublishError::Closing)))
+    }
+}
+
+/// The present, as RFC 3339 with milliseconds.
+pub(super) fn now() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
+}

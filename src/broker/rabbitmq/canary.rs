@@ -1,0 +1,138 @@
+//! The proof that this replica is not deaf: what it publishes comes back to it.
+
+use super::control;
+use super::link::Link;
+use crate::broker::Roster;
+use crate::config::Config;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+/// Canaries that may be missing in a row.
+const MISSES: u32 = 3;
+
+pub(super) struct Canary {
+    link: Arc<Link>,
+    roster: Arc<Roster>,
+    control: mpsc::Sender<control::Canary>,
+    /// Sequence numbers of our own canaries that came back.
+    heard: mpsc::Receiver<control::Canary>,
+    interval: Duration,
+    instance: u64,
+    sequence: u64,
+    /// When the oldest canary left that has not come back.
+    awaited: Option<Instant>,
+    /// Canaries sent since one came back.
+    unheard: u32,
+}
+
+impl Canary {
+    pub(super) fn new(
+        config: &Config,
+        link: Arc<Link>,
+        roster: Arc<Roster>,
+        control: mpsc::Sender<control::Canary>,
+        heard: mpsc::Receiver<control::Canary>,
+    ) -> Self {
+        Self {
+            link,
+            roster,
+            control,
+            heard,
+            interval: config.canary_interval,
+            instance: fastrand::u64(..),
+            sequence: 0,
+            awaited: None,
+            unheard: 0,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut status = self.link.watch();
+        if self.interval.is_zero() {
+            return self.believe(&mut status).await;
+        }
+        let mut ticks = interval(self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut connected = false;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.tick(),
+                Some(canary) = self.heard.recv() => self.came_back(&canary),
+                changed = status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let now = status.borrow_and_update().clone();
+                    let both = now.consuming && now.publishing;
+                    if both && !connected {
+                        // Ready as soon as it is proven, not an interval later.
+                        self.unheard = 0;
+                        self.awaited = None;
+                        ticks.reset_immediately();
+                    }
+                    connected = both;
+                }
+            }
+        }
+    }
+
+    /// Without canaries, reading counts as hearing.
+    async fn believe(&self, status: &mut watch::Receiver<crate::broker::Status>) {
+        loop {
+            self.link.update(|status| status.hearing = status.consuming);
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let status = self.link.status();
+        // A broker that blocks publishers cannot return what it does not take.
+        if !status.consuming || !status.publishing || status.blocked {
+            self.unheard = 0;
+            self.awaited = None;
+            return;
+        }
+        if self.unheard > 0 {
+            self.link.metrics.canary_missed();
+        }
+        if self.unheard >= MISSES {
+            error!(missing = self.unheard, "deaf: own messages do not come back; rebuilding the topology");
+            self.link.metrics.deaf();
+            self.link.update(|status| status.hearing = false);
+            self.unheard = 0;
+            self.awaited = None;
+            self.link.rebuild();
+            return;
+        }
+        self.sequence += 1;
+        self.unheard += 1;
+        self.awaited.get_or_insert_with(Instant::now);
+        let canary = control::Canary {
+            peer: self.roster.own(),
+            instance: self.instance,
+            sequence: self.sequence,
+            leaving: false,
+        };
+        // A publisher that does not take it is itself what the canary is to reveal.
+        let _ = self.control.try_send(canary);
+    }
+
+    fn came_back(&mut self, canary: &control::Canary) {
+        if canary.instance != self.instance {
+            return;
+        }
+        if let Some(sent) = self.awaited.take() {
+            self.link.metrics.canary_round_trip(sent.elapsed());
+        }
+        self.unheard = 0;
+        if !self.link.status().hearing {
+            info!("hears its own messages");
+            self.link.update(|status| status.hearing = true);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the parts of the bond tell each other, and the house.
+
+use crate::broker::Status;
+use crate::metrics::Metrics;
+use lapin::Event;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// Shared by publisher, consumer and canary.
+#[derive(Debug)]
+pub(super) struct Link {
+    status: watch::Sender<Status>,
+    /// Raised when everything is to be built anew.
+    generation: watch::Sender<u64>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Link {
+    pub(super) fn new(status: watch::Sender<Status>, metrics: Arc<Metrics>) -> Self {
+        Self { status, generation: watch::Sender::new(0), metrics }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Changes the status; the metrics follow it.
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            // A replica that does not read cannot hear itself.
+            status.hearing &= status.consuming;
+            self.metrics.broker_status(status);
+            *status != before
+        });
+    }
+
+    /// Takes news of the publishing connection.
+    ///
+    /// # Errors
+    /// The connection's own, when it is lost.
+    pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                warn!(reason, "RabbitMQ has an alarm and takes no messages");
+                self.update(|status| status.blocked = true);
+            }
+            Event::ConnectionUnblocked => {
+                info!("RabbitMQ takes messages again");
+                self.update(|status| status.blocked = false);
+            }
+            Event::Error(error) => return Err(error),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Has all sessions dropped and built anew, with their topology.
+    pub(super) fn rebuild(&self) {
+        self.update(|status| status.consuming = false);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Resolves at the next [`Link::rebuild`] after this call.
+    pub(super) fn rebuilds(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}

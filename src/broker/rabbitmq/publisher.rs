@@ -1,0 +1,253 @@
+//! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
+
+use super::connection::{self, Connector};
+use super::control::{self, REPEATED, REPLICA};
+use super::link::Link;
+use super::outbox::{Answer, Outbox, Parcel};
+use super::topology::{self, TopologyError};
+use crate::broker::{Roster, raised};
+use crate::broker::publisher::Submissions;
+use crate::config::Config;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+/// Messages published and not yet confirmed.
+const WINDOW: usize = 1000;
+
+pub(super) struct Publisher {
+    pub(super) connector: Connector,
+    pub(super) link: Arc<Link>,
+    pub(super) config: Config,
+    pub(super) roster: Arc<Roster>,
+    pub(super) submissions: Submissions,
+    pub(super) control: mpsc::Receiver<control::Canary>,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    #[error(transparent)]
+    Amqp(#[from] lapin::Error),
+    #[error("a message could not be routed: no queue is bound to the exchange")]
+    Unroutable,
+    #[error("a rebuild was asked for")]
+    Rebuild,
+    #[error("done")]
+    Done,
+}
+
+impl Publisher {
+    /// Publishes until it is to close and everything accepted was answered for.
+    pub(super) async fn run(&mut self) {
+        let mut outbox = Outbox::new(&self.config.replica.0);
+        loop {
+            let mut rebuilds = self.link.rebuilds();
+            let connecting = self.connector.connect();
+            let connection = tokio::select! {
+                connection = connecting => connection,
+                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => return,
+            };
+            let ended = tokio::select! {
+                Err(ended) = self.session(&connection, &mut outbox) => ended,
+                _ = rebuilds.changed() => Ended::Rebuild,
+            };
+            outbox.disconnected();
+            self.link.update(|status| {
+                status.publishing = false;
+                status.blocked = false;
+            });
+            if matches!(ended, Ended::Done) {
+                connection::close(connection).await;
+                return;
+            }
+            warn!(problem = %ended, "no longer publishing to RabbitMQ");
+            if topology_is_gone(&ended) {
+                // Our own queue is unbound then, too.
+                self.link.rebuild();
+            }
+            tokio::select! {
+                () = async {
+                    connection::close(connection).await;
+                    self.connector.failed().await;
+                } => {}
+                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => return,
+            }
+        }
+    }
+
+    async fn session(&mut self, connection: &Connection, outbox: &mut Outbox) -> Result<(), Ended> {
+        let mut events = connection.events_listener();
+        let channel = connection.create_channel().await?;
+        topology::declare_exchange(&channel, &self.config.exchange.0).await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        self.connector.succeeded();
+        self.link.update(|status| status.publishing = true);
+        info!(exchange = self.config.exchange.0, "publishing to RabbitMQ");
+
+        let mut status = self.link.watch();
+        let mut confirms = FuturesOrdered::new();
+        let mut controls = FuturesOrdered::new();
+        let mut leaving = false;
+        loop {
+            let open = {
+                let status = status.borrow_and_update();
+                // What this replica could not hear would be confirmed and yet missing here.
+                status.consuming && !status.blocked
+            };
+            while open && outbox.unconfirmed() < WINDOW {
+                let Some(parcel) = outbox.next() else { break };
+                confirms.push_back(publish(channel.clone(), self.envelope(parcel)));
+            }
+            let closing = *self.closing.borrow();
+            if closing && outbox.is_empty() && self.submissions.is_empty() {
+                if !leaving && open {
+                    leaving = true;
+                    controls.push_back(publish(channel.clone(), self.farewell()));
+                } else if controls.is_empty() {
+                    return Err(Ended::Done);
+                }
+            }
+            tokio::select! {
+                biased;
+                Some(confirmation) = confirms.next() => {
+                    match confirmation? {
+                        Confirmation::Ack(None) | Confirmation::NotRequested => outbox.answer(Answer::Confirmed),
+                        Confirmation::Ack(Some(_)) => return Err(Ended::Unroutable),
+                        Confirmation::Nack(_) => outbox.answer(Answer::Refused),
+                    }
+                }
+                Some(confirmation) = controls.next() => {
+                    let _: Confirmation = confirmation?;
+                }
+                Some(submission) = self.submissions.recv() => outbox.push(submission),
+                Some(canary) = self.control.recv(), if open && controls.len() < 4 => {
+                    controls.push_back(publish(channel.clone(), self.announcement(&canary)));
+                }
+                Some(event) = events.next() => self.link.hear(event)?,
+                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                Ok(()) = status.changed() => {}
+                () = raised(&mut self.closing), if !closing => self.submissions.close(),
+            }
+        }
+    }
+}
+
+/// A message as AMQP has it.
+struct Envelope {
+    exchange: String,
+    routing_key: String,
+    options: BasicPublishOptions,
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+impl Publisher {
+    fn envelope(&self, parcel: Parcel) -> Envelope {
+        let mut properties = self
+            .properties(parcel.kind)
+            .with_message_id((*parcel.id).into())
+            .with_timestamp(seconds_since_1970());
+        if parcel.repeated {
+            let mut headers = FieldTable::default();
+            headers.insert(REPEATED.into(), AMQPValue::Boolean(true));
+            properties = properties.with_headers(headers);
+        }
+        Envelope {
+            exchange: self.config.exchange.0.clone(),
+            routing_key: parcel.routing_key,
+            // Returned if not even our own queue is bound, instead of confirmed and lost.
+            options: BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
+            properties,
+            body: parcel.body,
+        }
+    }
+
+    fn announcement(&self, canary: &control::Canary) -> Envelope {
+        Envelope {
+            exchange: self.config.exchange.0.clone(),
+            routing_key: String::new(),
+            options: BasicPublishOptions::default(),
+            properties: self.properties(REPLICA),
+            body: serde_json::to_vec(canary).unwrap_or_default(),
+        }
+    }
+
+    /// Takes this replica off the others' rosters.
+    fn farewell(&self) -> Envelope {
+        self.announcement(&control::Canary {
+            peer: self.roster.own(),
+            instance: 0,
+            sequence: 0,
+            leaving: true,
+        })
+    }
+
+    fn properties(&self, kind: &str) -> BasicProperties {
+        BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_app_id(self.config.replica.0.as_str().into())
+            .with_type(kind.into())
+    }
+}
+
+/// Publishes when first polled; resolves to the broker's confirmation.
+async fn publish(channel: Channel, envelope: Envelope) -> lapin::Result<Confirmation> {
+    let Envelope { exchange, routing_key, options, properties, body } = envelope;
+    channel
+        .basic_publish(exchange.into(), routing_key.into(), options, &body, properties)
+        .await?
+        .await
+}
+
+/// Accepts and expires messages while there is no connection. Returns once it is to close and
+/// everything accepted was answered for.
+async fn tend(outbox: &mut Outbox, submissions: &mut Submissions, closing: &mut watch::Receiver<bool>) {
+    loop {
+        let finishing = *closing.borrow();
+        if finishing && outbox.is_empty() && submissions.is_empty() {
+            return;
+        }
+        tokio::select! {
+            Some(submission) = submissions.recv() => outbox.push(submission),
+            () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+            () = raised(closing), if !finishing => submissions.close(),
+        }
+    }
+}
+
+/// Whether messages could not be published because what they go to is not there any more.
+fn topology_is_gone(ended: &Ended) -> bool {
+    const NOT_FOUND: u16 = 404;
+    match ended {
+        Ended::Unroutable => true,
+        Ended::Amqp(error) => match error.kind() {
+            lapin::ErrorKind::ProtocolError(error) => error.get_id() == NOT_FOUND,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// Sleeps to an instant, or for ever.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}
+
+fn seconds_since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

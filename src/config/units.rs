@@ -1,0 +1,102 @@
+//! Values as people write them: `250ms`, `64KiB`, `50/s`.
+
+use super::Setting;
+use std::time::Duration;
+
+/// Splits `12abc` into 12 and `abc`.
+fn number_and_unit(value: &str) -> Option<(u64, &str)> {
+    let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (digits, unit) = value.split_at(end);
+    Some((digits.parse().ok()?, unit))
+}
+
+impl Setting for Duration {
+    const ACCEPTS: &str = "a duration such as 250ms, 30s, 5m or 24h";
+
+    fn parse(value: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(value)?;
+        let seconds = match unit {
+            "ms" => return Some(Self::from_millis(number)),
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        // A century is long enough for everything, and no sum of two overflows.
+        let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86400)?;
+        Some(Self::from_secs(seconds))
+    }
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+impl Setting for Bytes {
+    const ACCEPTS: &str = "a size such as 500B, 64KiB, 16MiB or 1GiB";
+
+    fn parse(value: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(value)?;
+        let shift = match unit {
+            "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return None,
+        };
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes <= 1 << 46)?;
+        usize::try_from(bytes).ok().map(Self)
+    }
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    pub per_second: f32,
+}
+
+impl Setting for Rate {
+    const ACCEPTS: &str = "a rate above zero such as 50/s or 30/m";
+
+    fn parse(value: &str) -> Option<Self> {
+        let (number, unit) = number_and_unit(value)?;
+        let seconds = match unit {
+            "/s" => 1.0,
+            "/m" => 60.0,
+            _ => return None,
+        };
+        (1..=1_000_000).contains(&number).then_some(Self { per_second: number as f32 / seconds })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(Duration::parse("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(Duration::parse("0s"), Some(Duration::ZERO));
+        assert_eq!(Duration::parse("24h"), Some(Duration::from_secs(86400)));
+        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "99999999999999999999s", "999999999h"] {
+            assert_eq!(Duration::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(Bytes::parse("64KiB"), Some(Bytes(65536)));
+        assert_eq!(Bytes::parse("0B"), Some(Bytes(0)));
+        for bad in ["", "64", "64KB", "64kib", "1.5MiB", "18446744073709551615GiB"] {
+            assert_eq!(Bytes::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(Rate::parse("30/m"), Some(Rate { per_second: 0.5 }));
+        for bad in ["", "50", "0/s", "50/h", "1000001/s"] {
+            assert_eq!(Rate::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The recent messages of one channel, and who listens to it.
+
+use super::Broadcast;
+use crate::message::Channel;
+use std::collections::VecDeque;
+use std::collections::vec_deque::Iter;
+use std::sync::Arc;
+
+/// A message with its sequence number over all channels.
+pub(super) type Entry = (u64, Arc<Broadcast>);
+
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) channel: Channel,
+    entries: VecDeque<Entry>,
+    /// Place of the first entry, counted from the first that this log ever held.
+    first: u64,
+    /// Frame bytes that were ever appended.
+    bytes: u64,
+    pub(super) readers: Vec<usize>,
+    /// Whether it has grown since its readers were woken.
+    pub(super) grown: bool,
+}
+
+impl Log {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { channel, entries: VecDeque::new(), first: 0, bytes: 0, readers: Vec::new(), grown: false }
+    }
+
+    pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) {
+        self.bytes += broadcast.frame.len() as u64;
+        self.entries.push_back((sequence, broadcast));
+    }
+
+    /// Drops the oldest entry.
+    pub(super) fn pop(&mut self) {
+        if self.entries.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// Nobody listens, and nothing is kept.
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.is_empty() && self.readers.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Place of the first message behind `sequence`.
+    pub(super) fn after(&self, sequence: u64) -> u64 {
+        self.first + self.entries.partition_point(|(at, _)| *at <= sequence) as u64
+    }
+
+    /// Place from which on there are the last `count` messages.
+    pub(super) fn last(&self, count: usize) -> u64 {
+        self.first + self.entries.len().saturating_sub(count) as u64
+    }
+
+    /// Frame bytes that were ever appended before `place`.
+    pub(super) fn bytes_before(&self, place: u64) -> u64 {
+        let behind = self.from(place).into_iter().flatten();
+        self.bytes - behind.map(|(_, broadcast)| broadcast.frame.len() as u64).sum::<u64>()
+    }
+
+    pub(super) fn get(&self, place: u64) -> Option<&Entry> {
+        self.entries.get(place.checked_sub(self.first)? as usize)
+    }
+
+    /// Entries from `place` on; `None` when some of them are gone.
+    pub(super) fn from(&self, place: u64) -> Option<Iter<'_, Entry>> {
+        let start = place.checked_sub(self.first)? as usize;
+        Some(self.entries.range(start.min(self.entries.len())..))
+    }
+}

@@ -1,0 +1,44 @@
+//! One reader: a cursor into each of its channels' logs, and how to wake it.
+
+use std::task::Waker;
+
+/// How far a reader has read in one log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor {
+    pub(super) log: usize,
+    /// Place of the next message in that log.
+    pub(super) next: u64,
+    /// Frame bytes of the log before that place.
+    pub(super) read: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) cursors: Vec<Cursor>,
+    /// Bytes that it was behind when it began, as far as they still wait.
+    pub(super) replay: u64,
+    /// It was detached because it lagged too far behind.
+    pub(super) overrun: bool,
+    waker: Option<Waker>,
+    /// It was woken and has not come since: once is enough.
+    woken: bool,
+}
+
+impl Reader {
+    pub(super) fn set_waker(&mut self, waker: &Waker) {
+        self.woken = false;
+        match &mut self.waker {
+            Some(known) => known.clone_from(waker),
+            None => self.waker = Some(waker.clone()),
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        if !self.woken
+            && let Some(waker) = &self.waker
+        {
+            self.woken = true;
+            waker.wake_by_ref();
+        }
+    }
+}

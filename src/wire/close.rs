@@ -1,0 +1,85 @@
+//! The one table of close codes: code, reason, metric label, and what a client should do next.
+
+/// Whether a client that was closed should come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconnect {
+    /// The same client would be closed again for the same cause.
+    No,
+    /// Come back with growing, jittered pauses.
+    Backoff,
+    /// The reason holds the pause: `…; retry in <n>ms`.
+    AfterHint,
+}
+
+/// Why the server closes a WebSocket. Each has one row in [`TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// The client closed, and its code is returned to it.
+    ByClient,
+    ProtocolError,
+    BinaryData,
+    InvalidUtf8,
+    TooBig,
+    Internal,
+    Restart,
+    TooSlow,
+    NoPong,
+}
+
+/// One row of [`TABLE`].
+#[derive(Debug)]
+pub struct Row {
+    pub close: Close,
+    /// RFC 6455 status code.
+    pub code: u16,
+    /// Text after the code in the close frame, in English, at most 123 bytes.
+    pub reason: &'static str,
+    /// Value of the metric label `reason`.
+    pub label: &'static str,
+    pub reconnect: Reconnect,
+}
+
+macro_rules! rows {
+    ($($close:ident $code:literal $label:literal $reconnect:ident $reason:literal),* $(,)?) => {
+        /// Every way in which the server ends a WebSocket, in the order of [`Close`].
+        pub const TABLE: &[Row] = &[$(Row {
+            close: Close::$close,
+            code: $code,
+            reason: $reason,
+            label: $label,
+            reconnect: Reconnect::$reconnect,
+        }),*];
+    };
+}
+
+rows! {
+    ByClient      1000 "by_client"      No        "",
+    ProtocolError 1002 "protocol_error" No        "protocol error",
+    BinaryData    1003 "binary_data"    No        "only text messages are served",
+    InvalidUtf8   1007 "invalid_utf8"   No        "text is not valid UTF-8",
+    TooBig        1009 "too_big"        No        "message is larger than WARREN_MAX_MESSAGE",
+    Internal      1011 "internal"       Backoff   "internal error",
+    Restart       1012 "restart"        AfterHint "restart",
+    TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",
+    NoPong        1013 "no_pong"        Backoff   "no answer to pings",
+}
+
+impl Close {
+    /// This close's row of [`TABLE`].
+    pub fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum_and_fits_a_frame() {
+        for (place, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.close as usize, place);
+            assert!(row.reason.len() <= 123 - "; retry in 4294967295ms".len());
+        }
+    }
+}

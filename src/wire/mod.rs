@@ -1,0 +1,45 @@
+//! WebSocket frames (RFC 6455) as plain data: bytes in, events out, and the reverse.
+//!
+//! Owns the syntax of a connection: frame headers, masking, UTF-8, fragmentation, close codes.
+//! Must not know sockets, tasks or what a message means; whoever holds the socket feeds it.
+
+mod close;
+mod reader;
+mod utf8;
+mod writer;
+
+pub use close::{Close, Reconnect, TABLE as CLOSES};
+pub use reader::{Accept, Event, Reader, Violation};
+pub use writer::{FrameBuilder, close_frame, ping_frame, pong_frame, text_frame};
+
+/// Payload bytes that a control frame may carry (RFC 6455, 5.5).
+const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// Frame types (RFC 6455, 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opcode {
+    Continuation = 0x0,
+    Text = 0x1,
+    Binary = 0x2,
+    Close = 0x8,
+    Ping = 0x9,
+    Pong = 0xA,
+}
+
+impl Opcode {
+    fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0x0 => Self::Continuation,
+            0x1 => Self::Text,
+            0x2 => Self::Binary,
+            0x8 => Self::Close,
+            0x9 => Self::Ping,
+            0xA => Self::Pong,
+            _ => return None,
+        })
+    }
+
+    fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}

@@ -1,0 +1,313 @@
+//! Frames from a client: a state machine that is fed bytes as they come and owns none while idle.
+//!
+//! A header is judged as soon as it is complete, before any of its payload is kept: that bounds the
+//! memory of a connection by the largest message it may send.
+
+use super::utf8::{Invalid, Utf8};
+use super::{Close, MAX_CONTROL_PAYLOAD, Opcode};
+use std::borrow::Cow;
+use std::mem;
+
+/// Longest header of a client frame: two bytes, a 64-bit length, a mask.
+const MAX_HEADER: usize = 14;
+
+/// What a reader lets through.
+#[derive(Clone, Copy, Debug)]
+pub struct Accept {
+    /// Largest message in bytes, over all its fragments.
+    pub max_message: usize,
+    /// Whether binary messages are let through; otherwise they are [`Close::BinaryData`].
+    pub binary: bool,
+}
+
+/// What a client said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    Text(Cow<'a, str>),
+    Binary(Cow<'a, [u8]>),
+    Ping(Cow<'a, [u8]>),
+    Pong,
+    /// The client's close code, if it gave one. What follows on the wire is not read.
+    Close(Option<u16>),
+}
+
+/// What a client must not do, as the close that answers it. Events before it were delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.row().reason)]
+pub struct Violation(pub Close);
+
+impl From<Invalid> for Violation {
+    fn from(_: Invalid) -> Self {
+        Self(Close::InvalidUtf8)
+    }
+}
+
+/// One direction of one connection.
+#[derive(Debug, Default)]
+pub struct Reader {
+    state: State,
+    /// Type of the message whose fragments are being gathered.
+    message: Option<Opcode>,
+    /// Its payload so far. Empty, and without memory of its own, between messages.
+    gathered: Vec<u8>,
+    utf8: Utf8,
+    /// Payload so far of a control frame that came in pieces.
+    control: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum State {
+    Header { bytes: [u8; MAX_HEADER], have: u8 },
+    Payload(Frame),
+    /// A close frame was read.
+    Closed,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Header { bytes: [0; MAX_HEADER], have: 0 }
+    }
+}
+
+/// A frame whose payload is awaited.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    fin: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    /// Payload bytes still to come.
+    left: usize,
+}
+
+impl Reader {
+    /// Reads on in `data` up to the next event; `None` when `data` is used up.
+    ///
+    /// The payload is unmasked in place, and a message that lies in `data` as a whole is not copied.
+    ///
+    /// # Errors
+    /// A [`Violation`] is final: nothing further may be fed.
+    pub fn next<'a>(
+        &mut self,
+        data: &mut &'a mut [u8],
+        accept: Accept,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        loop {
+            match &mut self.state {
+                State::Closed => {
+                    *data = &mut [];
+                    return Ok(None);
+                }
+                State::Header { bytes, have } => {
+                    let Some(header) = take_header(bytes, have, data) else {
+                        return Ok(None);
+                    };
+                    let frame = self.admit(&header, accept)?;
+                    self.state = State::Payload(frame);
+                }
+                State::Payload(frame) => {
+                    if data.is_empty() && frame.left > 0 {
+                        return Ok(None);
+                    }
+                    let size = frame.left.min(data.len());
+                    let (chunk, rest) = mem::take(data).split_at_mut(size);
+                    *data = rest;
+                    unmask(chunk, &mut frame.mask);
+                    frame.left -= size;
+                    let frame = *frame;
+                    if frame.left == 0 {
+                        self.state = State::default();
+                    }
+                    if let Some(event) = self.payload(frame, chunk)? {
+                        return Ok(Some(event));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a complete header.
+    fn admit(&self, header: &[u8], accept: Accept) -> Result<Frame, Violation> {
+        let protocol = Violation(Close::ProtocolError);
+        let (first, second) = (header[0], header[1]);
+        let reserved = first & 0x70 != 0;
+        let masked = second & 0x80 != 0;
+        let fin = first & 0x80 != 0;
+        let opcode = Opcode::from_bits(first & 0x0f).ok_or(protocol)?;
+        if reserved || !masked {
+            return Err(protocol);
+        }
+        let (length, mask) = match second & 0x7f {
+            126 => (u64::from(u16::from_be_bytes([header[2], header[3]])), &header[4..8]),
+            127 => {
+                let length: [u8; 8] = header[2..10].try_into().unwrap_or_default();
+                (u64::from_be_bytes(length), &header[10..14])
+            }
+            length => (u64::from(length), &header[2..6]),
+        };
+        if opcode.is_control() {
+            if !fin || length > MAX_CONTROL_PAYLOAD as u64 {
+                return Err(protocol);
+            }
+        } else {
+            // A message is begun by its type and continued by continuations, nothing else.
+            if (opcode == Opcode::Continuation) != self.message.is_some() {
+                return Err(protocol);
+            }
+            if opcode == Opcode::Binary && !accept.binary {
+                return Err(Violation(Close::BinaryData));
+            }
+            if length > (accept.max_message - self.gathered.len()) as u64 {
+                return Err(Violation(Close::TooBig));
+            }
+        }
+        let mask = [mask[0], mask[1], mask[2], mask[3]];
+        Ok(Frame { fin, opcode, mask, left: length as usize })
+    }
+
+    /// Takes a piece of a frame's payload, unmasked. `frame.left` is what follows it.
+    fn payload<'a>(
+        &mut self,
+        frame: Frame,
+        chunk: &'a [u8],
+    ) -> Result<Option<Event<'a>>, Violation> {
+        if frame.opcode.is_control() {
+            self.control_payload(frame, chunk)
+        } else {
+            self.data_payload(frame, chunk)
+        }
+    }
+
+    fn data_payload<'a>(
+        &mut self,
+        frame: Frame,
+        chunk: &'a [u8],
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let kind = *self.message.get_or_insert(frame.opcode);
+        let complete = frame.fin && frame.left == 0;
+        if complete && self.gathered.is_empty() {
+            self.message = None;
+            return whole(kind, chunk).map(Some);
+        }
+        if self.gathered.is_empty() && frame.fin {
+            self.gathered.reserve_exact(chunk.len() + frame.left);
+        }
+        self.gathered.extend_from_slice(chunk);
+        if kind == Opcode::Text {
+            self.utf8.check(&self.gathered)?;
+        }
+        if !complete {
+            return Ok(None);
+        }
+        self.message = None;
+        self.utf8 = Utf8::default();
+        let payload = mem::take(&mut self.gathered);
+        Ok(Some(match kind {
+            Opcode::Text => {
+                let text = String::from_utf8(payload).map_err(|_| Invalid)?;
+                Event::Text(Cow::Owned(text))
+            }
+            _ => Event::Binary(Cow::Owned(payload)),
+        }))
+    }
+
+    fn control_payload<'a>(
+        &mut self,
+        frame: Frame,
+        chunk: &'a [u8],
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let payload: Cow<'a, [u8]> = if frame.left == 0 && self.control.is_empty() {
+            chunk.into()
+        } else {
+            self.control.extend_from_slice(chunk);
+            if frame.left > 0 {
+                return Ok(None);
+            }
+            mem::take(&mut self.control).into()
+        };
+        Ok(Some(match frame.opcode {
+            Opcode::Ping => Event::Ping(payload),
+            Opcode::Close => {
+                self.state = State::Closed;
+                Event::Close(close_code(&payload)?)
+            }
+            _ => Event::Pong,
+        }))
+    }
+}
+
+/// A message that came in one piece.
+fn whole(kind: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
+    Ok(match kind {
+        Opcode::Text => {
+            Event::Text(std::str::from_utf8(payload).map_err(|_| Invalid)?.into())
+        }
+        _ => Event::Binary(payload.into()),
+    })
+}
+
+/// Moves bytes of a header from `data` to `bytes`; the header once it is complete.
+fn take_header(bytes: &mut [u8; MAX_HEADER], have: &mut u8, data: &mut &mut [u8]) -> Option<[u8; MAX_HEADER]> {
+    loop {
+        let have_now = usize::from(*have);
+        let need = match have_now {
+            0 | 1 => 2,
+            _ => {
+                let length = match bytes[1] & 0x7f {
+                    126 => 2,
+                    127 => 8,
+                    _ => 0,
+                };
+                // A frame without a mask is refused, not waited for.
+                2 + length + if bytes[1] & 0x80 != 0 { 4 } else { 0 }
+            }
+        };
+        if have_now == need {
+            return Some(*bytes);
+        }
+        let size = (need - have_now).min(data.len());
+        if size == 0 {
+            return None;
+        }
+        let (head, rest) = mem::take(data).split_at_mut(size);
+        *data = rest;
+        bytes[have_now..have_now + size].copy_from_slice(head);
+        *have += size as u8;
+    }
+}
+
+/// Applies the mask, and turns it so that it fits what follows.
+fn unmask(chunk: &mut [u8], mask: &mut [u8; 4]) {
+    let word = u32::from_ne_bytes(*mask);
+    let wide = u64::from(word) << 32 | u64::from(word);
+    let mut words = chunk.chunks_exact_mut(8);
+    for bytes in &mut words {
+        let masked = u64::from_ne_bytes((&*bytes).try_into().unwrap_or_default());
+        bytes.copy_from_slice(&(masked ^ wide).to_ne_bytes());
+    }
+    let rest = words.into_remainder();
+    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+    let turn = rest.len() % 4;
+    mask.rotate_left(turn);
+}
+
+/// The code in a close frame's payload, checked with its reason (RFC 6455, 7.4).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    match payload {
+        [] => Ok(None),
+        [high, low, reason @ ..] => {
+            let code = u16::from_be_bytes([*high, *low]);
+            // 1004 to 1006 and 1015 are never sent; 1016 to 2999 are not assigned.
+            if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+                return Err(Violation(Close::ProtocolError));
+            }
+            std::str::from_utf8(reason).map_err(|_| Invalid)?;
+            Ok(Some(code))
+        }
+        [_] => Err(Violation(Close::ProtocolError)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Frames towards clients: unmasked, unfragmented, encoded once and shared.
+
+use super::{Close, MAX_CONTROL_PAYLOAD, Opcode};
+use bytes::Bytes;
+
+/// Longest header of a server frame: two bytes and a 64-bit length.
+const MAX_HEADER: usize = 10;
+const FIN: u8 = 0x80;
+
+/// A text frame whose payload is written in place: one allocation, no copy.
+///
+/// ```
+/// let mut frame = warren::wire::FrameBuilder::with_capacity(5);
+/// frame.payload().extend_from_slice(b"hello");
+/// assert_eq!(&frame.finish()[..], b"\x81\x05hello");
+/// ```
+#[derive(Debug)]
+pub struct FrameBuilder {
+    /// Room for the longest header, then the payload.
+    buffer: Vec<u8>,
+}
+
+impl FrameBuilder {
+    /// Reserves room for `payload` bytes; more may be written.
+    pub fn with_capacity(payload: usize) -> Self {
+        let mut buffer = Vec::with_capacity(MAX_HEADER + payload);
+        buffer.resize(MAX_HEADER, 0);
+        Self { buffer }
+    }
+
+    /// Where the payload is to be appended.
+    pub fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Puts the header in front of what was written.
+    pub fn finish(mut self) -> Bytes {
+        let length = self.buffer.len() - MAX_HEADER;
+        let (header, size) = header(Opcode::Text, length);
+        let start = MAX_HEADER - size;
+        self.buffer[start..MAX_HEADER].copy_from_slice(&header[..size]);
+        Bytes::from(self.buffer).slice(start..)
+    }
+}
+
+/// Header of a final, unmasked frame, and its size in bytes.
+fn header(opcode: Opcode, length: usize) -> ([u8; MAX_HEADER], usize) {
+    let mut header = [0; MAX_HEADER];
+    header[0] = FIN | opcode as u8;
+    match length {
+        0..=125 => {
+            header[1] = length as u8;
+            (header, 2)
+        }
+        126..=0xffff => {
+            header[1] = 126;
+            header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            (header, 4)
+        }
+        _ => {
+            header[1] = 127;
+            header[2..].copy_from_slice(&(length as u64).to_be_bytes());
+            (header, MAX_HEADER)
+        }
+    }
+}
+
+fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let (header, size) = header(opcode, payload.len());
+    let mut frame = Vec::with_capacity(size + payload.len());
+    frame.extend_from_slice(&header[..size]);
+    frame.extend_from_slice(payload);
+    frame.into()
+}
+
+/// A text frame.
+pub fn text_frame(text: &str) -> Bytes {
+    frame(Opcode::Text, text.as_bytes())
+}
+
+/// A ping without payload.
+pub fn ping_frame() -> Bytes {
+    Bytes::from_static(&[FIN | Opcode::Ping as u8, 0])
+}
+
+/// The answer to a ping; what exceeds the limit of a control frame is cut off.
+pub fn pong_frame(payload: &[u8]) -> Bytes {
+    frame(Opcode::Pong, &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)])
+}
+
+/// A close frame. `code` overrides the table's (to return a client's own); `hint_ms` is the pause in
+/// milliseconds that the client is asked to make before it returns.
+pub fn close_frame(close: Close, code: Option<u16>, hint_ms: Option<u32>) -> Bytes {
+    let row = close.row();
+    let mut payload = code.unwrap_or(row.code).to_be_bytes().to_vec();
+    payload.extend_from_slice(row.reason.as_bytes());
+    if let Some(pause) = hint_ms {
+        payload.extend_from_slice(format!("; retry in {pause}ms").as_bytes());
+    }
+    frame(Opcode::Close, &payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_take_the_shortest_form() {
+        for (length, header) in [
+            (0usize, &[0x81, 0][..]),
+            (125, &[0x81, 125]),
+            (126, &[0x81, 126, 0, 126]),
+            (65535, &[0x81, 126, 0xff, 0xff]),
+            (65536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let text = "x".repeat(length);
+            let mut built = FrameBuilder::with_capacity(0);
+            built.payload().extend_from_slice(text.as_bytes());
+            let frame = text_frame(&text);
+            assert_eq!(&frame[..header.len()], header);
+            assert_eq!(frame.len(), header.len() + length);
+            assert_eq!(built.finish(), frame);
+        }
+    }
+
+    #[test]
+    fn a_restart_says_when_to_return() {
+        let frame = close_frame(Close::Restart, None, Some(1500));
+        assert_eq!(frame[..2], [0x88, frame.len() as u8 - 2]);
+        assert_eq!(&frame[2..], b"\x03\xf4restart; retry in 1500ms");
+    }
+}

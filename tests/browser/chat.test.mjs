@@ -1,0 +1,324 @@
+// The chat page in a real browser, against two running replicas:
+//
+//   WARREN_A=http://127.0.0.1:18081 WARREN_B=http://127.0.0.1:18082 node --test tests/browser/*.test.mjs
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import net from 'node:net';
+import { after, before, describe, test } from 'node:test';
+
+const CHROMIUM = process.env.WARREN_CHROMIUM ?? '/usr/bin/chromium';
+const ARGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+const PATIENCE = 15_000;
+
+/** Nothing here is skipped: what is missing is a failure that says how to get it. */
+async function requirements() {
+  for (const name of ['WARREN_A', 'WARREN_B']) {
+    assert.ok(process.env[name], `${name} is not set: start two replicas that share a broker and give their base URLs, such as ${name}=http://127.0.0.1:18081`);
+  }
+  assert.ok(existsSync(CHROMIUM), `there is no ${CHROMIUM}: apt-get install chromium (or set WARREN_CHROMIUM to one)`);
+  try {
+    return await import('playwright-core');
+  } catch (error) {
+    assert.fail(`playwright-core cannot be loaded: run npm ci in tests/browser (${error.message})`);
+  }
+}
+
+let browser;
+let serial = 0;
+const freshChannel = () => `test-${process.pid}-${Date.now()}-${++serial}`;
+
+/** Opens the chat of `base` in a context of its own; `faults` gathers what a page must not do. */
+async function open(t, base, channel, options = {}) {
+  const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'Europe/Berlin', ...options });
+  t.after(() => context.close());
+  await context.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE);
+  const faults = [];
+  const { host } = new URL(base);
+  const sameHost = (url) => new URL(url).host === host || faults.push(`request to ${url}`);
+  page.on('request', (request) => sameHost(request.url()));
+  page.on('websocket', (socket) => sameHost(socket.url()));
+  page.on('console', (message) => message.type() === 'error' && faults.push(`console: ${message.text()}`));
+  page.on('pageerror', (error) => faults.push(`uncaught: ${error}`));
+  const url = new URL('/', base);
+  url.searchParams.set('channel', channel);
+  const response = await page.goto(url.href);
+  assert.equal(response.status(), 200);
+  await connected(page);
+  return { page, faults, response };
+}
+
+const connected = (page) => page.waitForSelector('#state[data-state="open"]', { timeout: 30_000 });
+const said = (page, text) => page.locator('#log article .body').getByText(text, { exact: true });
+
+async function say(page, text) {
+  await page.fill('#text', text);
+  await page.press('#text', 'Enter');
+}
+
+/** Shown now, and still only once a moment later. */
+async function once(page, text) {
+  await said(page, text).first().waitFor();
+  await page.waitForTimeout(300);
+  assert.equal(await said(page, text).count(), 1, `"${text}" is shown once`);
+}
+
+/** A TCP proxy that can be cut, and joined to another replica. */
+async function proxyTo(t, base) {
+  const sockets = new Set();
+  const proxy = { target: base };
+  const server = net.createServer((client) => {
+    if (!proxy.target) {
+      client.destroy();
+      return;
+    }
+    const { hostname, port } = new URL(proxy.target);
+    const upstream = net.connect(Number(port), hostname);
+    for (const [from, to] of [
+      [client, upstream],
+      [upstream, client],
+    ]) {
+      sockets.add(from);
+      from.on('error', () => {});
+      from.on('close', () => {
+        sockets.delete(from);
+        to.destroy();
+      });
+      from.pipe(to);
+    }
+  });
+  proxy.cut = () => {
+    proxy.target = null;
+    for (const socket of sockets) socket.destroy();
+  };
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => {
+    proxy.cut();
+    server.close();
+  });
+  proxy.base = `http://127.0.0.1:${server.address().port}`;
+  return proxy;
+}
+
+describe('the chat page', () => {
+  const { WARREN_A: A, WARREN_B: B } = process.env;
+
+  before(async () => {
+    const { chromium } = await requirements();
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+  });
+  after(() => browser?.close());
+
+  test('what is typed on one replica is shown once on both', async (t) => {
+    const channel = freshChannel();
+    const a = await open(t, A, channel);
+    const b = await open(t, B, channel);
+    await say(a.page, 'hello from A');
+    await once(a.page, 'hello from A');
+    await once(b.page, 'hello from A');
+    await say(b.page, 'hello from B');
+    await once(b.page, 'hello from B');
+    await once(a.page, 'hello from B');
+    assert.equal(await a.page.inputValue('#text'), '');
+    assert.equal(await a.page.locator('article[data-own]').count(), 1, 'a page knows its own messages');
+    const time = a.page.locator('article time').first();
+    assert.ok(!Number.isNaN(Date.parse(await time.getAttribute('datetime'))));
+    assert.match(await time.getAttribute('title'), /20\d\d/);
+    assert.deepEqual([...a.faults, ...b.faults], []);
+  });
+
+  test('someone who comes later sees what was said, and other channels do not', async (t) => {
+    const channel = freshChannel();
+    const a = await open(t, A, channel);
+    await say(a.page, 'before you came');
+    await once(a.page, 'before you came');
+    const later = await open(t, A, channel);
+    await once(later.page, 'before you came');
+    assert.equal(await later.page.locator('.divider').count(), 0);
+    await later.page.waitForSelector('#log[aria-live="polite"]');
+    const elsewhere = await open(t, B, freshChannel());
+    assert.equal(await said(elsewhere.page, 'before you came').count(), 0);
+  });
+
+  test('markup is text', async (t) => {
+    const channel = freshChannel();
+    const a = await open(t, A, channel);
+    const b = await open(t, B, channel);
+    const markup = '<img src=x onerror="document.title=1"><script>document.title=2</script>&amp;\n<b>bold</b>';
+    await say(a.page, markup);
+    for (const { page } of [a, b]) {
+      await page.locator('#log article').waitFor();
+      assert.equal(await page.locator('#log article .body').evaluate((node) => node.textContent), markup);
+      assert.equal(await page.locator('#log :is(img, script, b)').count(), 0);
+      assert.match(await page.title(), /Warren$/);
+    }
+    assert.deepEqual([...a.faults, ...b.faults], []);
+  });
+
+  test('the roster shows both replicas and which of them serves the page', async (t) => {
+    const channel = freshChannel();
+    const names = [];
+    for (const base of [A, B]) {
+      const { page, faults } = await open(t, base, channel);
+      const name = await page.textContent('#replica');
+      names.push(name);
+      await page.waitForSelector(`#roster li[data-here][data-replica="${name}"]`);
+      await page.waitForFunction(() => document.querySelectorAll('#roster li').length >= 2);
+      assert.match(await page.textContent('#census'), /^\d+ replicas, \d+ connections?$/);
+      assert.deepEqual(faults, []);
+    }
+    assert.notEqual(names[0], names[1]);
+    const { page } = await open(t, A, channel);
+    for (const name of names) {
+      const connections = page.locator(`#roster li[data-replica="${name}"] .connections`);
+      await connections.waitFor();
+      await page.waitForFunction((replica) => Number(document.querySelector(`#roster li[data-replica="${replica}"] .connections`).textContent) >= 1, name);
+    }
+  });
+
+  test('the page is served with a strict policy and asks nobody else', async (t) => {
+    const { page, faults, response } = await open(t, A, freshChannel());
+    const policy = response.headers()['content-security-policy'] ?? '';
+    for (const directive of ["default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]) {
+      assert.ok(policy.includes(directive), `${directive} is missing in: ${policy}`);
+    }
+    for (const [path, type] of [
+      ['/', /^text\/html/],
+      ['/style.css', /^text\/css/],
+      ['/app.js', /^text\/javascript/],
+      ['/client.js', /^text\/javascript/],
+      ['/icon.svg', /^image\/svg\+xml/],
+    ]) {
+      const answer = await page.request.get(new URL(path, A).href);
+      assert.equal(answer.status(), 200, path);
+      assert.match(answer.headers()['content-type'], type, path);
+    }
+    assert.equal(await page.locator('[style], style, script:not([src])').count(), 0);
+    await page.waitForTimeout(500);
+    assert.deepEqual(faults, []);
+  });
+
+  test('a phone 360 px wide needs no sideways scrolling', async (t) => {
+    const { page } = await open(t, A, freshChannel(), { viewport: { width: 360, height: 640 }, isMobile: true, hasTouch: true });
+    await say(page, `${'x'.repeat(600)} ${'word '.repeat(60)}`);
+    await page.locator('#log article').waitFor();
+    await page.fill('#channel', 'another-channel-with-a-rather-long-name');
+    await page.locator('#go').waitFor();
+    const widest = await page.evaluate(() => {
+      const edges = [...document.querySelectorAll('header *, main *')].map((node) => node.getBoundingClientRect().right);
+      return Math.max(document.documentElement.scrollWidth, ...edges);
+    });
+    assert.ok(widest <= 360, `something reaches ${widest} px`);
+    for (const id of ['text', 'send', 'state', 'replica']) assert.ok(await page.locator(`#${id}`).isVisible(), id);
+  });
+
+  test('the keyboard is enough, and everything has a name', async (t) => {
+    const { page } = await open(t, A, freshChannel());
+    const focused = () => page.evaluate(() => document.activeElement.id);
+    assert.equal(await focused(), 'text', 'one can type at once');
+    const order = [];
+    // Once around, from the end of the page to its start and back.
+    while (order.length < 20 && !(order.includes('channel') && order.at(-1) === 'send')) {
+      await page.keyboard.press('Tab');
+      order.push(await focused());
+      if (order.at(-1) === 'text') {
+        await page.keyboard.type('first line');
+        await page.keyboard.press('Shift+Enter');
+        await page.keyboard.type('second line');
+      }
+    }
+    for (const id of ['channel', 'log', 'text', 'send']) assert.ok(order.includes(id), `Tab reaches #${id}: ${order}`);
+    await page.keyboard.press('Enter');
+    await page.locator('#log article').waitFor();
+    assert.equal(await page.locator('.body').evaluate((node) => node.textContent), 'first line\nsecond line');
+    assert.equal(await focused(), 'text', 'the next message can be typed at once');
+    await page.keyboard.type('and more');
+    await page.keyboard.press('Enter');
+    await once(page, 'and more');
+
+    await page.getByRole('log', { name: /^Messages in / }).waitFor();
+    await page.getByRole('textbox', { name: 'Message', exact: true }).waitFor();
+    await page.getByRole('textbox', { name: 'Channel' }).waitFor();
+    await page.getByRole('button', { name: 'Send' }).waitFor();
+    await page.getByRole('list', { name: 'Live replicas' }).waitFor();
+    for (const landmark of ['banner', 'main', 'complementary']) await page.getByRole(landmark).waitFor();
+  });
+
+  test('a reader who scrolled up is not moved', async (t) => {
+    const channel = freshChannel();
+    const a = await open(t, A, channel, { viewport: { width: 800, height: 500 } });
+    const b = await open(t, B, channel);
+    for (let n = 1; n <= 30; n += 1) await say(b.page, `line ${n}`);
+    await once(a.page, 'line 30');
+    const top = () => a.page.locator('#log').evaluate((log) => log.scrollTop);
+    assert.ok((await top()) > 0, 'the newest message is in view');
+    await a.page.locator('#log').evaluate((log) => (log.scrollTop = 0));
+    await a.page.waitForTimeout(200);
+    await say(b.page, 'news');
+    await a.page.getByRole('button', { name: '1 new message' }).click();
+    await a.page.waitForFunction(() => document.getElementById('newer').hidden);
+    assert.ok((await top()) > 0);
+  });
+
+  test('the channel can be changed', async (t) => {
+    const channel = freshChannel();
+    const { page, faults } = await open(t, A, freshChannel());
+    await page.fill('#channel', channel);
+    await page.press('#channel', 'Enter');
+    await page.waitForURL((url) => url.searchParams.get('channel') === channel);
+    await connected(page);
+    assert.equal(await page.inputValue('#channel'), channel);
+    assert.deepEqual(faults, []);
+  });
+
+  for (const [title, back] of [
+    ['the same replica', A],
+    ['another replica', B],
+  ]) {
+    test(`a lost connection comes back by itself, to ${title}, with what was missed`, async (t) => {
+      const channel = freshChannel();
+      const proxy = await proxyTo(t, A);
+      const a = await open(t, proxy.base, channel);
+      const b = await open(t, B, channel);
+      const [nameOfA, nameOfB] = [await a.page.textContent('#replica'), await b.page.textContent('#replica')];
+      await say(b.page, 'before');
+      await once(a.page, 'before');
+
+      proxy.cut();
+      await a.page.waitForSelector('#state:not([data-state="open"])');
+      await a.page.fill('#text', 'a draft');
+      await a.page.press('#text', 'Enter');
+      assert.ok(await a.page.locator('#send').isDisabled());
+      assert.match(await a.page.textContent('#notice'), /Not connected/);
+      await say(b.page, 'missed');
+      await once(b.page, 'missed');
+      assert.equal(await said(a.page, 'missed').count(), 0);
+
+      proxy.target = back;
+      await connected(a.page);
+      await once(a.page, 'missed');
+      await once(a.page, 'before');
+      assert.equal(await a.page.textContent('#replica'), back === A ? nameOfA : nameOfB);
+      assert.equal(await a.page.inputValue('#text'), 'a draft', 'the draft is kept');
+      assert.match(await a.page.textContent('.divider'), /^You were away \d+ s · 1 message/);
+      assert.deepEqual(
+        await a.page.$$eval('.divider, article .body', (nodes) => nodes.map((node) => (node.matches('.divider') ? '—' : node.textContent))),
+        ['before', '—', 'missed'],
+      );
+      await a.page.press('#text', 'Enter');
+      await once(b.page, 'a draft');
+      await once(a.page, 'a draft');
+    });
+  }
+});

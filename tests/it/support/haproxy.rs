@@ -1,0 +1,75 @@
+//! HAProxy in front of several replicas, as a load balancer stands in front of them in production.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::ports::free_port;
+use super::process::{POLL, Process, Sandbox};
+
+pub struct HaProxy {
+    addr: SocketAddr,
+    _process: Process,
+}
+
+impl HaProxy {
+    /// Spreads connections evenly over replicas, each given by its address for clients and its address for
+    /// the administrator. A replica that is not ready gets no new connections and keeps those that it has.
+    pub async fn start(replicas: &[(SocketAddr, SocketAddr)]) -> Self {
+        let sandbox = Sandbox::new();
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let file = sandbox.dir().join("haproxy.cfg");
+        fs::write(&file, config(addr, replicas)).expect("the sandbox is writable");
+
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("haproxy");
+        // Debian keeps it where an ordinary user does not look.
+        command.env("PATH", format!("{path}:/usr/sbin")).arg("-db").arg("-f").arg(file);
+        let mut process = sandbox.spawn(command);
+
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(addr).await.is_err() {
+            let gone = process.exited().is_some() || Instant::now() > deadline;
+            assert!(!gone, "haproxy does not answer on {addr}:\n{}", process.tail());
+            sleep(POLL).await;
+        }
+        Self { addr, _process: process }
+    }
+
+    /// Where clients connect.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+}
+
+fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)]) -> String {
+    let servers: String = replicas
+        .iter()
+        .enumerate()
+        .map(|(n, (client, admin))| format!("    server replica-{n} {client} check port {}\n", admin.port()))
+        .collect();
+    format!(
+        "\
+global
+    maxconn 2000
+defaults
+    mode http
+    option redispatch 1
+    timeout connect 2s
+    timeout client 10s
+    timeout server 10s
+    timeout tunnel 1h
+frontend clients
+    bind {addr}
+    default_backend replicas
+backend replicas
+    balance roundrobin
+    option httpchk GET /readyz
+    default-server inter 100ms fall 1 rise 1
+{servers}"
+    )
+}

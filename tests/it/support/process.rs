@@ -1,0 +1,190 @@
+//! Child processes that end when the test ends, however it ends.
+//!
+//! `Drop` is not enough: it does not run for statics, nor when the test run is killed. So everything that a
+//! test starts is on a leash, a shell that waits for the end of a pipe held by the test process. When the
+//! pipe ends, because a [`Sandbox`] is dropped or because the test process is gone, the shell kills its
+//! whole process group and removes the sandbox's directory. (A parent death signal would not do: the kernel
+//! sends it when the *thread* that started the child ends, and each test has a thread of its own.)
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How often something that cannot be awaited is looked at.
+pub const POLL: Duration = Duration::from_millis(10);
+
+/// The last step happens in a session of its own, because it must outlive the group that it kills.
+const LEASH: &str = r#"
+    dir=$(mktemp -d) && echo "$dir" || exit
+    read -r _
+    exec setsid --wait sh -c 'kill -KILL -- "-$1"; rm -rf -- "$2"' sh "$$" "$dir"
+"#;
+
+/// A process group and a temporary directory that end together with the test.
+pub struct Sandbox {
+    dir: PathBuf,
+    /// Leader of the group; its standard input is the pipe.
+    leash: Child,
+    /// Ends when the leash has done its work.
+    done: BufReader<ChildStdout>,
+}
+
+impl Sandbox {
+    pub fn new() -> Arc<Self> {
+        let mut leash = Command::new("sh")
+            .args(["-c", LEASH])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("sh starts");
+        let mut done = BufReader::new(leash.stdout.take().expect("stdout is piped"));
+        let mut dir = String::new();
+        done.read_line(&mut dir).expect("the leash says where its directory is");
+        assert!(!dir.is_empty(), "mktemp -d made no directory");
+        Arc::new(Self { dir: dir.trim_end().into(), leash, done })
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Starts `command` in this sandbox's group. Its standard input is a pipe; what it writes is collected.
+    pub fn spawn(self: &Arc<Self>, mut command: Command) -> Process {
+        let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
+        let output = (0..)
+            .map(|n| self.dir.join(format!("{}.{n}.out", program.display())))
+            .find(|path| !path.exists())
+            .expect("an unused name");
+        let file = File::options().append(true).create_new(true).open(&output).expect("a file for the output");
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(file.try_clone().expect("a second handle"))
+            .stderr(file)
+            .process_group(self.leash.id() as i32)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Process { child, output, read: 0, sandbox: self.clone() }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        drop(self.leash.stdin.take());
+        let _ = self.done.read_to_end(&mut Vec::new());
+        let _ = self.leash.wait();
+    }
+}
+
+/// A child process. It is killed on drop, and if that is because the test failed, its last output is shown.
+pub struct Process {
+    child: Child,
+    output: PathBuf,
+    /// How much of the output `line` has looked at.
+    read: usize,
+    sandbox: Arc<Sandbox>,
+}
+
+impl Process {
+    /// Starts `command` in a sandbox of its own.
+    pub fn spawn(command: Command) -> Self {
+        Sandbox::new().spawn(command)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
+    }
+
+    /// How it ended, if it did.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("our own child")
+    }
+
+    /// Sends the signal with this name, such as `TERM`, unless the process has ended.
+    pub fn signal(&mut self, name: &str) {
+        if self.exited().is_none() {
+            let id = self.id().to_string();
+            let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &id]).status();
+            assert!(sent.expect("sh starts").success(), "kill -s {name} {id}");
+        }
+    }
+
+    /// `kill -9`, and waits for the end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for it to end by itself; panics with its output when it takes longer than `limit`.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.exited() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {limit:?}:\n{}", self.tail());
+            sleep(POLL).await;
+        }
+    }
+
+    /// Writes a line to its standard input.
+    pub fn write_line(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("standard input is open");
+        writeln!(stdin, "{line}").expect("it reads its standard input");
+    }
+
+    /// Ends its standard input.
+    pub fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Awaits the next line of its output that `wanted` accepts; lines before it are passed over.
+    pub async fn line(&mut self, limit: Duration, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = self.exited();
+            let output = self.output();
+            while let Some(length) = output[self.read..].find('\n') {
+                let line = &output[self.read..self.read + length];
+                self.read += length + 1;
+                if wanted(line) {
+                    return line.to_owned();
+                }
+            }
+            assert!(ended.is_none(), "it ended ({}) without the line:\n{}", ended.unwrap(), self.tail());
+            assert!(Instant::now() < deadline, "no such line after {limit:?}:\n{}", self.tail());
+            sleep(POLL).await;
+        }
+    }
+
+    /// All that it wrote so far, to standard output and standard error.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
+    }
+
+    /// The end of its output, for a message.
+    pub fn tail(&self) -> String {
+        let output = self.output();
+        let lines: Vec<_> = output.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- {} ended with:\n{}", self.output.display(), self.tail());
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! A real RabbitMQ node, private to the tests: its own ports, data, cookie and port mapper, all on loopback.
+//!
+//! It runs the scripts of the package below `/usr/lib`, not those in `/usr/sbin`: the latter change to the
+//! user `rabbitmq`, share that user's files, and put processes between a test and the node that it kills.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{self, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::ports::free_port;
+use super::process::{POLL, Process, Sandbox};
+
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+
+/// A node needs some six seconds of processor time to start.
+const START_LIMIT: Duration = Duration::from_secs(90);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The node that tests share when they do not disturb it: starting one takes seconds. It cannot be stopped
+/// or starved, as that takes `&mut`. Tests keep apart by names from [`unique`].
+pub async fn shared() -> &'static RabbitMq {
+    static SHARED: OnceCell<RabbitMq> = OnceCell::const_new();
+    SHARED.get_or_init(RabbitMq::start).await
+}
+
+/// A name for an exchange or a queue that no other test uses.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}-{}", process::id(), count())
+}
+
+fn count() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    COUNT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub struct RabbitMq {
+    /// None while it is stopped.
+    node: Option<Process>,
+    /// Erlang's port mapper. A node would start one in the background that outlives it.
+    _epmd: Process,
+    sandbox: Arc<Sandbox>,
+    name: String,
+    port: u16,
+    dist_port: u16,
+    epmd_port: u16,
+}
+
+impl RabbitMq {
+    /// Starts a new, empty node and waits until it serves AMQP.
+    pub async fn start() -> Self {
+        assert!(
+            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
+            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
+        );
+        let sandbox = Sandbox::new();
+        let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
+        let write = |name, content: &str| fs::write(sandbox.dir().join(name), content).expect("sandbox is writable");
+        write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n"));
+        write("advanced.config", "[].\n");
+        write("enabled_plugins", "[].\n");
+
+        let mut epmd = Command::new("epmd");
+        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
+        let mut epmd = sandbox.spawn(epmd);
+        answers(&mut epmd, async || TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()).await;
+
+        let name = format!("warren-{}-{}@localhost", process::id(), count());
+        let mut rabbitmq = Self { node: None, _epmd: epmd, sandbox, name, port, dist_port, epmd_port };
+        rabbitmq.start_again().await;
+        rabbitmq
+    }
+
+    /// Starts a stopped node on the same port, with the data that it had.
+    pub async fn start_again(&mut self) {
+        assert!(self.node.is_none(), "it is running");
+        let mut node = self.sandbox.spawn(self.command("rabbitmq-server"));
+        answers(&mut node, async || serves_amqp(self.port).await).await;
+        self.node = Some(node);
+    }
+
+    /// Stops the node as an administrator would: it closes its connections and tells its clients why.
+    pub async fn stop(&mut self) {
+        let mut node = self.node.take().expect("it is running");
+        node.signal("TERM");
+        node.ended(STOP_LIMIT).await;
+    }
+
+    /// Ends the node as a power cut would.
+    pub fn kill(&mut self) {
+        self.node.take().expect("it is running").kill();
+    }
+
+    /// Stops or continues the node's process: a peer that is there and does not answer.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.node.as_mut().expect("it is running").signal(if frozen { "STOP" } else { "CONT" });
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.port)
+    }
+
+    /// Runs `rabbitmqctl` and returns what it writes; panics with that when it fails.
+    pub async fn ctl(&self, args: &[&str]) -> String {
+        let mut command = self.command("rabbitmqctl");
+        command.arg("--quiet").args(args);
+        let mut ctl = self.sandbox.spawn(command);
+        let status = ctl.ended(STOP_LIMIT).await;
+        assert!(status.success(), "rabbitmqctl {args:?}: {status}\n{}", ctl.output());
+        ctl.output()
+    }
+
+    /// Above this share of the machine's memory the node raises an alarm and blocks its publishers:
+    /// `0.0000001` does so at once, `0.4` is the default.
+    pub async fn set_memory_watermark(&mut self, share: f64) {
+        self.ctl(&["set_vm_memory_high_watermark", &format!("{share:.7}")]).await;
+    }
+
+    /// One of RabbitMQ's scripts, with nothing of the caller's environment and all that keeps the node apart.
+    fn command(&self, script: &str) -> Command {
+        let dir = self.sandbox.dir();
+        let mut command = Command::new(Path::new(SCRIPTS).join(script));
+        command
+            .current_dir(dir)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("LANG", "C.UTF-8")
+            // Erlang makes the cookie that the node and rabbitmqctl share here.
+            .env("HOME", dir)
+            .env("ERL_FLAGS", "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}")
+            .env("ERL_CRASH_DUMP_SECONDS", "0")
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("RABBITMQ_NODENAME", &self.name)
+            .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
+            .env("RABBITMQ_CTL_DIST_PORT_MIN", "0")
+            .env("RABBITMQ_CTL_DIST_PORT_MAX", "0")
+            .env("RABBITMQ_CONF_ENV_FILE", dir.join("rabbitmq-env.conf"))
+            .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", dir.join("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", dir.join("data"))
+            .env("RABBITMQ_PID_FILE", dir.join("pid"))
+            .env("RABBITMQ_LOG_BASE", dir.join("log"))
+            .env("RABBITMQ_LOGS", "-")
+            // Tests share few cores with the node: one scheduler, bound to none of them.
+            .env("RABBITMQ_SCHEDULER_BIND_TYPE", "u")
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1")
+            // The script becomes the node, instead of standing between it and our signals.
+            .env("RUNNING_UNDER_SYSTEMD", "true");
+        command
+    }
+}
+
+/// Waits until `check` holds; panics with the process's output when it ends first or takes too long.
+async fn answers(process: &mut Process, check: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + START_LIMIT;
+    while !check().await {
+        if let Some(status) = process.exited() {
+            panic!("it ended ({status}) before it answered:\n{}", process.tail());
+        }
+        assert!(Instant::now() < deadline, "no answer after {START_LIMIT:?}:\n{}", process.tail());
+        sleep(POLL).await;
+    }
+}
+
+/// Whether a protocol header is answered with a frame, which is what a client would wait for.
+async fn serves_amqp(port: u16) -> bool {
+    let hello = async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+        stream.read_u8().await
+    };
+    const METHOD_FRAME: u8 = 1;
+    matches!(timeout(Duration::from_secs(5), hello).await, Ok(Ok(METHOD_FRAME)))
+}
