@@ -1,11 +1,35 @@
 //! Warren: WebSocket fan-out for Kubernetes, its replicas joined by RabbitMQ.
+//!
+//! # Layout
+//!
+//! ```text
+//! client frame ─▶ transport ─▶ broker.publish ─▶ RabbitMQ exchange
+//!                                                      │
+//! client frames ◀─ connection ◀─ hub ◀─ fanout ◀─ broker.consume
+//! ```
+//!
+//! - [`app`]: builds all of it from a configuration, runs it, and ends it in order.
+//! - [`config`]: every environment variable, declared once.
+//! - [`message`]: the one type that crosses the house.
+//! - [`broker`]: RabbitMQ, or the embedded broker; alone knows lapin.
+//! - [`fanout`]: encodes each message once and posts it to every worker.
+//! - [`hub`]: channels, logs and cursors of one worker; plain data.
+//! - [`wire`]: WebSocket frames; plain data.
+//! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
+//! - [`health`], [`metrics`], [`telemetry`], [`shutdown`]: what an operator sees.
 
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod broker;
 mod burst;
 pub mod config;
+pub mod fanout;
+pub mod health;
 pub mod hub;
 pub mod message;
 pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;
+pub mod transport;
 pub mod wire;

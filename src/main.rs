@@ -1,1 +1,75 @@
-fn main(){}
+//! Parse, build, run, and an exit code.
+
+use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use warren::app::Application;
+use warren::config::{self, Config};
+use warren::telemetry;
+
+/// A bad setting or argument (EX_USAGE of sysexits).
+const USAGE: u8 = 64;
+/// Serving failed (EX_SOFTWARE).
+const FAILED: u8 = 70;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().map(|argument| argument.to_string_lossy()).as_deref() {
+        None => serve(),
+        Some("--help" | "-h") => {
+            print!("{}", config::help());
+            ExitCode::SUCCESS
+        }
+        Some("--version" | "-V") => {
+            println!("warren {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Some(other) => {
+            eprintln!("warren: unknown argument {other:?}; warren --help tells what there is");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn serve() -> ExitCode {
+    let config = match Config::from_vars(std::env::vars_os()) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    telemetry::start(&config);
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(config: Config) -> Result<(), warren::app::Error> {
+    let interrupt = signal(SignalKind::interrupt())?;
+    let terminate = signal(SignalKind::terminate())?;
+    Application::build(config)?.run(asked_to_stop(interrupt, terminate)).await
+}
+
+/// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
+async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal) {
+    either(&mut interrupt, &mut terminate).await;
+    tracing::info!("stopping; a second signal ends it at once");
+    tokio::spawn(async move {
+        let code = either(&mut interrupt, &mut terminate).await;
+        tracing::warn!("ended at once");
+        std::process::exit(code);
+    });
+}
+
+/// The exit code that shells give to a process ended by the signal that came.
+async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}

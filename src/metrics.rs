@@ -6,8 +6,8 @@
 use crate::broker::Status;
 use crate::wire::{CLOSES, Close};
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 use std::time::Duration;
 
@@ -46,7 +46,11 @@ pub struct Metrics {
 struct Declare<'a>(&'a Registry);
 
 impl Declare<'_> {
-    fn register<C: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
+    #[expect(clippy::expect_used, reason = "any test that starts finds it")]
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        made: prometheus::Result<C>,
+    ) -> C {
         let collector = made.expect("a metric is declared as Prometheus wants it");
         self.0.register(Box::new(collector.clone())).expect("a metric is declared once");
         collector
@@ -133,7 +137,9 @@ impl Metrics {
         }
         metrics.published.with_label_values(&["confirmed"]);
         #[cfg(target_os = "linux")]
-        let _ = metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        let _ = metrics
+            .registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
         metrics
     }
 
@@ -185,11 +191,11 @@ impl Metrics {
         self.gaps.inc();
     }
 
-    /// One write that finished `messages` and took `bytes`.
-    pub fn written(&self, messages: usize, bytes: usize) {
+    /// So many writes that took so many messages, and bytes in all.
+    pub fn written(&self, writes: usize, messages: usize, bytes: usize) {
+        self.writes.inc_by(writes as u64);
         self.deliveries.inc_by(messages as u64);
         self.delivered_bytes.inc_by(bytes as u64);
-        self.writes.inc();
     }
 
     pub fn channels(&self, channels: usize) {

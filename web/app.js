@@ -373,10 +373,12 @@ async function showRoster() {
     if ($('roster').children[place] !== item) $('roster').insertBefore(item, $('roster').children[place] ?? null);
   }
   for (const item of known.values()) item.remove();
-  arrived?.scrollIntoView({ block: 'nearest', inline: 'center' });
   const connections = replicas.reduce((sum, replica) => sum + replica.connections, 0);
   $('census').textContent = `${count(replicas.length, 'replica')}, ${count(connections, 'connection')}`;
   $('roster').toggleAttribute('data-stale', warren.state !== 'open');
+  const { scrollHeight, clientHeight, scrollWidth, clientWidth } = $('roster');
+  $('roster').tabIndex = scrollHeight > clientHeight || scrollWidth > clientWidth ? 0 : -1; // arrow keys scroll it
+  arrived?.scrollIntoView({ block: 'center', inline: 'center' });
 }
 
 function burrow(name) {

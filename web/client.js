@@ -173,6 +173,7 @@ export class Warren extends EventTarget {
     if (typeof frame?.id === 'string' && 'text' in frame) this.#deliver(frame);
     else if (frame?.ready) this.#ready(frame.ready, after);
     else if (frame?.error) this.#emit('error', frame.error);
+    else if (frame?.gap) this.#emit('gap', { after: this.#last });
     // Any other frame is from a newer server.
   }
 

@@ -38,8 +38,7 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct Broker {
     pub publisher: Publisher,
-    /// Every message of every replica, this one included.
-    pub deliveries: mpsc::Receiver<Delivery>,
+    deliveries: Option<mpsc::Receiver<Delivery>>,
     pub status: watch::Receiver<Status>,
     pub roster: Arc<Roster>,
     task: JoinHandle<()>,
@@ -77,13 +76,17 @@ impl Broker {
             Some(urls) => tokio::spawn(rabbitmq::run(house, config.clone(), urls.clone())),
             None => tokio::spawn(embedded::run(house)),
         };
-        Self { publisher, deliveries, status, roster, task, closing }
+        Self { publisher, deliveries: Some(deliveries), status, roster, task, closing }
     }
 
-    /// Finishes: all that was accepted is confirmed or refused first.
+    /// Every message of every replica, this one included. To be taken once; it is empty afterwards.
+    pub fn take_deliveries(&mut self) -> mpsc::Receiver<Delivery> {
+        self.deliveries.take().unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Finishes: all that was accepted is confirmed or refused first. Nobody has to take deliveries
+    /// any more, but whoever holds them must have dropped them.
     pub async fn close(self) {
-        // The consumer must not wait for anyone to take what it reads.
-        drop(self.deliveries);
         let _ = self.closing.send(true);
         let _ = self.task.await;
     }

@@ -71,9 +71,8 @@ impl Environment {
     }
 
     fn unknown(&mut self, name: String) {
-        let link = ["PORT", "SERVICE_"]
-            .iter()
-            .any(|start| name[Self::PREFIX.len()..].starts_with(start));
+        let link =
+            ["PORT", "SERVICE_"].iter().any(|start| name[Self::PREFIX.len()..].starts_with(start));
         self.mistake(name, if link { SERVICE_LINK } else { "there is no such variable" });
     }
 
@@ -182,7 +181,10 @@ mod tests {
             ("WARREN_PORT_8080_TCP_PROTO", "tcp"),
             ("WARREN_LISTEN", "tcp://10.0.0.1:8080"),
         ] {
-            assert!(mistakes(&[(name, value)])[0].1.contains("enableServiceLinks: false"), "{name}");
+            assert!(
+                mistakes(&[(name, value)])[0].1.contains("enableServiceLinks: false"),
+                "{name}"
+            );
         }
     }
 

@@ -12,7 +12,9 @@ mod variables;
 
 pub use docs::{help, markdown};
 pub use environment::{Mistake, Mistakes};
-pub use kinds::{AmqpUrl, AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers};
+pub use kinds::{
+    AmqpUrl, AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
+};
 pub use units::{Bytes, Rate};
 pub use variables::Config;
 

@@ -23,7 +23,8 @@ impl Setting for Duration {
             _ => return None,
         };
         // A century is long enough for everything, and no sum of two overflows.
-        let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86400)?;
+        let seconds =
+            number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86400)?;
         Some(Self::from_secs(seconds))
     }
 }
@@ -78,7 +79,8 @@ mod tests {
         assert_eq!(Duration::parse("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(Duration::parse("0s"), Some(Duration::ZERO));
         assert_eq!(Duration::parse("24h"), Some(Duration::from_secs(86400)));
-        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "99999999999999999999s", "999999999h"] {
+        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "99999999999999999999s", "999999999h"]
+        {
             assert_eq!(Duration::parse(bad), None, "{bad}");
         }
     }

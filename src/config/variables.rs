@@ -60,10 +60,18 @@ macro_rules! variables {
 }
 
 macro_rules! default {
-    (describe $text:literal) => { $text };
-    (describe ($words:literal, $value:expr)) => { $words };
-    (value $text:literal, $kind:ty) => { || <$kind as Setting>::parse($text) };
-    (value ($words:literal, $value:expr), $kind:ty) => { || Some($value) };
+    (describe $text:literal) => {
+        $text
+    };
+    (describe ($words:literal, $value:expr)) => {
+        $words
+    };
+    (value $text:literal, $kind:ty) => {
+        || <$kind as Setting>::parse($text)
+    };
+    (value ($words:literal, $value:expr), $kind:ty) => {
+        || Some($value)
+    };
 }
 
 variables! {
@@ -112,4 +120,3 @@ variables! {
     /// How it is logged.
     log_format: LogFormat = ("text on a terminal, json elsewhere", LogFormat::of_standard_error()),
 }
-

@@ -24,7 +24,14 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(channel: Channel) -> Self {
-        Self { channel, entries: VecDeque::new(), first: 0, bytes: 0, readers: Vec::new(), grown: false }
+        Self {
+            channel,
+            entries: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            readers: Vec::new(),
+            grown: false,
+        }
     }
 
     pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) {

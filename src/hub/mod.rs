@@ -193,7 +193,9 @@ impl Hub {
                 let mut cursors = cursors.to_vec();
                 while let Some(place) = self.earliest(&cursors)? {
                     let cursor = &mut cursors[place];
-                    let Some((_, broadcast)) = self.logs[cursor.log].get(cursor.next) else { break };
+                    let Some((_, broadcast)) = self.logs[cursor.log].get(cursor.next) else {
+                        break;
+                    };
                     cursor.next += 1;
                     if !take(&broadcast.frame) {
                         break;
@@ -208,7 +210,8 @@ impl Hub {
     pub fn advance(&mut self, reader: ReaderId, frames: usize) {
         for _ in 0..frames {
             let cursors = &self.readers[reader.0].cursors;
-            let place = if cursors.len() == 1 { Some(0) } else { self.earliest(cursors).ok().flatten() };
+            let place =
+                if cursors.len() == 1 { Some(0) } else { self.earliest(cursors).ok().flatten() };
             let Some(place) = place else { return };
             let cursor = &mut self.readers[reader.0].cursors[place];
             if let Some((_, broadcast)) = self.logs[cursor.log].get(cursor.next) {

@@ -57,7 +57,10 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum State {
-    Header { bytes: [u8; MAX_HEADER], have: u8 },
+    Header {
+        bytes: [u8; MAX_HEADER],
+        have: u8,
+    },
     Payload(Frame),
     /// A close frame was read.
     Closed,
@@ -238,15 +241,17 @@ impl Reader {
 /// A message that came in one piece.
 fn whole(kind: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
     Ok(match kind {
-        Opcode::Text => {
-            Event::Text(std::str::from_utf8(payload).map_err(|_| Invalid)?.into())
-        }
+        Opcode::Text => Event::Text(std::str::from_utf8(payload).map_err(|_| Invalid)?.into()),
         _ => Event::Binary(payload.into()),
     })
 }
 
 /// Moves bytes of a header from `data` to `bytes`; the header once it is complete.
-fn take_header(bytes: &mut [u8; MAX_HEADER], have: &mut u8, data: &mut &mut [u8]) -> Option<[u8; MAX_HEADER]> {
+fn take_header(
+    bytes: &mut [u8; MAX_HEADER],
+    have: &mut u8,
+    data: &mut &mut [u8],
+) -> Option<[u8; MAX_HEADER]> {
     loop {
         let have_now = usize::from(*have);
         let need = match have_now {

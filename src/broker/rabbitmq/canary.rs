@@ -101,7 +101,10 @@ impl Canary {
             self.link.metrics.canary_missed();
         }
         if self.unheard >= MISSES {
-            error!(missing = self.unheard, "deaf: own messages do not come back; rebuilding the topology");
+            error!(
+                missing = self.unheard,
+                "deaf: own messages do not come back; rebuilding the topology"
+            );
             self.link.metrics.deaf();
             self.link.update(|status| status.hearing = false);
             self.unheard = 0;

@@ -32,7 +32,12 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(urls: &AmqpUrls, config: &Config, role: &'static str, link: &Arc<Link>) -> Self {
+    pub(super) fn new(
+        urls: &AmqpUrls,
+        config: &Config,
+        role: &'static str,
+        link: &Arc<Link>,
+    ) -> Self {
         Self {
             // Replicas spread over the nodes of a cluster.
             next: fastrand::usize(..urls.0.len()),

@@ -91,7 +91,11 @@ impl Consumer {
     }
 
     /// Declares, binds and reads, until something ends it.
-    async fn session(&mut self, connection: &Connection, reading: &mut Reading) -> Result<(), Ended> {
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        reading: &mut Reading,
+    ) -> Result<(), Ended> {
         let channel = connection.create_channel().await?;
         topology::declare_exchange(&channel, &self.config.exchange.0).await?;
         let queue = topology::declare_queue(&channel, &self.config.exchange.0).await?;

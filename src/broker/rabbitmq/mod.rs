@@ -30,7 +30,11 @@ const CONTROL: usize = 4;
 
 pub(super) async fn run(house: House, config: Config, urls: AmqpUrls) {
     let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
-    tracing::info!(nodes = nodes.join(","), exchange = config.exchange.0, "joining replicas through RabbitMQ");
+    tracing::info!(
+        nodes = nodes.join(","),
+        exchange = config.exchange.0,
+        "joining replicas through RabbitMQ"
+    );
     let link = Arc::new(Link::new(house.status, house.metrics));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);

@@ -178,7 +178,8 @@ mod tests {
     async fn answers_go_to_their_senders_in_order() {
         let mut bench = bench();
         let outcomes = [bench.push(), bench.push(), bench.push()];
-        let ids: Vec<_> = std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.id).collect();
+        let ids: Vec<_> =
+            std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.id).collect();
         bench.outbox.answer(Answer::Confirmed);
         bench.outbox.answer(Answer::Refused);
         bench.outbox.answer(Answer::Confirmed);

@@ -5,8 +5,8 @@ use super::control::{self, REPEATED, REPLICA};
 use super::link::Link;
 use super::outbox::{Answer, Outbox, Parcel};
 use super::topology::{self, TopologyError};
-use crate::broker::{Roster, raised};
 use crate::broker::publisher::Submissions;
+use crate::broker::{Roster, raised};
 use crate::config::Config;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -213,7 +213,11 @@ async fn publish(channel: Channel, envelope: Envelope) -> lapin::Result<Confirma
 
 /// Accepts and expires messages while there is no connection. Returns once it is to close and
 /// everything accepted was answered for.
-async fn tend(outbox: &mut Outbox, submissions: &mut Submissions, closing: &mut watch::Receiver<bool>) {
+async fn tend(
+    outbox: &mut Outbox,
+    submissions: &mut Submissions,
+    closing: &mut watch::Receiver<bool>,
+) {
     loop {
         let finishing = *closing.borrow();
         if finishing && outbox.is_empty() && submissions.is_empty() {

@@ -32,7 +32,10 @@ pub(super) async fn declare_exchange(channel: &Channel, name: &str) -> Result<()
 }
 
 /// Declares and binds a queue for this connection alone; its name.
-pub(super) async fn declare_queue(channel: &Channel, exchange: &str) -> Result<String, TopologyError> {
+pub(super) async fn declare_queue(
+    channel: &Channel,
+    exchange: &str,
+) -> Result<String, TopologyError> {
     let failed = |source| TopologyError {
         asked: format!("cannot declare a queue bound to exchange '{exchange}'"),
         source,

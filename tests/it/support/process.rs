@@ -19,11 +19,15 @@ use tokio::time::{Instant, sleep};
 /// How often something that cannot be awaited is looked at.
 pub const POLL: Duration = Duration::from_millis(10);
 
-/// The last step happens in a session of its own, because it must outlive the group that it kills.
+/// It ignores what may reach its group before the pipe ends: when the test process dies and a member of the
+/// group is stopped, for one, the kernel sends SIGHUP to all of them. The last step happens in a session of
+/// its own, because it must outlive the group that it kills.
 const LEASH: &str = r#"
-    dir=$(mktemp -d) && echo "$dir" || exit
+    trap '' HUP INT TERM PIPE
+    dir=$(mktemp -d)
+    echo "$dir"
     read -r _
-    exec setsid --wait sh -c 'kill -KILL -- "-$1"; rm -rf -- "$2"' sh "$$" "$dir"
+    exec setsid --wait sh -c 'kill -s KILL -- "-$1"; rm -rf -- "$2"' sh "$$" "$dir"
 "#;
 
 /// A process group and a temporary directory that end together with the test.
@@ -47,8 +51,9 @@ impl Sandbox {
         let mut done = BufReader::new(leash.stdout.take().expect("stdout is piped"));
         let mut dir = String::new();
         done.read_line(&mut dir).expect("the leash says where its directory is");
-        assert!(!dir.is_empty(), "mktemp -d made no directory");
-        Arc::new(Self { dir: dir.trim_end().into(), leash, done })
+        let dir = PathBuf::from(dir.trim_end());
+        assert!(dir.is_dir(), "mktemp -d made no directory");
+        Arc::new(Self { dir, leash, done })
     }
 
     pub fn dir(&self) -> &Path {
@@ -70,7 +75,7 @@ impl Sandbox {
             .process_group(self.leash.id() as i32)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        Process { child, output, read: 0, sandbox: self.clone() }
+        Process { child, output, read: 0, _sandbox: self.clone() }
     }
 }
 
@@ -88,7 +93,8 @@ pub struct Process {
     output: PathBuf,
     /// How much of the output `line` has looked at.
     read: usize,
-    sandbox: Arc<Sandbox>,
+    /// Keeps the output readable, and ends the group when its last process is dropped.
+    _sandbox: Arc<Sandbox>,
 }
 
 impl Process {
@@ -99,10 +105,6 @@ impl Process {
 
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    pub fn sandbox(&self) -> &Arc<Sandbox> {
-        &self.sandbox
     }
 
     /// How it ended, if it did.
@@ -125,14 +127,14 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Waits for it to end by itself; panics with its output when it takes longer than `limit`.
+    /// Waits for it to end by itself; panics when that takes longer than `limit`.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
             if let Some(status) = self.exited() {
                 return status;
             }
-            assert!(Instant::now() < deadline, "still running after {limit:?}:\n{}", self.tail());
+            assert!(Instant::now() < deadline, "still running after {limit:?}");
             sleep(POLL).await;
         }
     }
@@ -161,8 +163,8 @@ impl Process {
                     return line.to_owned();
                 }
             }
-            assert!(ended.is_none(), "it ended ({}) without the line:\n{}", ended.unwrap(), self.tail());
-            assert!(Instant::now() < deadline, "no such line after {limit:?}:\n{}", self.tail());
+            assert!(ended.is_none(), "it ended without writing the line: {}", ended.unwrap());
+            assert!(Instant::now() < deadline, "no such line after {limit:?}");
             sleep(POLL).await;
         }
     }
@@ -171,20 +173,16 @@ impl Process {
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }
-
-    /// The end of its output, for a message.
-    pub fn tail(&self) -> String {
-        let output = self.output();
-        let lines: Vec<_> = output.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
-    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- {} ended with:\n{}", self.output.display(), self.tail());
+        let output = self.output();
+        if std::thread::panicking() && !output.is_empty() {
+            let lines: Vec<_> = output.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(40)..];
+            eprintln!("--- {} ends with:\n{}", self.output.display(), tail.join("\n"));
         }
     }
 }

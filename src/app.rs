@@ -1,0 +1,145 @@
+//! The application: built from a configuration, then run until it is told to stop.
+
+use crate::broker::Broker;
+use crate::config::Config;
+use crate::fanout::{self, Inboxes, Post};
+use crate::health::{self, Health};
+use crate::metrics::Metrics;
+use crate::shutdown::{Phase, Phases};
+use crate::transport::{self, Connections, House};
+use socket2::SockRef;
+use std::future::Future;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+/// What the last connections may take beyond the drain period and their publishes.
+const DRAIN_SLACK: Duration = Duration::from_secs(10);
+
+/// A replica whose ports are bound and which serves nobody yet.
+#[derive(Debug)]
+pub struct Application {
+    config: Config,
+    clients: TcpListener,
+    admin: TcpListener,
+    addr: SocketAddr,
+    admin_addr: SocketAddr,
+}
+
+/// Why a replica cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address} ({variable}): {source}")]
+    Listen { variable: &'static str, address: SocketAddr, source: io::Error },
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
+}
+
+impl Application {
+    /// Binds both ports.
+    ///
+    /// # Errors
+    /// When one of them cannot be bound.
+    pub fn build(config: Config) -> Result<Self, Error> {
+        let bind = |variable, address| {
+            transport::listen(address).map_err(|source| Error::Listen { variable, address, source })
+        };
+        let clients = bind("WARREN_LISTEN", config.listen)?;
+        let admin = bind("WARREN_ADMIN_LISTEN", config.admin_listen)?;
+        let (addr, admin_addr) = (clients.local_addr()?, admin.local_addr()?);
+        Ok(Self { config, clients, admin, addr, admin_addr })
+    }
+
+    /// Where clients connect.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where health and metrics are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// Serves until `shutdown` resolves and everything promised is kept.
+    ///
+    /// # Errors
+    /// When serving cannot begin, or ends by itself.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+        let config = self.config;
+        let metrics = Arc::new(Metrics::new());
+        let phases = Phases::default();
+        let inboxes = Arc::new(Inboxes::default());
+        let mut broker = Broker::start(&config, &metrics);
+        let connections =
+            Connections::new(config.max_connections, broker.roster.clone(), metrics.clone());
+        let connections = Arc::new(connections);
+        let house = Arc::new(House {
+            config: config.clone(),
+            metrics: metrics.clone(),
+            publisher: broker.publisher.clone(),
+            roster: broker.roster.clone(),
+            inboxes: inboxes.clone(),
+            connections: connections.clone(),
+            phase: phases.watch(),
+        });
+        let health = Health {
+            phase: phases.watch(),
+            status: broker.status.clone(),
+            roster: broker.roster.clone(),
+            metrics: metrics.clone(),
+        };
+        let door = self.clients.try_clone()?;
+        let clients = transport::serve(self.clients, house)?;
+        let admin = health::serve(self.admin, health)?;
+        let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
+        let mut clients = tokio::spawn(clients);
+        let admin = tokio::spawn(admin);
+        let deliveries = broker.take_deliveries();
+        let fanout =
+            tokio::spawn(fanout::run(deliveries, inboxes.clone(), config.workers.0, metrics));
+        info!(
+            address = %self.addr,
+            admin = %self.admin_addr,
+            replica = config.replica.0,
+            workers = config.workers.0,
+            connections = connections.limit(),
+            version = env!("CARGO_PKG_VERSION"),
+            "serving: open http://{}", self.addr
+        );
+
+        tokio::select! {
+            () = shutdown => {}
+            ended = &mut clients => {
+                // Nobody told it to: its threads are gone.
+                return Err(io::Error::other(format!("the server ended by itself: {ended:?}")).into());
+            }
+        }
+
+        phases.enter(Phase::Unready);
+        sleep(config.drain_delay).await;
+
+        phases.enter(Phase::Draining);
+        clients_handle.pause().await;
+        // Pausing alone would leave newcomers waiting; this has them refused, and go elsewhere.
+        if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
+            warn!(%error, "cannot close the listener early");
+        }
+        inboxes.post(&Post::Drain(config.drain_period)).await;
+        let patience = config.drain_period + config.publish_timeout + DRAIN_SLACK;
+        if timeout(patience, connections.empty()).await.is_err() {
+            warn!(connections = connections.open(), "clients remain after the drain period");
+        }
+        clients_handle.stop(true).await;
+
+        phases.enter(Phase::Closed);
+        fanout.abort();
+        broker.close().await;
+        admin_handle.stop(false).await;
+        let _ = admin.await;
+        info!("done");
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! From the broker to the workers: each message is encoded once and posted once to each worker.
+
+use crate::broker::Delivery;
+use crate::hub::Broadcast;
+use crate::message::Message;
+use crate::metrics::Metrics;
+use crate::wire::FrameBuilder;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Posts that may wait for a worker; beyond it the broker is read no further.
+const INBOX: usize = 1024;
+/// Deliveries taken at once.
+const BATCH: usize = 128;
+
+/// What a worker is told.
+#[derive(Clone, Debug)]
+pub enum Post {
+    Broadcast(Arc<Broadcast>),
+    /// Messages may be missing before what follows; clients are told.
+    Gap,
+    /// Close all connections, evenly over this time.
+    Drain(Duration),
+}
+
+/// The ways to all workers.
+#[derive(Debug, Default)]
+pub struct Inboxes(watch::Sender<Vec<mpsc::Sender<Post>>>);
+
+impl Inboxes {
+    /// Opens the inbox of a worker that begins.
+    pub fn open(&self) -> mpsc::Receiver<Post> {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        self.0.send_modify(|senders| {
+            senders.retain(|sender| !sender.is_closed());
+            senders.push(sender);
+        });
+        inbox
+    }
+
+    /// Posts to every worker; waits for those that are behind.
+    pub async fn post(&self, post: &Post) {
+        let senders = self.0.borrow().clone();
+        for sender in senders {
+            // A worker that has ended needs nothing.
+            let _ = sender.send(post.clone()).await;
+        }
+    }
+
+    /// Resolves when so many workers have begun.
+    async fn opened(&self, workers: usize) {
+        let _ = self.0.subscribe().wait_for(|senders| senders.len() >= workers).await;
+    }
+}
+
+/// Posts everything that the broker delivers, until it delivers no more. It begins when all workers
+/// have, so that each has the same history.
+pub async fn run(
+    mut deliveries: mpsc::Receiver<Delivery>,
+    inboxes: Arc<Inboxes>,
+    workers: usize,
+    metrics: Arc<Metrics>,
+) {
+    inboxes.opened(workers).await;
+    let mut batch = Vec::with_capacity(BATCH);
+    while deliveries.recv_many(&mut batch, BATCH).await > 0 {
+        for delivery in batch.drain(..) {
+            let post = match delivery {
+                Delivery::Message(message) => Post::Broadcast(Arc::new(encode(&message))),
+                Delivery::Gap => {
+                    metrics.gap();
+                    Post::Gap
+                }
+            };
+            inboxes.post(&post).await;
+        }
+    }
+}
+
+fn encode(message: &Message) -> Broadcast {
+    let text = message.text.get().len();
+    let names = message.id.len() + message.channel.as_str().len() + message.date.len();
+    let mut frame = FrameBuilder::with_capacity(text + names + 48);
+    message.write_client_json(frame.payload());
+    Broadcast {
+        id: message.id.clone(),
+        position: message.position,
+        channel: message.channel.clone(),
+        frame: frame.finish(),
+    }
+}

@@ -1,0 +1,32 @@
+//! The phases of a replica's end, in their order.
+
+use tokio::sync::watch;
+
+/// Where a replica is on its way from start to end; it only moves forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Serving.
+    #[default]
+    Running,
+    /// Serving, but load balancers are told to send nobody any more.
+    Unready,
+    /// No new connections; those that are open are closed one after the other.
+    Draining,
+    /// All clients are gone; what they were promised is being settled with the broker.
+    Closed,
+}
+
+/// Moves the phase on.
+#[derive(Debug, Default)]
+pub struct Phases(watch::Sender<Phase>);
+
+impl Phases {
+    pub fn enter(&self, phase: Phase) {
+        tracing::info!(?phase, "shutdown");
+        self.0.send_replace(phase);
+    }
+
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.0.subscribe()
+    }
+}

@@ -1,0 +1,75 @@
+//! Errors as HTTP clients see them: `{"error":{"code","message"}}`.
+
+use crate::broker::PublishError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("this origin may not connect; see WARREN_ALLOWED_ORIGINS")]
+    Origin,
+    #[error("there is nothing here")]
+    NotFound,
+    #[error("this method is not served here")]
+    Method,
+    #[error("the message is larger than WARREN_MAX_MESSAGE")]
+    TooLarge,
+    #[error("this address is for WebSockets: {0}")]
+    NoWebSocket(String),
+    #[error("this replica has as many connections as it may")]
+    TooManyConnections,
+    #[error("this replica is shutting down")]
+    ShuttingDown,
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl ApiError {
+    /// The name in the response, and the metric label.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Origin => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::Method => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::NoWebSocket(_) => "no_websocket",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ShuttingDown => "shutting_down",
+            Self::Publish(error) => error.code(),
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyConnections | Self::ShuttingDown | Self::Publish(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            // Seconds; spread, so that those who were refused together do not return together.
+            response.insert_header((RETRY_AFTER, fastrand::u32(1..=5).to_string()));
+        }
+        if self.status_code() == StatusCode::UPGRADE_REQUIRED {
+            response.insert_header((UPGRADE, "websocket"));
+        }
+        response.json(json!({ "error": { "code": self.code(), "message": self.to_string() } }))
+    }
+}

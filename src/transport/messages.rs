@@ -1,0 +1,59 @@
+//! `POST /messages`: publishing over HTTP, answered when the broker has confirmed.
+
+use super::error::ApiError;
+use super::origin;
+use super::worker::Worker;
+use crate::broker::{Draft, largest_body, size_of_text};
+use crate::message::Channel;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::rc::Rc;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    channel: Option<String>,
+    text: Box<RawValue>,
+}
+
+pub async fn publish(
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, ApiError> {
+    let worker = Worker::of(&request);
+    let result = accept(&request, payload, &worker).await;
+    if let Err(error) = &result {
+        worker.house.metrics.rejected(error.code());
+    }
+    result
+}
+
+async fn accept(
+    request: &HttpRequest,
+    payload: web::Payload,
+    worker: &Rc<Worker>,
+) -> Result<HttpResponse, ApiError> {
+    let house = &worker.house;
+    origin::check(&house.config.allowed_origins, request.headers())?;
+    let limit = house.config.max_message.0;
+    let body = match payload.to_bytes_limited(largest_body(limit)).await {
+        Err(_) => return Err(ApiError::TooLarge),
+        Ok(Err(error)) => return Err(ApiError::BadRequest(error.to_string())),
+        Ok(Ok(body)) => body,
+    };
+    let Body { channel, text } = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::BadRequest(format!("the body is to be {{\"channel\",\"text\"}}: {error}"))
+    })?;
+    if size_of_text(&text) > limit {
+        return Err(ApiError::TooLarge);
+    }
+    let channel = channel
+        .map_or_else(|| Ok(Channel::default()), |name| Channel::new(&name))
+        .map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let outcome = house.publisher.submit(Draft { channel, text })?;
+    house.metrics.received("http");
+    let id = outcome.await?;
+    Ok(HttpResponse::Accepted().json(json!({ "id": *id })))
+}

@@ -1,0 +1,38 @@
+//! Clients: the only code that knows actix.
+//!
+//! actix-web routes requests and makes the handshake. Once a WebSocket is agreed on, its socket is
+//! taken from actix and owned by one lean task (`ws::Connection`) on the worker that accepted it.
+
+mod connections;
+mod error;
+mod messages;
+mod origin;
+mod page;
+mod replicas;
+mod server;
+mod upgrade;
+mod worker;
+pub mod ws;
+
+pub use connections::Connections;
+pub use server::{listen, serve};
+
+use crate::broker::{Publisher, Roster};
+use crate::config::Config;
+use crate::fanout::Inboxes;
+use crate::metrics::Metrics;
+use crate::shutdown::Phase;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct House {
+    pub config: Config,
+    pub metrics: Arc<Metrics>,
+    pub publisher: Publisher,
+    pub roster: Arc<Roster>,
+    pub inboxes: Arc<Inboxes>,
+    pub connections: Arc<Connections>,
+    pub phase: watch::Receiver<Phase>,
+}

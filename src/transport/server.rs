@@ -1,0 +1,110 @@
+//! The client port: a listener, worker threads, and the routes that each of them serves.
+
+use super::error::ApiError;
+use super::worker::Worker;
+use super::{House, messages, page, replicas, upgrade, ws};
+use actix_http::HttpService;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
+use actix_web::body::BoxBody;
+use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::{App, web};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Connections that the kernel may hold for us before they are accepted.
+const BACKLOG: i32 = 4096;
+/// What the kernel keeps of one client's unread data, in bytes; it doubles the figure for its own use.
+const SEND_BUFFER: usize = 128 << 10;
+/// How long a client may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an idle HTTP connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long HTTP requests may take to end when the server stops, in seconds.
+const STOP_TIMEOUT: u64 = 15;
+
+/// Binds the client port.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    // Accepted connections inherit it.
+    SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves clients on `listener` until the returned server is stopped.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
+    let workers = house.config.workers.0;
+    // Upgraded sockets do not count here; they have a limit of their own.
+    let plain = (house.connections.reserve() / 2 / workers).max(16);
+    let server = Server::build()
+        .workers(workers)
+        .worker_max_blocking_threads(1)
+        .max_concurrent_connections(plain)
+        .shutdown_timeout(STOP_TIMEOUT)
+        .disable_signals()
+        .listen("clients", listener, move || {
+            let worker = Worker::start(house.clone());
+            HttpService::build()
+                .client_request_timeout(REQUEST_TIMEOUT)
+                .client_disconnect_timeout(Duration::ZERO)
+                .keep_alive(KEEP_ALIVE)
+                .tcp_nodelay(true)
+                .upgrade(upgrade::factory(worker.clone()))
+                .h1(app(worker))
+                .tcp()
+        })?;
+    Ok(server.run())
+}
+
+/// All that actix-web routes, for one worker.
+pub fn app(
+    worker: Rc<Worker>,
+) -> impl ServiceFactory<
+    actix_http::Request,
+    Config = (),
+    Response = ServiceResponse<BoxBody>,
+    Error = actix_web::Error,
+    InitError = (),
+> {
+    let app = App::new()
+        .app_data(worker)
+        .service(
+            web::resource("/ws")
+                .route(web::get().to(ws::handshake))
+                .default_service(web::to(wrong_method)),
+        )
+        .service(
+            web::resource("/messages")
+                .route(web::post().to(messages::publish))
+                .default_service(web::to(wrong_method)),
+        )
+        .service(
+            web::resource("/replicas")
+                .route(web::get().to(replicas::list))
+                .default_service(web::to(wrong_method)),
+        )
+        .configure(page::routes)
+        .default_service(web::to(not_found));
+    map_config(app.into_factory(), |()| AppConfig::default())
+}
+
+async fn not_found() -> Result<&'static str, ApiError> {
+    Err(ApiError::NotFound)
+}
+
+pub async fn wrong_method() -> Result<&'static str, ApiError> {
+    Err(ApiError::Method)
+}

@@ -1,0 +1,76 @@
+//! How a socket leaves actix: requests that ask for a WebSocket come here with their socket, are routed
+//! like any other, and if the answer is 101 the socket goes to a connection of our own.
+
+use super::server::app;
+use super::worker::Worker;
+use super::ws::{self, Admitted};
+use actix_http::body::{BodySize, MessageBody, to_bytes};
+use actix_http::h1::{Codec, Message};
+use actix_http::{HttpMessage, Request, StatusCode};
+use actix_rt::net::TcpStream;
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
+use actix_web::Error;
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header::{CONNECTION, HeaderValue};
+use futures_util::SinkExt;
+use std::rc::Rc;
+
+/// A socket with the HTTP/1 codec that read its request, and what was read behind it.
+type Framed = actix_codec::Framed<TcpStream, Codec>;
+
+/// Marks a request whose socket can be taken.
+#[derive(Debug)]
+pub struct Takeable;
+
+/// The service that actix-http hands WebSocket requests to.
+pub fn factory(
+    worker: Rc<Worker>,
+) -> impl ServiceFactory<(Request, Framed), Config = (), Response = (), Error = Error, InitError = ()>
+{
+    fn_factory(move || {
+        let worker = worker.clone();
+        async move {
+            let app = Rc::new(app(worker.clone()).new_service(()).await?);
+            Ok::<_, ()>(fn_service(move |(request, framed): (Request, Framed)| {
+                let (app, worker) = (app.clone(), worker.clone());
+                async move {
+                    request.extensions_mut().insert(Takeable);
+                    let response = app.call(request).await?;
+                    // A client that is gone before it has its answer is nobody's error.
+                    let _ = answer(response, framed, &worker).await;
+                    Ok::<_, Error>(())
+                }
+            }))
+        }
+    })
+}
+
+async fn answer(
+    response: ServiceResponse<BoxBody>,
+    mut framed: Framed,
+    worker: &Rc<Worker>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let (_, mut response) = response.into_parts();
+    let admitted = response.extensions_mut().remove::<Admitted>();
+    if let Some(admitted) =
+        admitted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
+    {
+        let head = response.drop_body().into();
+        framed.send(Message::Item((head, BodySize::None))).await?;
+        let parts = framed.into_parts();
+        ws::spawn(worker, parts.io, parts.read_buf, admitted);
+        return Ok(());
+    }
+    // Whatever else it is: one answer, and the socket is done with.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let (response, body) = response.into_parts();
+    let size = body.size();
+    let body = to_bytes(body).await?;
+    framed.send(Message::Item((response.into(), size))).await?;
+    if !body.is_empty() {
+        framed.send(Message::Chunk(Some(body))).await?;
+        framed.send(Message::Chunk(None)).await?;
+    }
+    Ok(())
+}

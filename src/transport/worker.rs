@@ -1,0 +1,154 @@
+//! One worker thread: its hub, its clients, and the tasks that keep them going.
+
+use super::House;
+use super::ws::{Client, Order};
+use crate::fanout::Post;
+use crate::hub::{Hub, Limits};
+use crate::wire::{Close, text_frame};
+use actix_web::HttpRequest;
+use bytes::Bytes;
+use serde_json::json;
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
+
+/// Bytes read from a socket at a time. One buffer serves all connections of a worker.
+const READ_BUFFER: usize = 64 << 10;
+/// Posts taken at once: what is there is appended before anyone is woken.
+const BATCH: usize = 256;
+
+/// What the connections of one thread share. Nothing in it is locked.
+#[derive(Debug)]
+pub struct Worker {
+    pub house: Arc<House>,
+    pub hub: RefCell<Hub>,
+    /// Lent to whichever connection reads.
+    pub scratch: Rc<RefCell<Vec<u8>>>,
+    clients: RefCell<Slab<Rc<Client>>>,
+    draining: Cell<bool>,
+    /// The first frame of a connection that recovered, and of one that did not.
+    greetings: [Bytes; 2],
+    /// Tells clients that messages may be missing.
+    pub gap: Bytes,
+}
+
+impl Worker {
+    /// Begins on the current thread.
+    pub fn start(house: Arc<House>) -> Rc<Self> {
+        let config = &house.config;
+        let limits =
+            Limits { history: config.history_bytes.0, backlog: config.client_backlog.0 as u64 };
+        let greeting = |recovered: bool| {
+            let peer = house.roster.own();
+            let ready =
+                json!({ "replica": peer.name, "version": peer.version, "recovered": recovered });
+            text_frame(&json!({ "ready": ready }).to_string())
+        };
+        let gap = json!({ "gap": { "message": "this replica was away from RabbitMQ: messages may be missing here" } });
+        let worker = Rc::new(Self {
+            hub: RefCell::new(Hub::new(limits)),
+            scratch: Rc::new(RefCell::new(vec![0; READ_BUFFER])),
+            clients: RefCell::new(Slab::new()),
+            draining: Cell::new(false),
+            greetings: [greeting(false), greeting(true)],
+            gap: text_frame(&gap.to_string()),
+            house: house.clone(),
+        });
+        actix_rt::spawn(worker.clone().take_posts(house.inboxes.open()));
+        actix_rt::spawn(worker.clone().sweep());
+        worker
+    }
+
+    /// The worker that serves a request.
+    #[expect(clippy::expect_used, reason = "every app that is served is built with a worker")]
+    pub fn of(request: &HttpRequest) -> Rc<Self> {
+        let worker = request.app_data::<Rc<Self>>();
+        worker.expect("the worker is part of every app that is served").clone()
+    }
+
+    pub fn greeting(&self, recovered: bool) -> Bytes {
+        self.greetings[usize::from(recovered)].clone()
+    }
+
+    /// Adds a client; its key.
+    pub fn enter(&self, client: &Rc<Client>) -> usize {
+        if self.draining.get() {
+            // It slipped in while the door was being closed.
+            client.give(self, Order::Close(Close::Restart, Some(self.retry_hint())));
+        }
+        self.clients.borrow_mut().insert(client.clone())
+    }
+
+    pub fn leave(&self, key: usize) {
+        self.clients.borrow_mut().remove(key);
+    }
+
+    /// Appends what was broadcast to the hub, and wakes the listeners.
+    async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<Post>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            let mut hub = self.hub.borrow_mut();
+            for post in batch.drain(..) {
+                match post {
+                    Post::Broadcast(broadcast) => hub.append(broadcast),
+                    Post::Gap => {
+                        for (_, client) in self.clients.borrow().iter() {
+                            client.missed.set(true);
+                            hub.wake_reader(client.reader);
+                        }
+                    }
+                    Post::Drain(period) => {
+                        self.draining.set(true);
+                        actix_rt::spawn(self.clone().drain(period));
+                    }
+                }
+            }
+            hub.wake();
+            self.house.metrics.channels(hub.channels());
+        }
+    }
+
+    /// Looks after every client from time to time: pings, and deadlines.
+    async fn sweep(self: Rc<Self>) {
+        let ping = self.house.config.ping_interval;
+        let period = (ping / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = Instant::now();
+            for (_, client) in self.clients.borrow().iter() {
+                if let Some(order) = client.due(now, ping) {
+                    client.give(&self, order);
+                }
+            }
+        }
+    }
+
+    /// Closes all clients, evenly over `period` and in no order.
+    async fn drain(self: Rc<Self>, period: Duration) {
+        let mut clients: Vec<_> =
+            self.clients.borrow().iter().map(|(_, client)| Rc::downgrade(client)).collect();
+        fastrand::shuffle(&mut clients);
+        let start = tokio::time::Instant::now();
+        let slice = period.div_f64(clients.len().max(1) as f64);
+        for (place, client) in clients.iter().enumerate() {
+            sleep_until(start + slice.mul_f64(place as f64 + fastrand::f64())).await;
+            if let Some(client) = client.upgrade() {
+                client.give(&self, Order::Close(Close::Restart, Some(self.retry_hint())));
+            }
+        }
+    }
+
+    /// A pause in milliseconds after which a client may return. Closing is spread over the drain
+    /// period; where that is short, the hints do the spreading.
+    fn retry_hint(&self) -> u32 {
+        let spread = self.house.config.drain_period.as_millis().min(10_000) as u32;
+        let spread = if spread < 1000 { 5000 } else { spread / 4 };
+        fastrand::u32(100..100 + spread)
+    }
+}

@@ -1,0 +1,293 @@
+//! The task that owns a WebSocket after its handshake: reads, writes, and ends it properly.
+//!
+//! It knows frames and the order of an ending. What is said over them is its dialogue's.
+
+use super::client::Order;
+use super::output::{Flushed, Output, Source, Written};
+use crate::wire::{Accept, Close, Event, Reader, Violation, close_frame, ping_frame, pong_frame};
+use bytes::BytesMut;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Reads in a row before others get their turn.
+const READS: usize = 8;
+/// Own frames that may wait before the client is read no further.
+const MAX_OWN: usize = 64;
+/// How long a client may take to end its side, once ours is ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other half of a connection: what is made of messages.
+pub trait Dialogue {
+    /// Which messages are let through.
+    fn accept(&self) -> Accept;
+
+    /// The connection's task runs; it is to be woken for the next order or shared frame.
+    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);
+
+    /// A message came.
+    fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
+
+    /// A binary message came; only if they are accepted.
+    fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut Output) {}
+
+    /// Bytes came, whatever they are.
+    fn heard(&mut self) {}
+
+    /// The client is to be read no further for now.
+    fn busy(&self) -> bool {
+        false
+    }
+
+    /// Everything that the client was promised is done.
+    fn settled(&self) -> bool {
+        true
+    }
+
+    /// Where shared frames come from.
+    fn source(&self) -> Option<Source<'_>> {
+        None
+    }
+
+    /// What the outside wants of this connection.
+    fn take_order(&mut self) -> Option<Order> {
+        None
+    }
+
+    /// The connection is to be aborted at `deadline`.
+    fn set_deadline(&mut self, _deadline: Instant) {}
+
+    /// Something was written.
+    fn wrote(&mut self, _written: Written) {}
+
+    /// The connection is over; `None` if it broke off.
+    fn ended(&mut self, _close: Option<Close>) {}
+
+    /// How long promises may take to be kept when the connection is to end.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// How far the ending of a connection is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Open,
+    /// It will be closed once promises are kept and shared frames written.
+    Settling {
+        hint: Option<u32>,
+    },
+    /// The close frame waits to be written, the last that is.
+    Sealed,
+    /// The close frame is written; the client's is awaited.
+    AwaitingClose,
+    /// Both directions are done with; what still comes is thrown away until the client hangs up, so
+    /// that the kernel does not reset what it has not read yet.
+    Lingering,
+}
+
+/// The socket is lost.
+struct Gone;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection<S, D: Dialogue> {
+    io: S,
+    /// Lent by the worker: a connection has no buffer of its own.
+    scratch: Rc<RefCell<Vec<u8>>>,
+    /// What the client sent along with its handshake.
+    early: BytesMut,
+    input: Reader,
+    output: Output,
+    stage: Stage,
+    close: Option<Close>,
+    dialogue: D,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
+    /// Takes over a socket whose handshake is done. `early` is what was read behind it, and `output`
+    /// what is to be said first.
+    pub fn new(
+        io: S,
+        scratch: Rc<RefCell<Vec<u8>>>,
+        early: BytesMut,
+        output: Output,
+        dialogue: D,
+    ) -> Self {
+        Self {
+            io,
+            scratch,
+            early,
+            input: Reader::default(),
+            output,
+            stage: Stage::Open,
+            close: None,
+            dialogue,
+        }
+    }
+
+    fn step(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        self.dialogue.poll(context, &mut self.output);
+        match self.dialogue.take_order() {
+            Some(Order::Ping) => self.output.push(ping_frame()),
+            Some(Order::Close(close, hint)) => self.end(close, hint),
+            Some(Order::Abort) => return Err(Gone),
+            None => {}
+        }
+        self.read(context)?;
+        // What was just read may have settled, or asked for something.
+        self.dialogue.poll(context, &mut self.output);
+        self.write(context)
+    }
+
+    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        if !self.early.is_empty() {
+            let mut early = mem::take(&mut self.early);
+            self.take(&mut early)?;
+        }
+        let scratch = self.scratch.clone();
+        let mut scratch = scratch.borrow_mut();
+        for _ in 0..READS {
+            if self.dialogue.busy() || self.output.len() > MAX_OWN {
+                // Woken by what it is busy with.
+                return Ok(());
+            }
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
+                Poll::Ready(Ok(())) => {
+                    self.dialogue.heard();
+                    self.take(buffer.filled_mut())?;
+                }
+            }
+        }
+        // There may be more, after the others.
+        context.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Makes sense of bytes that came.
+    fn take(&mut self, mut data: &mut [u8]) -> Result<(), Gone> {
+        while !matches!(self.stage, Stage::Lingering) {
+            match self.input.next(&mut data, self.dialogue.accept()) {
+                Ok(None) => break,
+                Ok(Some(event)) => self.event(event)?,
+                Err(Violation(close)) => {
+                    self.seal(close, None, None);
+                    self.stage = match self.stage {
+                        // Ours is written already, and nothing better can be said.
+                        Stage::AwaitingClose => return Err(Gone),
+                        stage => stage,
+                    };
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Result<(), Gone> {
+        let open = matches!(self.stage, Stage::Open);
+        match event {
+            Event::Text(text) if open => self.dialogue.text(text, &mut self.output),
+            Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
+            Event::Ping(payload) if self.output.len() <= MAX_OWN => {
+                self.output.push(pong_frame(&payload));
+            }
+            Event::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
+            Event::Close(code) => self.seal(Close::ByClient, code, None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the ending that the server wants.
+    fn end(&mut self, close: Close, hint: Option<u32>) {
+        if !matches!(self.stage, Stage::Open) {
+            return;
+        }
+        if close == Close::Restart {
+            self.close = Some(close);
+            self.stage = Stage::Settling { hint };
+            let patience = self.dialogue.patience() + CLOSE_TIMEOUT;
+            self.dialogue.set_deadline(Instant::now() + patience);
+        } else {
+            self.seal(close, None, hint);
+        }
+    }
+
+    /// Puts the close frame in line: the last thing that is said.
+    fn seal(&mut self, close: Close, code: Option<u16>, hint: Option<u32>) {
+        if !matches!(self.stage, Stage::Open | Stage::Settling { .. }) {
+            return;
+        }
+        self.close = Some(close);
+        self.output.push(close_frame(close, code, hint));
+        self.stage = Stage::Sealed;
+        self.dialogue.set_deadline(Instant::now() + CLOSE_TIMEOUT);
+    }
+
+    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        loop {
+            let source = match self.stage {
+                Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
+                _ => None,
+            };
+            let mut written = Written::default();
+            let flushed = self.output.flush(context, &mut self.io, source, &mut written);
+            if written.writes > 0 {
+                self.dialogue.wrote(written);
+            }
+            match (flushed.map_err(|_| Gone)?, self.stage) {
+                (Flushed::Overrun, _) => self.seal(Close::TooSlow, None, None),
+                (Flushed::All, Stage::Settling { hint }) if self.dialogue.settled() => {
+                    self.seal(Close::Restart, None, hint);
+                }
+                (Flushed::All, Stage::Sealed) => self.sealed_and_written(context)?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// The close frame is out.
+    fn sealed_and_written(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        let answer_can_come = matches!(
+            self.close,
+            Some(Close::Restart | Close::TooSlow | Close::NoPong | Close::Internal)
+        );
+        if answer_can_come {
+            self.stage = Stage::AwaitingClose;
+            return Ok(());
+        }
+        self.stage = Stage::Lingering;
+        match Pin::new(&mut self.io).poll_shutdown(context) {
+            Poll::Ready(Err(_)) => Err(Gone),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue + Unpin> Future for Connection<S, D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match self.step(context) {
+            Ok(()) => Poll::Pending,
+            Err(Gone) => Poll::Ready(()),
+        }
+    }
+}
+
+impl<S, D: Dialogue> Drop for Connection<S, D> {
+    fn drop(&mut self) {
+        self.dialogue.ended(self.close);
+    }
+}

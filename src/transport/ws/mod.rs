@@ -1,0 +1,14 @@
+//! Plain WebSockets: the handshake, and the task that owns a socket afterwards.
+
+mod chat;
+mod client;
+mod connection;
+mod handshake;
+mod limiter;
+mod output;
+
+pub use chat::spawn;
+pub use client::{Client, Order};
+pub use connection::{Connection, Dialogue};
+pub use handshake::{Admitted, handshake};
+pub use output::{Output, Written};

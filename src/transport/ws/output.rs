@@ -1,0 +1,275 @@
+//! What waits to be written to one socket, and the writing of it.
+//!
+//! A connection's own frames wait here; the shared ones stay in the hub, and are written from there
+//! without a copy. Of either, what a full socket cut in two is kept until it is whole.
+
+use crate::hub::{Hub, Overrun, ReaderId};
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+
+/// Frames handed to the kernel in one call.
+const SLICES: usize = 64;
+
+/// Where shared frames come from.
+pub type Source<'a> = (&'a RefCell<Hub>, ReaderId);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The rest of a frame whose beginning is written.
+    torn: Bytes,
+    own: VecDeque<Bytes>,
+}
+
+/// How far writing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing waits any more.
+    All,
+    /// The socket takes no more; the task is woken when it does.
+    Blocked,
+    /// The shared frames were not read in time and are gone.
+    Overrun,
+}
+
+/// Sums of what was written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written {
+    pub writes: usize,
+    pub bytes: usize,
+    /// Shared frames.
+    pub deliveries: usize,
+}
+
+impl Output {
+    /// Adds a frame of this connection alone. They precede shared frames, in their order.
+    pub fn push(&mut self, frame: Bytes) {
+        self.own.push_back(frame);
+    }
+
+    /// Frames of this connection alone that wait.
+    pub fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.torn.is_empty()
+    }
+
+    /// Writes as much as the socket takes.
+    ///
+    /// # Errors
+    /// The socket's own, when it is lost.
+    pub fn flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        context: &mut Context<'_>,
+        io: &mut W,
+        source: Option<Source<'_>>,
+        written: &mut Written,
+    ) -> io::Result<Flushed> {
+        loop {
+            let taken = match self.write(context, io, source)? {
+                Ok(Some(taken)) => taken,
+                Ok(None) => return Ok(Flushed::All),
+                Err(stopped) => return Ok(stopped),
+            };
+            written.writes += 1;
+            written.bytes += taken.bytes;
+            written.deliveries += taken.shared;
+            if taken.torn_was_finished {
+                self.torn = Bytes::new();
+            }
+            self.own.drain(..taken.own);
+            if let Some(torn) = taken.torn {
+                self.torn = torn;
+            }
+            if let Some((hub, reader)) = source {
+                hub.borrow_mut().advance(reader, taken.shared);
+            }
+        }
+    }
+
+    /// One call to the kernel: what it took, or `None` if nothing waits.
+    fn write<W: AsyncWrite + Unpin>(
+        &self,
+        context: &mut Context<'_>,
+        io: &mut W,
+        source: Option<Source<'_>>,
+    ) -> io::Result<Result<Option<Taken>, Flushed>> {
+        let hub = source.map(|(hub, reader)| (hub.borrow(), reader));
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        let torn = (!self.torn.is_empty()).then_some(&self.torn);
+        for frame in torn.into_iter().chain(&self.own).take(SLICES) {
+            slices[count] = IoSlice::new(frame);
+            count += 1;
+        }
+        let own = count;
+        if let Some((hub, reader)) = &hub
+            && count < SLICES
+        {
+            let more = hub.peek(*reader, |frame| {
+                slices[count] = IoSlice::new(frame);
+                count += 1;
+                count < SLICES
+            });
+            if more == Err(Overrun) {
+                return Ok(Err(Flushed::Overrun));
+            }
+        }
+        let io = Pin::new(io);
+        let polled = match &slices[..count] {
+            [] => return Ok(Ok(None)),
+            [one] => io.poll_write(context, one),
+            many => io.poll_write_vectored(context, many),
+        };
+        let bytes = match polled {
+            Poll::Pending => return Ok(Err(Flushed::Blocked)),
+            Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(result) => result?,
+        };
+
+        // Which frames were taken whole, and how much of the next one.
+        let mut left = bytes;
+        let whole = slices[..count].iter().take_while(|slice| {
+            let whole = slice.len() <= left;
+            left -= if whole { slice.len() } else { 0 };
+            whole
+        });
+        let whole = whole.count();
+        let torn_now = match whole.checked_sub(own) {
+            _ if left == 0 => None,
+            None => torn.into_iter().chain(&self.own).nth(whole).map(|frame| frame.slice(left..)),
+            Some(place) => hub.as_ref().and_then(|(hub, reader)| nth(hub, *reader, place, left)),
+        };
+        let began = whole + usize::from(torn_now.is_some());
+        let finished = torn.is_some() && began > 0;
+        Ok(Ok(Some(Taken {
+            bytes,
+            torn_was_finished: finished,
+            own: began.min(own) - usize::from(finished),
+            shared: began.saturating_sub(own),
+            torn: torn_now,
+        })))
+    }
+}
+
+/// What the kernel took in one call, a frame that it took in part included.
+struct Taken {
+    bytes: usize,
+    torn_was_finished: bool,
+    own: usize,
+    shared: usize,
+    /// The rest of the frame that it took in part.
+    torn: Option<Bytes>,
+}
+
+/// The rest, from `offset` on, of the shared frame at `place`.
+fn nth(hub: &Hub, reader: ReaderId, place: usize, offset: usize) -> Option<Bytes> {
+    let mut seen = 0;
+    let mut found = None;
+    let _ = hub.peek(reader, |frame| {
+        if seen == place {
+            found = Some(frame.slice(offset..));
+        }
+        seen += 1;
+        found.is_none()
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Broadcast, Limits, Start};
+    use crate::message::Channel;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    /// Takes a given number of bytes a call, and then none until asked again.
+    struct Narrow {
+        width: usize,
+        open: bool,
+        got: Vec<u8>,
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if !std::mem::replace(&mut self.open, false) {
+                return Poll::Pending;
+            }
+            let size = bytes.len().min(self.width);
+            self.got.extend_from_slice(&bytes[..size]);
+            Poll::Ready(Ok(size))
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            self.as_mut().poll_write(context, &all)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
+        for width in 1..40 {
+            let mut hub = Hub::new(Limits { history: 1 << 20, backlog: 1 << 20 });
+            let (reader, _) = hub.open(&[Channel::default()], Start::default());
+            for text in ["[shared one]", "[shared two]", "[three]"] {
+                hub.append(Arc::new(Broadcast {
+                    id: "id".into(),
+                    position: None,
+                    channel: Channel::default(),
+                    frame: Bytes::from_static(text.as_bytes()),
+                }));
+            }
+            let hub = RefCell::new(hub);
+            let mut output = Output::default();
+            output.push(Bytes::from_static(b"(own one)"));
+            output.push(Bytes::from_static(b"(own two)"));
+            let mut io = Narrow { width, open: true, got: Vec::new() };
+            let mut written = Written::default();
+            let mut context = Context::from_waker(Waker::noop());
+            let mut late = false;
+            while output.flush(&mut context, &mut io, Some((&hub, reader)), &mut written).unwrap()
+                == Flushed::Blocked
+            {
+                io.open = true;
+                if !late && io.got.len() > 25 {
+                    // Goes between frames, never into one.
+                    output.push(Bytes::from_static(b"(own three)"));
+                    late = true;
+                }
+            }
+            let mut got = String::from_utf8(io.got).unwrap();
+            assert_eq!(written.bytes, got.len());
+            assert_eq!(written.deliveries, 3);
+            if late {
+                assert_eq!(got.matches("(own three)").count(), 1, "{got}");
+                got = got.replace("(own three)", "");
+            }
+            assert_eq!(got, "(own one)(own two)[shared one][shared two][three]", "width {width}");
+            assert!(output.is_empty());
+        }
+    }
+}
