@@ -1,6 +1,6 @@
-// The AMQP half of the Node server that Warren takes the place of, word for word where it matters: what it
-// declares, how it consumes and what it publishes. The tests drive it through lines: each line on standard
-// input is published, each message consumed is a line of JSON on standard output.
+// The AMQP half of the Node server that Warren takes the place of, word for word where it matters:
+// what it declares, how it consumes and what it publishes. The tests drive it through lines: each
+// line on standard input is published, each message consumed is a line of JSON on standard output.
 import { createInterface } from 'node:readline';
 import amqp from 'amqplib';
 
@@ -19,8 +19,7 @@ const { queue } = await channel.assertQueue('', { exclusive: true });
 await channel.bindQueue(queue, EXCHANGE, '');
 await channel.consume(
   queue,
-  (message) =>
-    say({ consumed: JSON.parse(message.content.toString()), routingKey: message.fields.routingKey }),
+  ({ content, fields: { routingKey } }) => say({ consumed: JSON.parse(content), routingKey }),
   { noAck: true },
 );
 say({ up: true });

@@ -140,13 +140,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             Some(Order::Abort) => return Err(Gone),
             None => {}
         }
-        self.read(context)?;
+        let paused = self.read(context)?;
         // What was just read may have settled, or asked for something.
         self.dialogue.poll(context, &mut self.output);
-        self.write(context)
+        self.write(context)?;
+        if paused && !self.is_full() {
+            // The socket was not asked for more, so it wakes nobody.
+            context.waker().wake_by_ref();
+        }
+        Ok(())
     }
 
-    fn read(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+    /// The client has enough to wait for, and is read no further.
+    fn is_full(&self) -> bool {
+        self.dialogue.busy() || self.output.len() > MAX_OWN
+    }
+
+    /// Reads what has come; whether there may be more that was left for later.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
         if !self.early.is_empty() {
             let mut early = mem::take(&mut self.early);
             self.take(&mut early)?;
@@ -154,13 +165,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         let scratch = self.scratch.clone();
         let mut scratch = scratch.borrow_mut();
         for _ in 0..READS {
-            if self.dialogue.busy() || self.output.len() > MAX_OWN {
-                // Woken by what it is busy with.
-                return Ok(());
+            if self.is_full() {
+                return Ok(true);
             }
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => return Ok(false),
                 Poll::Ready(Err(_)) => return Err(Gone),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
                 Poll::Ready(Ok(())) => {
@@ -169,9 +179,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 }
             }
         }
-        // There may be more, after the others.
-        context.waker().wake_by_ref();
-        Ok(())
+        // After the others had their turn.
+        Ok(true)
     }
 
     /// Makes sense of bytes that came.

@@ -17,8 +17,9 @@ pub struct HaProxy {
 }
 
 impl HaProxy {
-    /// Spreads connections evenly over replicas, each given by its address for clients and its address for
-    /// the administrator. A replica that is not ready gets no new connections and keeps those that it has.
+    /// Spreads connections evenly over replicas, each given by its address for clients and its
+    /// address for the administrator. A replica that is not ready gets no new connections and keeps
+    /// those that it has.
     pub async fn start(replicas: &[(SocketAddr, SocketAddr)]) -> Self {
         let sandbox = Sandbox::new();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -50,7 +51,9 @@ fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)]) -> String {
     let servers: String = replicas
         .iter()
         .enumerate()
-        .map(|(n, (client, admin))| format!("    server replica-{n} {client} check port {}\n", admin.port()))
+        .map(|(n, (client, admin))| {
+            format!("    server replica-{n} {client} check port {}\n", admin.port())
+        })
         .collect();
     format!(
         "\

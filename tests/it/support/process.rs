@@ -1,10 +1,11 @@
 //! Child processes that end when the test ends, however it ends.
 //!
-//! `Drop` is not enough: it does not run for statics, nor when the test run is killed. So everything that a
-//! test starts is on a leash, a shell that waits for the end of a pipe held by the test process. When the
-//! pipe ends, because a [`Sandbox`] is dropped or because the test process is gone, the shell kills its
-//! whole process group and removes the sandbox's directory. (A parent death signal would not do: the kernel
-//! sends it when the *thread* that started the child ends, and each test has a thread of its own.)
+//! `Drop` is not enough: it does not run for statics, nor when the test run is killed. So
+//! everything that a test starts is on a leash, a shell that waits for the end of a pipe held by
+//! the test process. When the pipe ends, because a [`Sandbox`] is dropped or because the test
+//! process is gone, the shell kills its whole process group and removes the sandbox's directory. (A
+//! parent death signal would not do: the kernel sends it when the *thread* that started the child
+//! ends, and each test has a thread of its own.)
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -19,9 +20,9 @@ use tokio::time::{Instant, sleep};
 /// How often something that cannot be awaited is looked at.
 pub const POLL: Duration = Duration::from_millis(10);
 
-/// It ignores what may reach its group before the pipe ends: when the test process dies and a member of the
-/// group is stopped, for one, the kernel sends SIGHUP to all of them. The last step happens in a session of
-/// its own, because it must outlive the group that it kills.
+/// It ignores what may reach its group before the pipe ends: when the test process dies and a
+/// member of the group is stopped, for one, the kernel sends SIGHUP to all of them. The last step
+/// happens in a session of its own, because it must outlive the group that it kills.
 const LEASH: &str = r#"
     trap '' HUP INT TERM PIPE
     dir=$(mktemp -d)
@@ -60,14 +61,19 @@ impl Sandbox {
         &self.dir
     }
 
-    /// Starts `command` in this sandbox's group. Its standard input is a pipe; what it writes is collected.
+    /// Starts `command` in this sandbox's group. Its standard input is a pipe; what it writes is
+    /// collected.
     pub fn spawn(self: &Arc<Self>, mut command: Command) -> Process {
         let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
         let output = (0..)
             .map(|n| self.dir.join(format!("{}.{n}.out", program.display())))
             .find(|path| !path.exists())
             .expect("an unused name");
-        let file = File::options().append(true).create_new(true).open(&output).expect("a file for the output");
+        let file = File::options()
+            .append(true)
+            .create_new(true)
+            .open(&output)
+            .expect("a file for the output");
         let child = command
             .stdin(Stdio::piped())
             .stdout(file.try_clone().expect("a second handle"))
@@ -87,7 +93,8 @@ impl Drop for Sandbox {
     }
 }
 
-/// A child process. It is killed on drop, and if that is because the test failed, its last output is shown.
+/// A child process. It is killed on drop, and if that is because the test failed, its last output
+/// is shown.
 pub struct Process {
     child: Child,
     output: PathBuf,
@@ -116,7 +123,8 @@ impl Process {
     pub fn signal(&mut self, name: &str) {
         if self.exited().is_none() {
             let id = self.id().to_string();
-            let sent = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &id]).status();
+            let sent =
+                Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "sh", name, &id]).status();
             assert!(sent.expect("sh starts").success(), "kill -s {name} {id}");
         }
     }

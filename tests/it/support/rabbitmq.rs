@@ -1,7 +1,9 @@
-//! A real RabbitMQ node, private to the tests: its own ports, data, cookie and port mapper, all on loopback.
+//! A real RabbitMQ node, private to the tests: its own ports, data, cookie and port mapper, all on
+//! loopback.
 //!
-//! It runs the scripts of the package below `/usr/lib`, not those in `/usr/sbin`: the latter change to the
-//! user `rabbitmq`, share that user's files, and put processes between a test and the node that it kills.
+//! It runs the scripts of the package below `/usr/lib`, not those in `/usr/sbin`: the latter change
+//! to the user `rabbitmq`, share that user's files, and put processes between a test and the node
+//! that it kills.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -25,8 +27,8 @@ const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The node that tests share when they do not disturb it: starting one takes seconds. It cannot be stopped
-/// or starved, as that takes `&mut`. Tests keep apart by names from [`unique`].
+/// The node that tests share when they do not disturb it: starting one takes seconds. It cannot be
+/// stopped or starved, as that takes `&mut`. Tests keep apart by names from [`unique`].
 pub async fn shared() -> &'static RabbitMq {
     static SHARED: OnceCell<RabbitMq> = OnceCell::const_new();
     SHARED.get_or_init(RabbitMq::start).await
@@ -63,7 +65,9 @@ impl RabbitMq {
         );
         let sandbox = Sandbox::new();
         let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
-        let write = |name, content: &str| fs::write(sandbox.dir().join(name), content).expect("sandbox is writable");
+        let write = |name, content: &str| {
+            fs::write(sandbox.dir().join(name), content).expect("sandbox is writable")
+        };
         write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n"));
         write("advanced.config", "[].\n");
         write("enabled_plugins", "[].\n");
@@ -71,10 +75,14 @@ impl RabbitMq {
         let mut epmd = Command::new("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let mut epmd = sandbox.spawn(epmd);
-        answers(&mut epmd, async || TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()).await;
+        answers(&mut epmd, async || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()
+        })
+        .await;
 
         let name = format!("warren-{}-{}@localhost", process::id(), count());
-        let mut rabbitmq = Self { node: None, _epmd: epmd, sandbox, name, port, dist_port, epmd_port };
+        let mut rabbitmq =
+            Self { node: None, _epmd: epmd, sandbox, name, port, dist_port, epmd_port };
         rabbitmq.start_again().await;
         rabbitmq
     }
@@ -87,7 +95,8 @@ impl RabbitMq {
         self.node = Some(node);
     }
 
-    /// Stops the node as an administrator would: it closes its connections and tells its clients why.
+    /// Stops the node as an administrator would: it closes its connections and tells its clients
+    /// why.
     pub async fn stop(&mut self) {
         let mut node = self.node.take().expect("it is running");
         node.signal("TERM");
@@ -128,7 +137,8 @@ impl RabbitMq {
         self.ctl(&["set_vm_memory_high_watermark", &format!("{share:.7}")]).await;
     }
 
-    /// One of RabbitMQ's scripts, with nothing of the caller's environment and all that keeps the node apart.
+    /// One of RabbitMQ's scripts, with nothing of the caller's environment and all that keeps the
+    /// node apart.
     fn command(&self, script: &str) -> Command {
         let dir = self.sandbox.dir();
         let mut command = Command::new(Path::new(SCRIPTS).join(script));
@@ -164,8 +174,8 @@ impl RabbitMq {
     }
 }
 
-/// Waits until `check` holds; panics when the process ends first or takes too long. (Its last output is shown
-/// as it is dropped.)
+/// Waits until `check` holds; panics when the process ends first or takes too long. (Its last
+/// output is shown as it is dropped.)
 async fn answers(process: &mut Process, check: impl AsyncFn() -> bool) {
     let deadline = Instant::now() + START_LIMIT;
     while !check().await {

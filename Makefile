@@ -1,0 +1,41 @@
+# What a developer runs. `make help` lists it.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+FUZZ_SECONDS ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check setup demo bench docs fuzz conformance
+
+help: ## This list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+
+run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
+	$(CARGO) run --release
+
+test: setup ## Runs every test there is, after installing what they need
+	$(CARGO) test --locked
+	scripts/fuzz $(FUZZ_SECONDS)
+
+check: ## Formatting and lints
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+setup: ## Installs what the tests and the demo need, as far as missing
+	@scripts/setup
+
+demo: setup ## RabbitMQ, three replicas and a load balancer, on one address
+	$(CARGO) build --release --locked
+	@scripts/demo
+
+bench: ## What a delivery and a connection cost, beside a bare loop of send(2)
+	$(CARGO) bench --locked --bench fanout
+
+docs: ## Writes the documents that are made from the code
+	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
+
+fuzz: ## Feeds the parsers nonsense: make fuzz FUZZ_SECONDS=600
+	scripts/fuzz $(FUZZ_SECONDS)
+
+conformance: ## Runs the Autobahn fuzzing client; needs a Python 2.7
+	scripts/conformance

@@ -1,0 +1,63 @@
+//! Three replicas behind HAProxy, as one.
+
+use crate::support::client::Client;
+use crate::support::haproxy::HaProxy;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::Replica;
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+
+const CLIENTS: usize = 300;
+/// Every so many clients, one publishes.
+const PUBLISHERS: usize = 10;
+const MESSAGES: usize = 50;
+
+#[tokio::test]
+async fn every_client_gets_every_message_once_and_in_its_publishers_order() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let start = |name| {
+        let (url, exchange) = (rabbitmq.url(), exchange.clone());
+        async move { Replica::joined(name, &url, &exchange, &[]).await }
+    };
+    let replicas = join_all(["one", "two", "three"].map(start)).await;
+    let backends: Vec<_> = replicas.iter().map(|replica| (replica.addr, replica.admin)).collect();
+    let haproxy = HaProxy::start(&backends).await;
+    let mut clients = join_all((0..CLIENTS).map(|_| Client::connect(haproxy.addr(), ""))).await;
+
+    let mut served: BTreeMap<String, usize> = BTreeMap::new();
+    for client in &clients {
+        *served.entry(client.ready["replica"].to_string()).or_default() += 1;
+    }
+    assert_eq!(served.len(), 3, "all replicas serve: {served:?}");
+    assert!(served.values().all(|count| *count >= CLIENTS / 6), "about evenly: {served:?}");
+
+    for n in 0..MESSAGES {
+        for (publisher, client) in clients.iter_mut().step_by(CLIENTS / PUBLISHERS).enumerate() {
+            client.send(format!("{publisher} {n}")).await;
+        }
+    }
+    let orders = join_all(clients.iter_mut().map(async |client| {
+        let mut next = [0; PUBLISHERS];
+        let mut ids = Vec::new();
+        for _ in 0..PUBLISHERS * MESSAGES {
+            let message = client.message().await;
+            let (publisher, n) = message["text"].as_str().unwrap().split_once(' ').unwrap();
+            let publisher: usize = publisher.parse().unwrap();
+            assert_eq!(n.parse::<usize>().unwrap(), next[publisher], "of publisher {publisher}");
+            next[publisher] += 1;
+            ids.push(message["id"].to_string());
+        }
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), PUBLISHERS * MESSAGES);
+        ids
+    }))
+    .await;
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "the same messages for everyone");
+
+    // And nothing more: what comes next is what is said next.
+    clients[0].send("the end").await;
+    for message in join_all(clients.iter_mut().map(|client| client.text())).await {
+        assert_eq!(message, "the end");
+    }
+}

@@ -1,0 +1,185 @@
+//! RabbitMQ away, its topology deleted, its memory full.
+
+use crate::support::amqp::Peer;
+use crate::support::client::Client;
+use crate::support::http;
+use crate::support::rabbitmq::{RabbitMq, shared, unique};
+use crate::support::replica::Replica;
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Reads on to the message with this text; errors and gaps may come before it.
+async fn hears(client: &mut Client, text: &str) {
+    while client.frame().await.expect("it stays connected")["text"] != text {}
+}
+
+/// Sends texts that begin with `name` until one comes back.
+async fn gets_through(client: &mut Client, name: &str) {
+    for n in 0.. {
+        client.send(format!("{name} {n}")).await;
+        loop {
+            let frame = client.frame().await.expect("it stays connected");
+            if frame["text"] == format!("{name} {n}") {
+                return;
+            }
+            if frame["error"].is_object() {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rabbitmq_stops_and_starts_under_load() {
+    let mut rabbitmq = RabbitMq::start().await;
+    let exchange = unique("messages");
+    let settings = [("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &settings).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &settings).await;
+    let mut sender = one.client("").await;
+    let mut listener = two.client("").await;
+    sender.send("before").await;
+    hears(&mut listener, "before").await;
+    hears(&mut sender, "before").await;
+
+    rabbitmq.stop().await;
+    for replica in [&one, &two] {
+        replica.becomes_ready(false).await;
+        assert_eq!(http::get(replica.admin, "/livez").await.status, 200, "alive all the same");
+    }
+    // What is said meanwhile waits, and goes out in its order.
+    for n in 0..100 {
+        sender.send(format!("meanwhile {n}")).await;
+    }
+    rabbitmq.start_again().await;
+    for n in 0..100 {
+        let text = loop {
+            let frame = sender.frame().await.expect("it stays connected");
+            if frame["id"].is_string() {
+                break frame["text"].clone();
+            }
+            assert!(frame["gap"].is_object(), "only a gap is told: {frame}");
+        };
+        assert_eq!(text, format!("meanwhile {n}"), "once, and in order");
+    }
+    for replica in [&one, &two] {
+        replica.becomes_ready(true).await;
+        assert!(replica.metric("warren_gaps_total").await >= 1.0);
+    }
+    sender.send("after").await;
+    hears(&mut listener, "after").await;
+    for replica in [&one, &two] {
+        let log = replica.process.output();
+        assert!(!log.contains("guest:guest"), "no secret in a log");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_starts_without_rabbitmq_and_tells_its_senders() {
+    let mut rabbitmq = RabbitMq::start().await;
+    let url = rabbitmq.url();
+    rabbitmq.kill();
+    let settings = [
+        ("AMQP_URL", url.as_str()),
+        ("PUBLISH_TIMEOUT", "300ms"),
+        ("CANARY_INTERVAL", "500ms"),
+        ("PUBLISH_BUFFER", "4KiB"),
+    ];
+    let replica = Replica::start(&settings).await;
+    replica.becomes_ready(false).await;
+    let mut client = replica.client("").await;
+    client.send("too early").await;
+    let error = client.frame().await.unwrap();
+    assert_eq!(error["error"]["code"], "publish_timeout");
+    let response = replica.post("lobby", "too early").await;
+    assert_eq!((response.status, response.error().as_str()), (503, "publish_timeout"));
+    let response = replica.post("lobby", "x".repeat(5000)).await;
+    assert_eq!((response.status, response.error().as_str()), (503, "buffer_full"));
+    assert!(!response.header("retry-after").is_empty());
+    rabbitmq.start_again().await;
+    replica.becomes_ready(true).await;
+    gets_through(&mut client, "at last").await;
+}
+
+/// The queues bound to an exchange.
+async fn queues(rabbitmq: &RabbitMq, exchange: &str) -> Vec<String> {
+    let bindings = rabbitmq.ctl(&["list_bindings", "source_name", "destination_name"]).await;
+    let queues =
+        bindings.lines().filter_map(|line| line.strip_prefix(exchange)?.strip_prefix('\t'));
+    queues.map(|queue| queue.trim().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let mut client = replica.client("").await;
+    let other = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+
+    // An exclusive queue can only be unbound by others through the exchange, or deleted by rabbitmqctl.
+    let queue = queues(rabbitmq, &exchange).await.pop().expect("the replica's queue");
+    let refused = other.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
+    assert!(refused.await.is_err(), "it is exclusive");
+    rabbitmq.ctl(&["delete_queue", &queue]).await;
+    gets_through(&mut client, "without a queue").await;
+    replica.becomes_ready(true).await;
+
+    let other = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    other
+        .channel
+        .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
+        .await
+        .unwrap();
+    gets_through(&mut client, "without an exchange").await;
+    replica.becomes_ready(true).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let mut client = replica.client("").await;
+    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
+    // nothing tells the replica that its binding went with it.
+    peer.channel
+        .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
+        .await
+        .unwrap();
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    replica.metric_becomes("warren_deaf_total", |count| count >= 1.0).await;
+    replica.becomes_ready(true).await;
+    peer.publish("", b"{\"text\":\"heard again\"}", lapin::BasicProperties::default()).await;
+    hears(&mut client, "heard again").await;
+}
+
+#[tokio::test]
+async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
+    let mut rabbitmq = RabbitMq::start().await;
+    let exchange = unique("messages");
+    let settings = [("PUBLISH_TIMEOUT", "60s")];
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let mut client = replica.client("").await;
+    rabbitmq.set_memory_watermark(0.000_000_1).await;
+    // RabbitMQ tells a connection when it publishes next.
+    client.send("held back").await;
+    replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 1.0).await;
+    let quiet = tokio::time::timeout(Duration::from_secs(2), client.frame()).await;
+    assert!(quiet.is_err(), "nothing gets through: {quiet:?}");
+    assert_eq!(http::get(replica.admin, "/readyz").await.status, 200, "it still delivers");
+    rabbitmq.set_memory_watermark(0.4).await;
+    let frame = client.frame().await.unwrap();
+    assert_eq!(frame["text"], Value::from("held back"));
+    replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 0.0).await;
+}
+
+#[tokio::test]
+async fn another_node_is_tried_when_one_is_gone() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let nobody = crate::support::ports::free_port();
+    let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());
+    let replica = Replica::joined("host", &urls, &exchange, &[]).await;
+    let mut client = replica.client("").await;
+    gets_through(&mut client, "hello").await;
+}

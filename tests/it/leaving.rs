@@ -1,0 +1,101 @@
+//! SIGTERM under load.
+
+use crate::support::client::Ended;
+use crate::support::http;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{Replica, command};
+use crate::support::{LIMIT, process::Process};
+use futures_util::future::join_all;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+const CLIENTS: usize = 300;
+
+#[tokio::test]
+async fn connections_are_closed_evenly_and_what_was_accepted_gets_out() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let settings = [("DRAIN_DELAY", "1s"), ("DRAIN_PERIOD", "3s"), ("CLIENT_RATE", "10000/s")];
+    let mut leaving = Replica::joined("leaving", &rabbitmq.url(), &exchange, &settings).await;
+    let staying = Replica::joined("staying", &rabbitmq.url(), &exchange, &[]).await;
+    let mut witness = staying.client("?channel=work").await;
+    let clients = join_all((0..CLIENTS).map(|_| leaving.client("?channel=quiet"))).await;
+    let mut worker = leaving.client("?channel=work").await;
+
+    leaving.process.signal("TERM");
+    leaving.becomes_ready(false).await;
+    // Unready, and yet it serves until the load balancers have noticed.
+    let reason = http::get(leaving.admin, "/readyz").await.body;
+    assert!(reason.contains("shutting down"), "{reason}");
+    let latecomer = leaving.client("?channel=quiet").await;
+
+    // One client goes on publishing until it is closed; all that it had an echo of counts, and so
+    // does what was only accepted.
+    let publishing = tokio::spawn(async move {
+        let mut sent = 0;
+        loop {
+            worker.send(format!("{sent}")).await;
+            sent += 1;
+            match worker.frame().await {
+                Ok(frame) => assert_eq!(frame["text"], format!("{}", sent - 1)),
+                Err(ended) => return (sent, ended),
+            }
+        }
+    });
+    let ended = join_all(clients.into_iter().chain([latecomer]).map(async |mut client| {
+        let ended = client.ended().await;
+        (Instant::now(), ended)
+    }))
+    .await;
+    let (sent, worker_ended) = publishing.await.unwrap();
+    for heard in 0..sent - 1 {
+        assert_eq!(witness.text().await, heard.to_string());
+    }
+
+    let mut hints = Vec::new();
+    let reasons = ended.iter().map(|(_, ended)| ended).chain([&worker_ended]);
+    for ended in reasons {
+        let Ended::Closed(1012, reason) = ended else { panic!("{ended:?}") };
+        let hint = reason.strip_prefix("restart; retry in ").unwrap().strip_suffix("ms").unwrap();
+        hints.push(hint.parse::<u32>().unwrap());
+    }
+    hints.sort_unstable();
+    hints.dedup();
+    assert!(hints.len() > CLIENTS / 4, "returns are spread: {hints:?}");
+
+    let mut times: Vec<_> = ended.iter().map(|(at, _)| *at).collect();
+    times.sort_unstable();
+    let span = times[CLIENTS] - times[0];
+    let quarter = times.iter().filter(|at| **at - times[0] < span / 4).count();
+    assert!(span >= Duration::from_secs(2), "over the drain period, not {span:?}");
+    assert!((CLIENTS / 8..CLIENTS / 2).contains(&quarter), "{quarter} in the first quarter");
+
+    let status = leaving.process.ended(LIMIT).await;
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn newcomers_are_refused_once_connections_are_being_closed() {
+    let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "60s")];
+    let mut replica = Replica::ready(&settings).await;
+    // Two, of which at least one is closed in the second half.
+    let _clients = (replica.client("").await, replica.client("").await);
+    replica.process.signal("TERM");
+    replica.process.line(LIMIT, |line| line.contains("Draining")).await;
+    let deadline = Instant::now() + LIMIT;
+    while TcpStream::connect(replica.addr).await.is_ok() {
+        assert!(Instant::now() < deadline, "still accepted");
+    }
+    // A second signal ends it at once.
+    replica.process.signal("TERM");
+    assert_eq!(replica.process.ended(LIMIT).await.code(), Some(143));
+}
+
+#[tokio::test]
+async fn interrupting_it_is_the_same_as_terminating() {
+    let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
+    let mut process = Process::spawn(command(&settings));
+    process.line(LIMIT, |line| line.contains("\"serving:")).await;
+    process.signal("INT");
+    assert_eq!(process.ended(LIMIT).await.code(), Some(0));
+}

@@ -1,0 +1,130 @@
+//! Slow, silent, too many and too eager clients.
+
+use crate::support::client::Ended;
+use crate::support::http;
+use crate::support::raw::{HANDSHAKE, Raw, frame};
+use crate::support::replica::Replica;
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
+    let backlog = 256 << 10;
+    let settings =
+        [("CLIENT_BACKLOG", "256KiB"), ("HISTORY_BYTES", "1MiB"), ("CLIENT_RATE", "100000/s")];
+    let replica = Replica::ready(&settings).await;
+    let slow = Raw::connect(replica.addr).await;
+    let mut quick = replica.client("").await;
+    let before = replica.memory();
+    // Far more than the backlog and what the kernel holds of it.
+    let text = "x".repeat(32 << 10);
+    for n in 0..600 {
+        quick.send(format!("{n} {text}")).await;
+        let got = quick.text().await;
+        assert!(got.as_str().unwrap().starts_with(&format!("{n} ")));
+    }
+    replica
+        .metric_becomes("warren_connections_closed_total{reason=\"too_slow\"}", |count| {
+            count == 1.0
+        })
+        .await;
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < (8 << 20) + backlog, "grew by {grown} bytes");
+    quick.send("unharmed").await;
+    assert_eq!(quick.text().await, "unharmed");
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_slow_client_that_reads_on_is_told_why_it_was_closed() {
+    let settings = [("CLIENT_BACKLOG", "64KiB"), ("CLIENT_RATE", "100000/s")];
+    let replica = Replica::ready(&settings).await;
+    let slow = Raw::connect_narrow(replica.addr).await;
+    let mut quick = replica.client("?channel=other").await;
+    // More than its backlog and all that the kernel holds for it; only then does it read.
+    let text = "x".repeat(16 << 10);
+    for _ in 0..100 {
+        assert_eq!(replica.post("lobby", text.as_str()).await.status, 202);
+    }
+    let (code, reason) = slow.closed().await;
+    assert_eq!(code, 1013);
+    assert!(reason.contains("WARREN_CLIENT_BACKLOG"), "{reason}");
+    quick.send("unharmed").await;
+    assert_eq!(quick.text().await, "unharmed");
+}
+
+#[tokio::test]
+async fn a_silent_client_is_pinged_and_closed_when_it_does_not_answer() {
+    let replica = Replica::ready(&[("PING_INTERVAL", "200ms")]).await;
+    let mut answering = replica.client("").await;
+    let mut silent = Raw::connect(replica.addr).await;
+    assert_eq!(silent.frame().await.unwrap().0, 0x9, "a ping");
+    // Reads, but answers nothing; the other's library answers its pings while it waits.
+    let closed = tokio::join!(silent.closed(), async {
+        let waits =
+            tokio::time::timeout(std::time::Duration::from_secs(2), answering.frame()).await;
+        assert!(waits.is_err(), "it was not closed: {waits:?}");
+    });
+    assert_eq!(closed.0, (1013, "no answer to pings".to_owned()));
+}
+
+#[tokio::test]
+async fn above_the_limit_a_handshake_gets_503_and_a_place_becomes_free_again() {
+    let replica = Replica::ready(&[("MAX_CONNECTIONS", "2")]).await;
+    let one = replica.client("").await;
+    let _two = replica.client("").await;
+    let refused = http::send(replica.addr, HANDSHAKE).await;
+    assert_eq!((refused.status, refused.error().as_str()), (503, "too_many_connections"));
+    assert!(refused.header("retry-after").parse::<u32>().unwrap() >= 1);
+    one.close().await;
+    replica.metric_becomes("warren_connections", |open| open == 1.0).await;
+    replica.client("").await;
+}
+
+#[tokio::test]
+async fn a_client_that_publishes_too_much_is_told_and_stays_connected() {
+    let replica = Replica::ready(&[("CLIENT_RATE", "5/m")]).await;
+    let mut eager = replica.client("").await;
+    let mut frames = Vec::new();
+    for n in 0..3 {
+        eager.send(n.to_string()).await;
+        frames.push(eager.frame().await.unwrap());
+    }
+    assert_eq!(frames[0]["text"], "0");
+    assert_eq!(frames[1]["error"]["code"], "rate_limited");
+    assert_eq!(frames[2]["error"]["code"], "rate_limited");
+    // Others have a rate of their own.
+    let mut other = replica.client("").await;
+    other.send("mine").await;
+    assert_eq!(other.text().await, "mine");
+    assert_eq!(eager.text().await, "mine");
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_answered_within_bounds() {
+    let replica = Replica::ready(&[]).await;
+    let mut raw = Raw::connect(replica.addr).await;
+    let before = replica.memory();
+    let pings = frame(0x89, &[b'p'; 125]).repeat(4096);
+    let (mut reading, mut writing) = raw.stream.split();
+    let flood = async {
+        use tokio::io::AsyncWriteExt;
+        for _ in 0..20 {
+            writing.write_all(&pings).await.unwrap();
+        }
+        writing.shutdown().await.unwrap();
+    };
+    let mut sink = tokio::io::sink();
+    let (_, answered) = tokio::join!(flood, tokio::io::copy(&mut reading, &mut sink));
+    assert!(answered.unwrap() > 0);
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn a_binary_message_ends_only_its_sender() {
+    let replica = Replica::ready(&[]).await;
+    let mut bad = replica.client("").await;
+    bad.send_raw(Message::binary(vec![1, 2, 3])).await;
+    let ended = bad.ended().await;
+    assert_eq!(ended, Ended::Closed(1003, "only text messages are served".to_owned()));
+}

@@ -1,0 +1,26 @@
+//! The integration tests, in one binary: real processes, a real RabbitMQ, a real load balancer, a real
+//! browser. What is missing on the machine fails with a line that says how to get it.
+//!
+//! - `settings`: the command line and the environment
+//! - `chat`: what clients see, over WebSocket and HTTP, with the embedded broker
+//! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
+//! - `limits`: slow, silent, too many and too eager clients
+//! - `rabbitmq`: the exchange shared with others, and what they put on it
+//! - `faults`: RabbitMQ away, its topology deleted, its memory full
+//! - `cluster`: three replicas behind HAProxy
+//! - `leaving`: SIGTERM under load
+//! - `page`: the chat page in a browser
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+mod support;
+
+mod chat;
+mod cluster;
+mod faults;
+mod leaving;
+mod limits;
+mod page;
+mod rabbitmq;
+mod settings;
+mod wire;

@@ -1,0 +1,24 @@
+//! The chat page in a browser, on two replicas; the tests themselves are in tests/browser.
+
+use crate::support::process::Process;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::Replica;
+use std::process::Command;
+use std::time::Duration;
+
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
+
+#[tokio::test]
+async fn two_pages_on_two_replicas() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let mut node = Command::new("node");
+    node.arg("--test")
+        .args(["client", "chat"].map(|name| format!("{TESTS}/{name}.test.mjs")))
+        .env("WARREN_A", format!("http://{}", one.addr))
+        .env("WARREN_B", format!("http://{}", two.addr));
+    let mut node = Process::spawn(node);
+    let status = node.ended(Duration::from_secs(180)).await;
+    assert!(status.success(), "{}", node.output());
+}

@@ -1,0 +1,180 @@
+//! RabbitMQ: the exchange shared with others, and what they put on it.
+
+use crate::support::LIMIT;
+use crate::support::amqp::Peer;
+use crate::support::process::Process;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::Replica;
+use lapin::BasicProperties;
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
+use lapin::types::FieldTable;
+use serde_json::{Value, json};
+use std::process::Command;
+
+#[tokio::test]
+async fn a_message_crosses_from_one_replica_to_another() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let quick = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &quick).await;
+    let mut here = one.client("?channel=a").await;
+    let mut there = two.client("?channel=a").await;
+    here.send("over the hill").await;
+    let message = there.message().await;
+    assert_eq!(message["text"], "over the hill");
+    assert_eq!(here.message().await, message, "the same on both, id included");
+    let id = two.post("a", "and back").await.json()["id"].clone();
+    assert_eq!(here.message().await["id"], id);
+
+    // Each sees both on its roster, and a replica that leaves says so.
+    let names = async |replica: &Replica| {
+        let roster = crate::support::http::get(replica.addr, "/replicas").await.json();
+        let list = roster["replicas"].as_array().unwrap().clone();
+        list.iter().map(|peer| peer["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    one.metric_becomes("warren_replicas", |count| count == 2.0).await;
+    assert_eq!(names(&one).await, ["one", "two"]);
+    drop(there);
+    assert!(two.terminate().await.success());
+    one.metric_becomes("warren_replicas", |count| count == 1.0).await;
+    assert_eq!(names(&one).await, ["one"]);
+}
+
+#[tokio::test]
+async fn bodies_and_properties_are_what_any_amqp_program_expects() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
+    let mut client = replica.client("").await;
+    client.send("hello").await;
+    let seen = client.message().await;
+    let delivery = peer.message().await;
+    let body: Value = serde_json::from_slice(&delivery.data).unwrap();
+    assert_eq!(body, json!({ "text": "hello", "date": seen["date"] }));
+    let properties = &delivery.properties;
+    let text = |value: &Option<lapin::types::ShortString>| value.as_ref().unwrap().to_string();
+    assert_eq!(delivery.routing_key.as_str(), "", "the lobby");
+    assert_eq!(text(properties.content_type()), "application/json");
+    assert_eq!(text(properties.app_id()), "props");
+    assert_eq!(text(properties.message_id()), seen["id"].as_str().unwrap());
+    assert!(properties.timestamp().is_some() && properties.kind().is_some());
+
+    replica.post("news", json!([1])).await;
+    let delivery = peer.message().await;
+    assert_eq!(delivery.routing_key.as_str(), "news");
+
+    let mut news = replica.client("?channel=news").await;
+    let named = BasicProperties::default().with_message_id("mine-1".into());
+    peer.publish("news", br#"{"text":{"a":1},"date":"2026-01-02T03:04:05Z"}"#, named).await;
+    assert_eq!(
+        news.message().await,
+        json!({ "id": "mine-1", "channel": "news", "text": { "a": 1 }, "date": "2026-01-02T03:04:05Z" })
+    );
+}
+
+#[tokio::test]
+async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica =
+        Replica::joined("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut client = replica.client("").await;
+    let plain = BasicProperties::default;
+    let typed = |kind: &str| plain().with_type(kind.into());
+    let huge = vec![b'x'; 1 << 20];
+    let deep = "[".repeat(5000);
+    let bad: [(&[u8], BasicProperties); 7] = [
+        (b"\xff\xfe", plain()),
+        (&huge, plain()),
+        (b"not a canary", typed("warren.replica")),
+        (b"{\"replica\":1}", typed("warren.replica")),
+        (b"from tomorrow", typed("warren.tomorrow")),
+        (deep.as_bytes(), plain()),
+        (&huge[..1025], plain()),
+    ];
+    for (body, properties) in bad {
+        peer.publish("", body, properties).await;
+    }
+    for (body, text) in [
+        (&b"no JSON"[..], json!("no JSON")),
+        (b"{\"no\":\"text\"}", json!({ "no": "text" })),
+        (b"", json!("")),
+    ] {
+        peer.publish("", body, plain()).await;
+        assert_eq!(client.text().await, text);
+    }
+    // Another program's type is its own affair.
+    peer.publish("", b"{\"text\":\"typed\"}", typed("order.created")).await;
+    assert_eq!(client.text().await, "typed");
+    for (reason, count) in [("not_utf8", 1.0), ("too_large", 3.0), ("control", 3.0)] {
+        let series = format!("warren_messages_malformed_total{{reason=\"{reason}\"}}");
+        assert_eq!(replica.metric(&series).await, count, "{reason}");
+    }
+    // A burst is one line.
+    for _ in 0..500 {
+        peer.publish("", b"\xff", plain()).await;
+    }
+    let series = "warren_messages_malformed_total{reason=\"not_utf8\"}";
+    replica.metric_becomes(series, |count| count == 501.0).await;
+    let log = replica.process.output();
+    assert!(log.matches("not UTF-8").count() <= 3, "{log}");
+    assert_eq!(replica.metric("warren_amqp_reconnects_total{role=\"consume\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn the_node_server_it_grew_from_shares_the_exchange() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let mut node = Command::new("node");
+    node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe/recipe.mjs"))
+        .env("AMQP_URL", rabbitmq.url())
+        .env("EXCHANGE", &exchange);
+    let mut recipe = Process::spawn(node);
+    recipe.line(LIMIT, |line| line == "{\"up\":true}").await;
+    let replica = Replica::joined("successor", &rabbitmq.url(), &exchange, &[]).await;
+    let mut client = replica.client("").await;
+
+    recipe.write_line("from node");
+    let message = client.message().await;
+    assert_eq!((&message["text"], &message["channel"]), (&json!("from node"), &json!("lobby")));
+
+    client.send("from warren").await;
+    let line = recipe.line(LIMIT, |line| line.contains("from warren")).await;
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(line["routingKey"], "");
+    let date = client.message().await["date"].clone();
+    assert_eq!(line["consumed"], json!({ "text": "from warren", "date": date }));
+}
+
+#[tokio::test]
+async fn an_exchange_of_another_kind_is_a_clear_error_and_is_retried() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let none = FieldTable::default();
+    peer.channel
+        .exchange_declare(exchange.as_str().into(), lapin::ExchangeKind::Fanout, options, none)
+        .await
+        .unwrap();
+    let settings = [
+        ("AMQP_URL", rabbitmq.url()),
+        ("EXCHANGE", exchange.clone()),
+        ("CANARY_INTERVAL", "500ms".to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let mut replica = Replica::start(&settings).await;
+    replica
+        .process
+        .line(LIMIT, |line| {
+            line.contains(&format!("exchange '{exchange}'"))
+                && line.contains("received 'false' but current is 'true'")
+        })
+        .await;
+    replica.becomes_ready(false).await;
+    let reason = crate::support::http::get(replica.admin, "/readyz").await.body;
+    assert!(reason.contains(&exchange), "{reason}");
+    peer.channel
+        .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
+        .await
+        .unwrap();
+    replica.becomes_ready(true).await;
+}

@@ -1,0 +1,69 @@
+//! The command line and the environment.
+
+use crate::support::replica::{WARREN, command};
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output};
+
+fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn every_mistake_is_named_at_once_before_a_port_is_bound() {
+    // Bound by somebody else: a replica that tried to bind it would fail otherwise.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (code, stdout, stderr) = run(command(&[
+        ("LISTEN", &taken.local_addr().unwrap().to_string()),
+        ("ADMIN_LISTEN", ""),
+        ("PING_INTERVAL", "often"),
+        ("AMQP_URL", "http://user:hunter2@host"),
+        ("SPEED", "high"),
+        ("PORT", "tcp://10.0.0.7:8080"),
+    ])
+    .env("WARREN_REPLICA", OsStr::from_bytes(b"caf\xe9")));
+    assert_eq!((code, stdout.as_str()), (Some(64), ""));
+    for (name, says) in [
+        ("WARREN_ADMIN_LISTEN", "empty"),
+        ("WARREN_PING_INTERVAL", "250ms"),
+        ("WARREN_AMQP_URL", "amqp://"),
+        ("WARREN_SPEED", "no such variable"),
+        ("WARREN_PORT", "enableServiceLinks: false"),
+        ("WARREN_REPLICA", "UTF-8"),
+    ] {
+        let line = stderr.lines().find(|line| line.starts_with(&format!("{name}: ")));
+        assert!(line.is_some_and(|line| line.contains(says)), "{name} in:\n{stderr}");
+    }
+    assert!(!stderr.contains("hunter2") && !stderr.contains("WARREN_LISTEN"), "{stderr}");
+}
+
+#[test]
+fn help_and_version() {
+    let (code, help, _) = run(Command::new(WARREN).arg("--help"));
+    assert_eq!(code, Some(0));
+    assert!(help.contains("WARREN_AMQP_URL") && help.contains("(default: 127.0.0.1:8080)"));
+    let (code, version, _) = run(Command::new(WARREN).arg("--version"));
+    assert_eq!((code, version.trim()), (Some(0), concat!("warren ", env!("CARGO_PKG_VERSION"))));
+    let (code, _, stderr) = run(Command::new(WARREN).arg("--verbose"));
+    assert_eq!(code, Some(64));
+    assert!(stderr.contains("--verbose"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, stderr) = run(&mut command(&[("LISTEN", &address)]));
+    assert_eq!(code, Some(70));
+    assert!(stderr.contains("WARREN_LISTEN") && stderr.contains(&address), "{stderr}");
+}
+
+#[test]
+fn the_configuration_document_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == warren::config::markdown(), "docs/configuration.md: run `make docs`");
+}

@@ -1,0 +1,18 @@
+//! What the tests stand on.
+
+#![allow(dead_code, missing_debug_implementations)]
+
+pub mod amqp;
+pub mod client;
+pub mod haproxy;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod rabbitmq;
+pub mod raw;
+pub mod replica;
+
+use std::time::Duration;
+
+/// The longest that anything may take that is awaited. Generous: it is only reached by a failure.
+pub const LIMIT: Duration = Duration::from_secs(60);

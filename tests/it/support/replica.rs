@@ -1,0 +1,122 @@
+//! A replica as a process of its own, as in production.
+
+use super::LIMIT;
+use super::client::Client;
+use super::http::{self, Response};
+use super::process::Process;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::process::{Command, ExitStatus};
+use tokio::time::{Instant, sleep};
+
+/// The binary under test.
+pub const WARREN: &str = env!("CARGO_BIN_EXE_warren");
+
+pub struct Replica {
+    pub process: Process,
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+/// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
+pub fn command(settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(WARREN);
+    command
+        .env_clear()
+        .env("WARREN_LISTEN", "127.0.0.1:0")
+        .env("WARREN_ADMIN_LISTEN", "127.0.0.1:0")
+        .env("WARREN_LOG_FORMAT", "json")
+        .env("WARREN_WORKERS", "2");
+    for (name, value) in settings {
+        command.env(format!("WARREN_{name}"), value);
+    }
+    command
+}
+
+impl Replica {
+    /// Starts one with these settings (names without the prefix) and waits until it serves; it need
+    /// not be ready yet.
+    pub async fn start(settings: &[(&str, &str)]) -> Self {
+        let mut process = Process::spawn(command(settings));
+        let line = process.line(LIMIT, |line| line.contains("\"serving:")).await;
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
+        Self { addr: address("address"), admin: address("admin"), process }
+    }
+
+    /// Starts one and waits until it is ready.
+    pub async fn ready(settings: &[(&str, &str)]) -> Self {
+        let replica = Self::start(settings).await;
+        replica.becomes_ready(true).await;
+        replica
+    }
+
+    /// Starts one on this RabbitMQ and exchange, and waits until it is ready.
+    pub async fn joined(name: &str, url: &str, exchange: &str, more: &[(&str, &str)]) -> Self {
+        let mut settings = vec![
+            ("REPLICA", name),
+            ("AMQP_URL", url),
+            ("EXCHANGE", exchange),
+            ("CANARY_INTERVAL", "500ms"),
+        ];
+        settings.extend(more);
+        Self::ready(&settings).await
+    }
+
+    pub async fn client(&self, query: &str) -> Client {
+        Client::connect(self.addr, query).await
+    }
+
+    /// Publishes over HTTP.
+    pub async fn post(&self, channel: &str, text: impl Into<Value>) -> Response {
+        let body = serde_json::json!({ "channel": channel, "text": text.into() });
+        http::post(self.addr, "/messages", &body.to_string()).await
+    }
+
+    pub async fn becomes_ready(&self, ready: bool) {
+        let status = if ready { 200 } else { 503 };
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let response = http::get(self.admin, "/readyz").await;
+            if response.status == status {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not {status} but: {}", response.body);
+            sleep(super::process::POLL).await;
+        }
+    }
+
+    /// The value of a metric, with its labels written as in the exposition.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = http::get(self.admin, "/metrics").await.body;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {series} in:\n{text}")).parse().unwrap()
+    }
+
+    /// Waits until a metric satisfies `wanted`.
+    pub async fn metric_becomes(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let value = self.metric(series).await;
+            if wanted(value) {
+                return value;
+            }
+            assert!(Instant::now() < deadline, "{series} is {value}");
+            sleep(super::process::POLL).await;
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> usize {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
+    }
+
+    /// Ends it by signal and waits.
+    pub async fn terminate(mut self) -> ExitStatus {
+        self.process.signal("TERM");
+        self.process.ended(LIMIT).await
+    }
+}
