@@ -128,7 +128,7 @@ impl Application {
             warn!(%error, "cannot close the listener early");
         }
         inboxes.post(&Post::Drain(config.drain_period)).await;
-        let patience = config.drain_period + config.publish_timeout + DRAIN_SLACK;
+        let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.empty()).await.is_err() {
             warn!(connections = connections.open(), "clients remain after the drain period");
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// Posts that may wait for a worker; beyond it the broker is read no further.
-const INBOX: usize = 1024;
+const INBOX: usize = 256;
 /// Deliveries taken at once.
 const BATCH: usize = 128;
 

@@ -16,7 +16,7 @@
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
-//! - [`health`], [`metrics`], [`telemetry`], [`shutdown`]: what an operator sees.
+//! - [`health`], [`metrics`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
 #![forbid(unsafe_code)]
 
@@ -31,5 +31,6 @@ pub mod message;
 pub mod metrics;
 pub mod shutdown;
 pub mod telemetry;
+pub mod trace;
 pub mod transport;
 pub mod wire;

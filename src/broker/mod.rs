@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// Deliveries that may wait between the broker and the workers.
-const DELIVERIES: usize = 1024;
+const DELIVERIES: usize = 128;
 
 /// What comes out of the broker.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::message::{Channel, Message};
 use crate::metrics::Metrics;
+use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +44,8 @@ impl PublishError {
 pub struct Draft {
     pub channel: Channel,
     pub text: Box<RawValue>,
+    /// The trace that its sender is in.
+    pub trace: Option<SpanContext>,
 }
 
 /// The way in for everyone in this process. Cheap to clone.
@@ -84,7 +87,7 @@ pub(super) fn channel(config: &Config, metrics: &Arc<Metrics>) -> (Publisher, Su
     let publisher = Publisher {
         sender,
         budget: Arc::new(budget),
-        timeout: config.publish_timeout,
+        timeout: config.publish_timeout.0,
         metrics: metrics.clone(),
     };
     (publisher, receiver)

@@ -15,7 +15,7 @@ pub use environment::{Mistake, Mistakes};
 pub use kinds::{
     AmqpUrl, AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
 };
-pub use units::{Bytes, Rate};
+pub use units::{Bytes, Rate, Span};
 pub use variables::Config;
 
 /// A type that a variable can have.

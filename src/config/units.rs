@@ -29,6 +29,18 @@ impl Setting for Duration {
     }
 }
 
+/// A duration for which zero would make no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Setting for Span {
+    const ACCEPTS: &str = "a duration of at least 10ms, such as 250ms, 30s or 5m";
+
+    fn parse(value: &str) -> Option<Self> {
+        Duration::parse(value).filter(|duration| *duration >= Duration::from_millis(10)).map(Self)
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub usize);
@@ -83,6 +95,12 @@ mod tests {
         {
             assert_eq!(Duration::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn spans_are_never_zero() {
+        assert_eq!(Span::parse("10ms"), Some(Span(Duration::from_millis(10))));
+        assert_eq!(Span::parse("0s"), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::environment::{Environment, Mistakes};
 use super::kinds::{AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers};
-use super::units::{Bytes, Rate};
+use super::units::{Bytes, Rate, Span};
 use super::{Setting, Variable};
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -104,9 +104,9 @@ variables! {
     /// Browser origins that may connect, separated by commas, such as https://example.org; `*` for all.
     allowed_origins: Origins = ("same host only", Origins::SameHost),
     /// How long a client may be silent before it is pinged; after two such intervals it is closed.
-    ping_interval: Duration = "25s",
+    ping_interval: Span = "25s",
     /// How long a message may wait for RabbitMQ before its sender gets an error.
-    publish_timeout: Duration = "10s",
+    publish_timeout: Span = "10s",
     /// Messages that may wait for RabbitMQ, together; beyond it senders get an error at once.
     publish_buffer: Bytes = "16MiB",
     /// How often a replica proves that it hears itself. 0s: never.

@@ -18,8 +18,8 @@ pub(super) struct Log {
     /// Frame bytes that were ever appended.
     bytes: u64,
     pub(super) readers: Vec<usize>,
-    /// Whether it has grown since its readers were woken.
-    pub(super) grown: bool,
+    /// Frame bytes appended since its readers were woken.
+    fresh: u64,
 }
 
 impl Log {
@@ -30,13 +30,27 @@ impl Log {
             first: 0,
             bytes: 0,
             readers: Vec::new(),
-            grown: false,
+            fresh: 0,
         }
     }
 
-    pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) {
+    /// Adds an entry; whether it is the first since the readers were woken.
+    pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) -> bool {
+        let first = self.fresh == 0;
         self.bytes += broadcast.frame.len() as u64;
+        self.fresh += broadcast.frame.len() as u64;
         self.entries.push_back((sequence, broadcast));
+        first
+    }
+
+    /// The readers are being woken for all that there is.
+    pub(super) fn settle(&mut self) {
+        self.fresh = 0;
+    }
+
+    /// Frame bytes that were ever appended and that the readers were woken for.
+    pub(super) fn announced(&self) -> u64 {
+        self.bytes - self.fresh
     }
 
     /// Drops the oldest entry.

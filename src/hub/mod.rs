@@ -38,6 +38,9 @@ impl Broadcast {
     }
 }
 
+/// History kept whatever the limits, beyond what readers may have waiting.
+const LEAST_HISTORY: u64 = 64 << 10;
+
 /// Names a reader of one hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderId(usize);
@@ -75,15 +78,19 @@ pub struct Hub {
     order: VecDeque<(usize, Arc<Broadcast>)>,
     /// Sequence number of the first in `order`.
     first: u64,
+    /// Cost of what is kept, without what is fresh.
     kept: usize,
-    /// Logs that have grown since their readers were woken last.
+    /// Cost of what was appended since the readers were woken last, and where.
+    fresh: usize,
     grown: Vec<usize>,
 }
 
 impl Hub {
     pub fn new(limits: Limits) -> Self {
-        // What a reader may have waiting must not be evicted before it is too slow.
-        let history = limits.history.max(limits.backlog as usize);
+        // What a reader may have waiting must not be evicted before it is too slow; frames are
+        // accounted with more than their own bytes, small ones with a multiple.
+        let least = limits.backlog.saturating_mul(4).saturating_add(LEAST_HISTORY) as usize;
+        let history = limits.history.max(least);
         Self {
             limits: Limits { history, ..limits },
             by_name: HashMap::new(),
@@ -92,6 +99,7 @@ impl Hub {
             order: VecDeque::new(),
             first: 0,
             kept: 0,
+            fresh: 0,
             grown: Vec::new(),
         }
     }
@@ -99,36 +107,40 @@ impl Hub {
     /// Adds a message to its channel's log. [`Hub::wake`] then tells the readers, once for many.
     pub fn append(&mut self, broadcast: Arc<Broadcast>) {
         let index = self.log(&broadcast.channel);
-        let log = &mut self.logs[index];
-        log.push(self.first + self.order.len() as u64, broadcast.clone());
-        if !log.grown {
-            log.grown = true;
+        let sequence = self.first + self.order.len() as u64;
+        if self.logs[index].push(sequence, broadcast.clone()) {
             self.grown.push(index);
         }
-        self.kept += broadcast.cost();
+        self.fresh += broadcast.cost();
         self.order.push_back((index, broadcast));
-        while self.kept > self.limits.history && self.order.len() > 1 {
-            self.evict();
-        }
     }
 
-    /// Wakes each reader of each log that has grown, once, and detaches those too far behind.
+    /// Wakes each reader of each log that has grown, once, and detaches those too far behind. What
+    /// was appended since the last call is neither held against anyone nor evicted: nobody had a
+    /// chance to read it.
     pub fn wake(&mut self) {
-        for index in std::mem::take(&mut self.grown) {
-            let Some(log) = self.logs.get_mut(index) else { continue };
-            log.grown = false;
+        let grown = std::mem::take(&mut self.grown);
+        for index in &grown {
+            let listeners = self.logs.get(*index).map_or(0, |log| log.readers.len());
             // Detaching takes a reader off this list, so it is walked from its end.
-            let listeners = self.logs[index].readers.len();
             for place in (0..listeners).rev() {
-                let id = self.logs[index].readers[place];
-                // What it asked to have replayed is not held against it.
-                if self.lag(ReaderId(id)) - self.readers[id].replay > self.limits.backlog {
+                let id = self.logs[*index].readers[place];
+                if self.overdue(id) > self.limits.backlog {
                     self.detach(id);
                     self.readers[id].overrun = true;
                 }
                 self.readers[id].wake();
             }
         }
+        for index in grown {
+            if let Some(log) = self.logs.get_mut(index) {
+                log.settle();
+            }
+        }
+        while self.kept > self.limits.history {
+            self.evict();
+        }
+        self.kept += std::mem::take(&mut self.fresh);
     }
 
     /// Opens a reader of `channels`; whether everything after `start.after` will be read.
@@ -228,6 +240,17 @@ impl Hub {
     pub fn lag(&self, reader: ReaderId) -> u64 {
         let cursors = &self.readers[reader.0].cursors;
         cursors.iter().map(|cursor| self.logs[cursor.log].bytes() - cursor.read).sum()
+    }
+
+    /// Bytes that a reader was woken for and has not taken. What it asked to have replayed is not
+    /// held against it.
+    fn overdue(&self, id: usize) -> u64 {
+        let reader = &self.readers[id];
+        let waiting = reader
+            .cursors
+            .iter()
+            .map(|cursor| self.logs[cursor.log].announced().saturating_sub(cursor.read));
+        waiting.sum::<u64>().saturating_sub(reader.replay)
     }
 
     /// Channels known: with readers, or with messages kept.

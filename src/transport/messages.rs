@@ -5,7 +5,9 @@ use super::origin;
 use super::worker::Worker;
 use crate::broker::{Draft, largest_body, size_of_text};
 use crate::message::Channel;
+use crate::trace;
 use actix_web::{HttpRequest, HttpResponse, web};
+use opentelemetry::trace::SpanContext;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -30,6 +32,12 @@ pub async fn publish(
     result
 }
 
+/// The trace that the caller is in.
+fn trace_of(request: &HttpRequest) -> Option<SpanContext> {
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    trace::parse(header(trace::TRACEPARENT)?, header(trace::TRACESTATE))
+}
+
 async fn accept(
     request: &HttpRequest,
     payload: web::Payload,
@@ -52,7 +60,7 @@ async fn accept(
     let channel = channel
         .map_or_else(|| Ok(Channel::default()), |name| Channel::new(&name))
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let outcome = house.publisher.submit(Draft { channel, text })?;
+    let outcome = house.publisher.submit(Draft { channel, text, trace: trace_of(request) })?;
     house.metrics.received("http");
     let id = outcome.await?;
     Ok(HttpResponse::Accepted().json(json!({ "id": *id })))

@@ -14,12 +14,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
 /// Bytes read from a socket at a time. One buffer serves all connections of a worker.
 const READ_BUFFER: usize = 64 << 10;
 /// Posts taken at once: what is there is appended before anyone is woken.
 const BATCH: usize = 256;
+/// Frame bytes appended before the listeners get their turn.
+const BATCH_BYTES: usize = 256 << 10;
 
 /// What the connections of one thread share. Nothing in it is locked.
 #[derive(Debug)]
@@ -87,34 +90,52 @@ impl Worker {
         self.clients.borrow_mut().remove(key);
     }
 
-    /// Appends what was broadcast to the hub, and wakes the listeners.
+    /// Appends what was broadcast to the hub, and wakes the listeners: once for many messages, but
+    /// often enough that they can write before more comes.
     async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<Post>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
-            let mut hub = self.hub.borrow_mut();
-            for post in batch.drain(..) {
-                match post {
-                    Post::Broadcast(broadcast) => hub.append(broadcast),
-                    Post::Gap => {
-                        for (_, client) in self.clients.borrow().iter() {
-                            client.missed.set(true);
-                            hub.wake_reader(client.reader);
-                        }
-                    }
-                    Post::Drain(period) => {
-                        self.draining.set(true);
-                        actix_rt::spawn(self.clone().drain(period));
-                    }
+            let mut posts = batch.drain(..).peekable();
+            while posts.peek().is_some() {
+                self.append(&mut posts);
+                if posts.peek().is_some() {
+                    yield_now().await;
                 }
             }
-            hub.wake();
-            self.house.metrics.channels(hub.channels());
         }
+    }
+
+    /// Takes posts up to a number of bytes.
+    fn append(self: &Rc<Self>, posts: &mut impl Iterator<Item = Post>) {
+        let mut hub = self.hub.borrow_mut();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES
+            && let Some(post) = posts.next()
+        {
+            match post {
+                Post::Broadcast(broadcast) => {
+                    bytes += broadcast.frame.len();
+                    hub.append(broadcast);
+                }
+                Post::Gap => {
+                    for (_, client) in self.clients.borrow().iter() {
+                        client.missed.set(true);
+                        hub.wake_reader(client.reader);
+                    }
+                }
+                Post::Drain(period) => {
+                    self.draining.set(true);
+                    actix_rt::spawn(self.clone().drain(period));
+                }
+            }
+        }
+        hub.wake();
+        self.house.metrics.channels(hub.channels());
     }
 
     /// Looks after every client from time to time: pings, and deadlines.
     async fn sweep(self: Rc<Self>) {
-        let ping = self.house.config.ping_interval;
+        let ping = self.house.config.ping_interval.0;
         let period = (ping / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

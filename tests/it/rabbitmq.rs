@@ -2,12 +2,13 @@
 
 use crate::support::LIMIT;
 use crate::support::amqp::Peer;
+use crate::support::http;
 use crate::support::process::Process;
 use crate::support::rabbitmq::{shared, unique};
 use crate::support::replica::Replica;
 use lapin::BasicProperties;
 use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -28,7 +29,7 @@ async fn a_message_crosses_from_one_replica_to_another() {
 
     // Each sees both on its roster, and a replica that leaves says so.
     let names = async |replica: &Replica| {
-        let roster = crate::support::http::get(replica.addr, "/replicas").await.json();
+        let roster = http::get(replica.addr, "/replicas").await.json();
         let list = roster["replicas"].as_array().unwrap().clone();
         list.iter().map(|peer| peer["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
@@ -59,9 +60,20 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
     assert_eq!(text(properties.message_id()), seen["id"].as_str().unwrap());
     assert!(properties.timestamp().is_some() && properties.kind().is_some());
 
-    replica.post("news", json!([1])).await;
+    let (body, parent) = (
+        r#"{"channel":"news","text":[1]}"#,
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    );
+    let request = format!(
+        "POST /messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\ntraceparent: {parent}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(http::send(replica.addr, &request).await.status, 202);
     let delivery = peer.message().await;
     assert_eq!(delivery.routing_key.as_str(), "news");
+    let headers = delivery.properties.headers().as_ref().unwrap().inner();
+    assert_eq!(headers["traceparent"], AMQPValue::LongString(parent.into()));
 
     let mut news = replica.client("?channel=news").await;
     let named = BasicProperties::default().with_message_id("mine-1".into());
@@ -170,7 +182,7 @@ async fn an_exchange_of_another_kind_is_a_clear_error_and_is_retried() {
         })
         .await;
     replica.becomes_ready(false).await;
-    let reason = crate::support::http::get(replica.admin, "/readyz").await.body;
+    let reason = http::get(replica.admin, "/readyz").await.body;
     assert!(reason.contains(&exchange), "{reason}");
     peer.channel
         .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())

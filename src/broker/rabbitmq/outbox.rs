@@ -3,10 +3,10 @@
 //! Plain data. Messages are kept in their order; the first `sent` of them have been handed to the
 //! present connection, whose confirmations come in the same order.
 
-use super::control::MESSAGE;
 use crate::broker::PublishError;
 use crate::broker::publisher::Submission;
 use crate::message::id_at;
+use opentelemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -44,7 +44,7 @@ pub(super) struct Parcel {
     pub(super) id: Arc<str>,
     pub(super) routing_key: String,
     pub(super) body: Vec<u8>,
-    pub(super) kind: &'static str,
+    pub(super) trace: Option<SpanContext>,
     pub(super) repeated: bool,
 }
 
@@ -84,7 +84,7 @@ impl Outbox {
             id: id.clone(),
             routing_key: submission.draft.channel.routing_key().to_owned(),
             body: crate::broker::body::encode(&submission.draft.text, &submission.date),
-            kind: MESSAGE,
+            trace: submission.draft.trace.clone(),
             repeated: *repeated,
         })
     }
@@ -158,7 +158,7 @@ mod tests {
 
     impl Bench {
         fn push(&mut self) -> Outcome {
-            let draft = Draft { channel: Channel::default(), text: Box::default() };
+            let draft = Draft { channel: Channel::default(), text: Box::default(), trace: None };
             let outcome = self.publisher.submit(draft).unwrap();
             self.outbox.push(self.submissions.try_recv().unwrap());
             outcome

@@ -1,13 +1,14 @@
 //! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
 
 use super::connection::{self, Connector};
-use super::control::{self, REPEATED, REPLICA};
+use super::control::{self, MESSAGE, REPEATED, REPLICA};
 use super::link::Link;
 use super::outbox::{Answer, Outbox, Parcel};
 use super::topology::{self, TopologyError};
 use crate::broker::publisher::Submissions;
 use crate::broker::{Roster, raised};
 use crate::config::Config;
+use crate::trace;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -155,15 +156,24 @@ struct Envelope {
 
 impl Publisher {
     fn envelope(&self, parcel: Parcel) -> Envelope {
-        let mut properties = self
-            .properties(parcel.kind)
+        let mut headers = FieldTable::default();
+        let mut header = |name: &str, value: String| {
+            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        };
+        if let Some(context) = &parcel.trace {
+            header(trace::TRACEPARENT, trace::traceparent(context));
+            if let Some(state) = trace::tracestate(context) {
+                header(trace::TRACESTATE, state);
+            }
+        }
+        if parcel.repeated {
+            header(REPEATED, "1".to_owned());
+        }
+        let properties = self
+            .properties(MESSAGE)
+            .with_headers(headers)
             .with_message_id((*parcel.id).into())
             .with_timestamp(seconds_since_1970());
-        if parcel.repeated {
-            let mut headers = FieldTable::default();
-            headers.insert(REPEATED.into(), AMQPValue::Boolean(true));
-            properties = properties.with_headers(headers);
-        }
         Envelope {
             exchange: self.config.exchange.0.clone(),
             routing_key: parcel.routing_key,

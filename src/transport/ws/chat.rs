@@ -67,7 +67,8 @@ impl Chat {
                 "more messages than WARREN_CLIENT_RATE allows".to_owned(),
             ));
         }
-        let draft = Draft { channel: self.channel.clone(), text: broker::string(text) };
+        let draft =
+            Draft { channel: self.channel.clone(), text: broker::string(text), trace: None };
         match house.publisher.submit(draft) {
             Ok(outcome) => {
                 house.metrics.received("websocket");
@@ -149,6 +150,6 @@ impl Dialogue for Chat {
     }
 
     fn patience(&self) -> Duration {
-        self.worker.house.config.publish_timeout
+        self.worker.house.config.publish_timeout.0
     }
 }

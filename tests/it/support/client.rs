@@ -35,9 +35,10 @@ impl Client {
             let stream = TcpStream::connect(addr).await?;
             let (mut socket, _) = client_async(format!("ws://{addr}/ws{query}"), stream).await?;
             let ready = loop {
-                match socket.next().await.ok_or(Error::ConnectionClosed)?? {
-                    Message::Text(text) => break serde_json::from_str::<Value>(&text).unwrap(),
-                    _ => {}
+                if let Message::Text(text) =
+                    socket.next().await.ok_or(Error::ConnectionClosed)??
+                {
+                    break serde_json::from_str::<Value>(&text).unwrap();
                 }
             };
             assert!(ready["ready"]["replica"].is_string(), "no ready frame: {ready}");
