@@ -34,6 +34,8 @@ pub struct Application {
 pub enum Error {
     #[error("cannot listen on {address} ({variable}): {source}")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
 }
@@ -98,7 +100,7 @@ impl Application {
         let mut clients = tokio::spawn(clients);
         let admin = tokio::spawn(admin);
         let deliveries = broker.take_deliveries();
-        let fanout =
+        let mut fanout =
             tokio::spawn(fanout::run(deliveries, inboxes.clone(), config.workers.0, metrics));
         info!(
             address = %self.addr,
@@ -110,12 +112,12 @@ impl Application {
             "serving: open http://{}", self.addr
         );
 
+        // Nobody told these to end: a replica that is only half there must not look alive.
         tokio::select! {
             () = shutdown => {}
-            ended = &mut clients => {
-                // Nobody told it to: its threads are gone.
-                return Err(io::Error::other(format!("the server ended by itself: {ended:?}")).into());
-            }
+            _ = &mut clients => return Err(Error::Ended("the server")),
+            _ = &mut fanout => return Err(Error::Ended("a worker")),
+            () = broker.ended() => return Err(Error::Ended("the bond with RabbitMQ")),
         }
 
         phases.enter(Phase::Unready);

@@ -39,13 +39,14 @@ impl Inboxes {
         inbox
     }
 
-    /// Posts to every worker; waits for those that are behind.
-    pub async fn post(&self, post: &Post) {
+    /// Posts to every worker; waits for those that are behind. Whether all took it.
+    pub async fn post(&self, post: &Post) -> bool {
         let senders = self.0.borrow().clone();
+        let mut all = true;
         for sender in senders {
-            // A worker that has ended needs nothing.
-            let _ = sender.send(post.clone()).await;
+            all &= sender.send(post.clone()).await.is_ok();
         }
+        all
     }
 
     /// Resolves when so many workers have begun.
@@ -54,8 +55,9 @@ impl Inboxes {
     }
 }
 
-/// Posts everything that the broker delivers, until it delivers no more. It begins when all workers
-/// have, so that each has the same history.
+/// Posts everything that the broker delivers. It begins when all workers have, so that each has the
+/// same history, and ends when the broker delivers no more, or when a worker takes no more: its clients
+/// would be deaf, and nothing else would show it.
 pub async fn run(
     mut deliveries: mpsc::Receiver<Delivery>,
     inboxes: Arc<Inboxes>,
@@ -73,7 +75,9 @@ pub async fn run(
                     Post::Gap
                 }
             };
-            inboxes.post(&post).await;
+            if !inboxes.post(&post).await {
+                return;
+            }
         }
     }
 }

@@ -84,6 +84,11 @@ impl Broker {
         self.deliveries.take().unwrap_or_else(|| mpsc::channel(1).1)
     }
 
+    /// Resolves if the broker ends by itself, which only a fault in it can bring about.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.task).await;
+    }
+
     /// Finishes: all that was accepted is confirmed or refused first. Nobody has to take deliveries
     /// any more, but whoever holds them must have dropped them.
     pub async fn close(self) {

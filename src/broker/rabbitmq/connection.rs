@@ -1,6 +1,7 @@
 //! One connection to one of the nodes, tried in turn, for ever.
 
 use super::link::Link;
+use crate::burst::Burst;
 use crate::config::{AmqpUrl, AmqpUrls, Config};
 use lapin::{Connection, ConnectionProperties};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(super) struct Connector {
     /// `publish` or `consume`, for logs and metrics.
     role: &'static str,
     pause: Duration,
+    /// What went wrong lately: a node that stays away is not worth a line each time.
+    problems: Burst<String>,
     link: Arc<Link>,
 }
 
@@ -45,6 +48,7 @@ impl Connector {
             name: format!("warren {} {role}", config.replica.0),
             role,
             pause: FIRST_PAUSE,
+            problems: Burst::default(),
             link: link.clone(),
         }
     }
@@ -60,7 +64,10 @@ impl Connector {
                     return connection;
                 }
                 Err(problem) => {
-                    warn!(role = self.role, node = %url, problem, "cannot connect to RabbitMQ");
+                    if let Some(attempts) = self.problems.count(format!("{url}: {problem}")) {
+                        let role = self.role;
+                        warn!(role, node = %url, problem, attempts, "cannot connect to RabbitMQ");
+                    }
                     self.failed().await;
                 }
             }

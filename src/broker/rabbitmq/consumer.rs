@@ -7,7 +7,7 @@ use super::recent::Recent;
 use super::topology::{self, TopologyError};
 use crate::broker::body::{self, Malformed, Properties};
 use crate::broker::publisher::now;
-use crate::broker::{Delivery, Roster};
+use crate::broker::{Delivery, Roster, raised};
 use crate::burst::Burst;
 use crate::config::Config;
 use crate::message::id_at;
@@ -18,7 +18,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -63,7 +63,8 @@ struct Reading {
 }
 
 impl Consumer {
-    pub(super) async fn run(mut self) {
+    /// Reads until it is finished with.
+    pub(super) async fn run(mut self, mut finished: watch::Receiver<bool>) {
         let mut reading = Reading {
             recent: Recent::default(),
             malformed: Burst::default(),
@@ -74,10 +75,14 @@ impl Consumer {
         loop {
             // Asked for before connecting, so that no request is missed.
             let mut rebuilds = self.link.rebuilds();
-            let connection = self.connector.connect().await;
+            let connection = tokio::select! {
+                connection = self.connector.connect() => connection,
+                () = raised(&mut finished) => return,
+            };
             let ended = tokio::select! {
                 ended = self.session(&connection, &mut reading) => ended,
                 _ = rebuilds.changed() => Err(Ended::Rebuild),
+                () = raised(&mut finished) => return connection::close(connection).await,
             };
             let problem = ended.err().map(|ended| ended.to_string());
             self.link.update(|status| {

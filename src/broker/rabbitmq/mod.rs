@@ -23,7 +23,7 @@ use consumer::Consumer;
 use link::Link;
 use publisher::Publisher;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Control messages that may wait to be published.
 const CONTROL: usize = 4;
@@ -58,11 +58,17 @@ pub(super) async fn run(house: House, config: Config, urls: AmqpUrls) {
         closing: house.closing,
     };
 
-    let consuming = tokio::spawn(consumer.run());
-    let proving = tokio::spawn(canary.run());
-    publisher.run().await;
+    let (finish, finished) = watch::channel(false);
+    let mut consuming = tokio::spawn(consumer.run(finished));
+    let mut proving = tokio::spawn(canary.run());
+    tokio::select! {
+        () = publisher.run() => {}
+        // Neither ends by itself, unless there is a fault in it; then all is to end.
+        _ = &mut consuming => return,
+        _ = &mut proving => return,
+    }
     // What was accepted is settled, so nothing needs to be heard any more.
     proving.abort();
-    consuming.abort();
+    let _ = finish.send(true);
     let _ = consuming.await;
 }
