@@ -9,7 +9,7 @@ use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::{App, web};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -34,8 +34,9 @@ const STOP_TIMEOUT: u64 = 15;
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit it.
-    SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER)?;
+    // Accepted connections inherit both.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -61,7 +62,6 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .client_disconnect_timeout(Duration::ZERO)
                 .keep_alive(KEEP_ALIVE)
-                .tcp_nodelay(true)
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker))
                 .tcp()
@@ -107,4 +107,20 @@ async fn not_found() -> Result<&'static str, ApiError> {
 
 pub async fn wrong_method() -> Result<&'static str, ApiError> {
     Err(ApiError::Method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::net::TcpStream;
+
+    #[test]
+    fn accepted_connections_send_at_once_and_have_a_bounded_buffer() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(SockRef::from(&accepted).send_buffer_size().unwrap(), 2 * SEND_BUFFER);
+    }
 }
