@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+/// How long the acceptor may take to pause.
+const PAUSE_TIME: Duration = Duration::from_millis(100);
 /// What the last connections may take beyond the drain period and their publishes.
 const DRAIN_SLACK: Duration = Duration::from_secs(10);
 
@@ -125,11 +127,13 @@ impl Application {
 
         phases.enter(Phase::Draining);
         clients_handle.pause().await;
-        // Pausing alone would leave newcomers waiting; this has them refused, and go elsewhere.
+        inboxes.post(&Post::Drain(config.drain_period)).await;
+        // Pausing alone would leave newcomers waiting; this has them refused, and go elsewhere. The
+        // acceptor pauses in its own time, and would take it for an error before.
+        sleep(PAUSE_TIME).await;
         if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
             warn!(%error, "cannot close the listener early");
         }
-        inboxes.post(&Post::Drain(config.drain_period)).await;
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.empty()).await.is_err() {
             warn!(connections = connections.open(), "clients remain after the drain period");
