@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-FUZZ_SECONDS ?= 20
+FUZZ_SECONDS ?= 10
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check setup demo bench docs fuzz conformance

@@ -115,7 +115,17 @@ pub fn string(text: &str) -> Box<RawValue> {
 /// A date that clients can rely on to be RFC 3339, or none.
 fn date_of(raw: &RawValue) -> Option<String> {
     let date: String = serde_json::from_str(raw.get()).ok()?;
-    date.parse::<jiff::Timestamp>().ok().map(|_| date)
+    let timestamp = date.parse::<jiff::Timestamp>().ok()?;
+    // jiff reads more than that: other ISO 8601, names of time zones, years before Christ.
+    [date, timestamp.to_string()].into_iter().find(|date| is_rfc_3339(date))
+}
+
+/// Whether a date is written so that every browser's `Date` reads it; they know no leap seconds.
+fn is_rfc_3339(date: &str) -> bool {
+    let form = date.replace(|sign: char| sign.is_ascii_digit(), "0");
+    let Some(rest) = form.strip_prefix("0000-00-00T00:00:00") else { return false };
+    let zone = rest.strip_prefix(".0").map_or(rest, |digits| digits.trim_start_matches('0'));
+    matches!(zone, "Z" | "+00:00" | "-00:00") && &date[17..19] != "60"
 }
 
 fn timestamp(seconds: Option<u64>) -> Option<String> {
@@ -176,7 +186,12 @@ mod tests {
     fn dates_are_rfc_3339_or_replaced() {
         let date = |date: &str| text_and_date(&format!(r#"{{"text":1,"date":{date}}}"#)).1;
         assert_eq!(date(r#""2026-01-02T03:04:05+01:00""#), "2026-01-02T03:04:05+01:00");
-        for bad in [r#""yesterday""#, "17", "null", "{}"] {
+        for other in ["20260102T030405+0100", "2026-01-02 03:04:05+01", "2026-01-02t02:04:05z"] {
+            assert_eq!(date(&format!("\"{other}\"")), "2026-01-02T02:04:05Z", "{other}");
+        }
+        assert_eq!(date(r#""2026-01-02T03:04:05.9+00:00[UTC]""#), "2026-01-02T03:04:05.9Z");
+        assert_eq!(date(r#""2016-12-31T23:59:60Z""#), "2016-12-31T23:59:59Z");
+        for bad in [r#""yesterday""#, r#""-000044-03-15T12:00:00Z""#, "17", "null", "{}"] {
             assert_eq!(date(bad), "now", "{bad}");
         }
         let properties = Properties { timestamp: Some(0), ..Properties::default() };

@@ -10,7 +10,7 @@ mod writer;
 
 pub use close::{Close, Reconnect, TABLE as CLOSES};
 pub use reader::{Accept, Event, Reader, Violation};
-pub use writer::{FrameBuilder, close_frame, ping_frame, pong_frame, text_frame};
+pub use writer::{FrameBuilder, binary_frame, close_frame, ping_frame, pong_frame, text_frame};
 
 /// Payload bytes that a control frame may carry (RFC 6455, 5.5).
 const MAX_CONTROL_PAYLOAD: usize = 125;

@@ -64,6 +64,7 @@ enum State {
     Payload(Frame),
     /// A close frame was read.
     Closed,
+    Violated(Violation),
 }
 
 impl Default for State {
@@ -88,14 +89,30 @@ impl Reader {
     /// The payload is unmasked in place, and a message that lies in `data` as a whole is not copied.
     ///
     /// # Errors
-    /// A [`Violation`] is final: nothing further may be fed.
+    /// A [`Violation`] is final: whatever follows, it is the answer.
     pub fn next<'a>(
+        &mut self,
+        data: &mut &'a mut [u8],
+        accept: Accept,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        self.advance(data, accept).inspect_err(|violation| {
+            *self = Self { state: State::Violated(*violation), ..Self::default() };
+        })
+    }
+
+    /// Nothing that follows on the wire is read.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Closed | State::Violated(_))
+    }
+
+    fn advance<'a>(
         &mut self,
         data: &mut &'a mut [u8],
         accept: Accept,
     ) -> Result<Option<Event<'a>>, Violation> {
         loop {
             match &mut self.state {
+                State::Violated(violation) => return Err(*violation),
                 State::Closed => {
                     *data = &mut [];
                     return Ok(None);
@@ -120,7 +137,7 @@ impl Reader {
                     if frame.left == 0 {
                         self.state = State::default();
                     }
-                    if let Some(event) = self.payload(frame, chunk)? {
+                    if let Some(event) = self.payload(frame, chunk, accept)? {
                         return Ok(Some(event));
                     }
                 }
@@ -159,7 +176,7 @@ impl Reader {
             if opcode == Opcode::Binary && !accept.binary {
                 return Err(Violation(Close::BinaryData));
             }
-            if length > (accept.max_message - self.gathered.len()) as u64 {
+            if length > accept.max_message.saturating_sub(self.gathered.len()) as u64 {
                 return Err(Violation(Close::TooBig));
             }
         }
@@ -172,11 +189,12 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
+        accept: Accept,
     ) -> Result<Option<Event<'a>>, Violation> {
         if frame.opcode.is_control() {
             self.control_payload(frame, chunk)
         } else {
-            self.data_payload(frame, chunk)
+            self.data_payload(frame, chunk, accept)
         }
     }
 
@@ -184,6 +202,7 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
+        accept: Accept,
     ) -> Result<Option<Event<'a>>, Violation> {
         let kind = *self.message.get_or_insert(frame.opcode);
         let complete = frame.fin && frame.left == 0;
@@ -191,9 +210,7 @@ impl Reader {
             self.message = None;
             return whole(kind, chunk).map(Some);
         }
-        if self.gathered.is_empty() && frame.fin {
-            self.gathered.reserve_exact(chunk.len() + frame.left);
-        }
+        self.make_room(frame, chunk.len(), accept);
         self.gathered.extend_from_slice(chunk);
         if kind == Opcode::Text {
             self.utf8.check(&self.gathered)?;
@@ -213,6 +230,17 @@ impl Reader {
         }))
     }
 
+    /// Sees to it that the rest of a frame fits. What more fragments may need is doubled, to be copied
+    /// seldom, but never beyond the largest message.
+    fn make_room(&mut self, frame: Frame, size: usize, accept: Accept) {
+        let (have, room) = (self.gathered.len(), self.gathered.capacity());
+        let need = have + size + frame.left;
+        if need > room {
+            let ahead = if frame.fin { 0 } else { (2 * room).min(accept.max_message) };
+            self.gathered.reserve_exact(need.max(ahead) - have);
+        }
+    }
+
     fn control_payload<'a>(
         &mut self,
         frame: Frame,
@@ -221,6 +249,7 @@ impl Reader {
         let payload: Cow<'a, [u8]> = if frame.left == 0 && self.control.is_empty() {
             chunk.into()
         } else {
+            self.control.reserve_exact(chunk.len() + frame.left);
             self.control.extend_from_slice(chunk);
             if frame.left > 0 {
                 return Ok(None);

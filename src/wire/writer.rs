@@ -78,6 +78,11 @@ pub fn text_frame(text: &str) -> Bytes {
     frame(Opcode::Text, text.as_bytes())
 }
 
+/// A binary frame.
+pub fn binary_frame(data: &[u8]) -> Bytes {
+    frame(Opcode::Binary, data)
+}
+
 /// A ping without payload.
 pub fn ping_frame() -> Bytes {
     Bytes::from_static(&[FIN | Opcode::Ping as u8, 0])

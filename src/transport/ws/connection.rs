@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             return;
         }
         self.close = Some(close);
-        self.output.push(close_frame(close, code, hint));
+        self.output.finish(close_frame(close, code, hint));
         self.stage = Stage::Sealed;
         self.dialogue.set_deadline(Instant::now() + CLOSE_TIMEOUT);
     }
@@ -268,11 +268,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
 
     /// The close frame is out.
     fn sealed_and_written(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
-        let answer_can_come = matches!(
-            self.close,
-            Some(Close::Restart | Close::TooSlow | Close::NoPong | Close::Internal)
-        );
-        if answer_can_come {
+        if !self.input.is_over() {
             self.stage = Stage::AwaitingClose;
             return Ok(());
         }
@@ -300,3 +296,6 @@ impl<S, D: Dialogue> Drop for Connection<S, D> {
         self.dialogue.ended(self.close);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub struct Output {
     /// The rest of a frame whose beginning is written.
     torn: Bytes,
     own: VecDeque<Bytes>,
+    finished: bool,
 }
 
 /// How far writing came.
@@ -49,7 +50,15 @@ pub struct Written {
 impl Output {
     /// Adds a frame of this connection alone. They precede shared frames, in their order.
     pub fn push(&mut self, frame: Bytes) {
-        self.own.push_back(frame);
+        if !self.finished {
+            self.own.push_back(frame);
+        }
+    }
+
+    /// Adds the close frame: what is added later comes too late (RFC 6455, 5.5.1), and is dropped.
+    pub fn finish(&mut self, frame: Bytes) {
+        self.push(frame);
+        self.finished = true;
     }
 
     /// Frames of this connection alone that wait.

@@ -18,7 +18,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Everything that a reader says of `bytes` when it gets them in pieces of `size`.
+/// Everything that a reader says of `bytes` when it gets them in pieces of `size`. A violation stays.
 fn read(bytes: &[u8], size: usize, accept: Accept) -> (Vec<String>, Option<Close>) {
     let mut reader = Reader::default();
     let mut said = Vec::new();
@@ -28,7 +28,12 @@ fn read(bytes: &[u8], size: usize, accept: Accept) -> (Vec<String>, Option<Close
             match reader.next(&mut data, accept) {
                 Ok(Some(event)) => said.push(format!("{event:?}")),
                 Ok(None) => break,
-                Err(Violation(close)) => return (said, Some(close)),
+                Err(violation) => {
+                    let mut more = frame(0x81, b"more");
+                    assert_eq!(reader.next(&mut &mut more[..], accept), Err(violation));
+                    assert!(reader.is_over() && reader.gathered.capacity() == 0);
+                    return (said, Some(violation.0));
+                }
             }
         }
         assert!(data.is_empty());
@@ -115,6 +120,20 @@ fn fragments_are_bounded_together() {
     assert_eq!(read_any(&bytes).1, None);
     bytes.extend(frame(0x00, b"c"));
     assert_eq!(read_any(&bytes).1, Some(Close::TooBig));
+}
+
+#[test]
+fn gathering_takes_no_more_memory_than_the_largest_message() {
+    for size in 1..=64 {
+        let mut reader = Reader::default();
+        let mut fragments = frame(0x01, b"");
+        for fragment in [b'a'; 64].chunks(size) {
+            fragments.extend(frame(0x00, fragment));
+        }
+        assert_eq!(reader.next(&mut &mut fragments[..], ACCEPT), Ok(None));
+        assert_eq!(reader.gathered.len(), 64);
+        assert!(reader.gathered.capacity() <= 64, "in fragments of {size}");
+    }
 }
 
 #[test]

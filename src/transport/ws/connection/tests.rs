@@ -1,0 +1,93 @@
+use super::*;
+use crate::wire::text_frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
+
+/// Echoes, obeys one order, and says something whenever its task runs.
+struct Parrot {
+    order: Option<Order>,
+    chatter: Option<&'static str>,
+}
+
+impl Dialogue for Parrot {
+    fn accept(&self) -> Accept {
+        Accept { max_message: 64, binary: false }
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>, output: &mut Output) {
+        if let Some(text) = self.chatter {
+            output.push(text_frame(text));
+        }
+    }
+
+    fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
+        output.push(text_frame(&text));
+    }
+
+    fn take_order(&mut self) -> Option<Order> {
+        self.order.take()
+    }
+}
+
+/// A client frame whose mask changes nothing.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    [&[first, 0x80 | payload.len() as u8, 0, 0, 0, 0], payload].concat()
+}
+
+/// Serves a client that has sent `early` before anything else, each in a task of its own.
+async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(early: &[u8], parrot: Parrot, client: C) {
+    let (ours, mut theirs) = duplex(1024);
+    let scratch = Rc::new(RefCell::new(vec![0; 1024]));
+    let connection = Connection::new(ours, scratch, early.into(), Output::default(), parrot);
+    let both = async {
+        let connection = spawn_local(connection);
+        client(&mut theirs).await;
+        drop(theirs);
+        connection.await.unwrap();
+    };
+    timeout(Duration::from_secs(10), LocalSet::new().run_until(both)).await.expect("an end");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_more_than_it_reads_is_read_on_later() {
+    const MESSAGES: usize = 5000;
+    let parrot = Parrot { order: None, chatter: None };
+    serve(b"", parrot, async |client| {
+        let (mut read, mut write) = tokio::io::split(client);
+        let mut echoes = vec![0; text_frame("x").len() * MESSAGES];
+        let all = frame(0x81, b"x").repeat(MESSAGES);
+        let (sent, got) = tokio::join!(write.write_all(&all), read.read_exact(&mut echoes));
+        sent.unwrap();
+        got.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_follows_the_close_frame() {
+    let order = Some(Order::Close(Close::TooSlow, None));
+    serve(b"", Parrot { order, chatter: Some("late") }, async |client| {
+        let expected = [text_frame("late"), close_frame(Close::TooSlow, None, None)].concat();
+        let mut got = vec![0; expected.len()];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, expected);
+        client.write_all(&frame(0x89, b"ping")).await.unwrap();
+        client.write_all(&frame(0x88, b"\x03\xe8")).await.unwrap();
+        got.clear();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, b"");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_close_that_crosses_ours_is_not_awaited_again() {
+    let order = Some(Order::Close(Close::TooSlow, None));
+    serve(&frame(0x88, b"\x03\xe8"), Parrot { order, chatter: None }, async |client| {
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got, close_frame(Close::TooSlow, None, None));
+    })
+    .await;
+}
