@@ -5,7 +5,7 @@ use super::connection::{Connection, Dialogue};
 use super::handshake::Admitted;
 use super::limiter::Limiter;
 use super::output::{Output, Source, Written};
-use crate::broker::{self, Draft, Outcome};
+use crate::broker::{self, Draft, Outcome, PublishError};
 use crate::message::Channel;
 use crate::transport::connections::Permit;
 use crate::transport::worker::Worker;
@@ -112,6 +112,12 @@ impl Dialogue for Chat {
             self.worker.house.metrics.rejected(code);
             output.push(error_frame(code, &message));
         }
+    }
+
+    fn too_late(&mut self, output: &mut Output) {
+        let error = PublishError::Closing;
+        self.worker.house.metrics.rejected(error.code());
+        output.push(error_frame(error.code(), &error.to_string()));
     }
 
     fn heard(&mut self) {

@@ -34,6 +34,9 @@ pub trait Dialogue {
     /// A message came.
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
 
+    /// A message came, but the connection is about to end: it is not accepted.
+    fn too_late(&mut self, _output: &mut Output) {}
+
     /// A binary message came; only if they are accepted.
     fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut Output) {}
 
@@ -207,6 +210,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         let open = matches!(self.stage, Stage::Open);
         match event {
             Event::Text(text) if open => self.dialogue.text(text, &mut self.output),
+            Event::Text(_) if matches!(self.stage, Stage::Settling { .. }) => {
+                self.dialogue.too_late(&mut self.output);
+            }
             Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
             Event::Ping(payload) if self.output.len() <= MAX_OWN => {
                 self.output.push(pong_frame(&payload));

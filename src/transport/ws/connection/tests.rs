@@ -1,5 +1,6 @@
 use super::*;
 use crate::wire::text_frame;
+use std::cell::Cell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
@@ -8,6 +9,8 @@ use tokio::time::timeout;
 struct Parrot {
     order: Option<Order>,
     chatter: Option<&'static str>,
+    /// Promises that are kept one by one, as it hears more.
+    promises: Cell<u32>,
 }
 
 impl Dialogue for Parrot {
@@ -23,6 +26,15 @@ impl Dialogue for Parrot {
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
         output.push(text_frame(&text));
+    }
+
+    fn too_late(&mut self, output: &mut Output) {
+        self.promises.set(self.promises.get() - 1);
+        output.push(text_frame("too late"));
+    }
+
+    fn settled(&self) -> bool {
+        self.promises.get() == 0
     }
 
     fn take_order(&mut self) -> Option<Order> {
@@ -52,7 +64,7 @@ async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(early: &[u8], parrot: Parrot, 
 #[tokio::test]
 async fn a_client_that_sends_more_than_it_reads_is_read_on_later() {
     const MESSAGES: usize = 5000;
-    let parrot = Parrot { order: None, chatter: None };
+    let parrot = Parrot { order: None, chatter: None, promises: Cell::new(0) };
     serve(b"", parrot, async |client| {
         let (mut read, mut write) = tokio::io::split(client);
         let mut echoes = vec![0; text_frame("x").len() * MESSAGES];
@@ -67,7 +79,7 @@ async fn a_client_that_sends_more_than_it_reads_is_read_on_later() {
 #[tokio::test]
 async fn nothing_follows_the_close_frame() {
     let order = Some(Order::Close(Close::TooSlow, None));
-    serve(b"", Parrot { order, chatter: Some("late") }, async |client| {
+    serve(b"", Parrot { order, chatter: Some("late"), promises: Cell::new(0) }, async |client| {
         let expected = [text_frame("late"), close_frame(Close::TooSlow, None, None)].concat();
         let mut got = vec![0; expected.len()];
         client.read_exact(&mut got).await.unwrap();
@@ -84,10 +96,33 @@ async fn nothing_follows_the_close_frame() {
 #[tokio::test]
 async fn a_close_that_crosses_ours_is_not_awaited_again() {
     let order = Some(Order::Close(Close::TooSlow, None));
-    serve(&frame(0x88, b"\x03\xe8"), Parrot { order, chatter: None }, async |client| {
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.unwrap();
-        assert_eq!(got, close_frame(Close::TooSlow, None, None));
+    serve(
+        &frame(0x88, b"\x03\xe8"),
+        Parrot { order, chatter: None, promises: Cell::new(0) },
+        async |client| {
+            let mut got = Vec::new();
+            client.read_to_end(&mut got).await.unwrap();
+            assert_eq!(got, close_frame(Close::TooSlow, None, None));
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
+    let order = Some(Order::Close(Close::Restart, Some(7)));
+    serve(b"", Parrot { order, chatter: None, promises: Cell::new(2) }, async |client| {
+        let too_late = text_frame("too late");
+        let mut got = vec![0; too_late.len()];
+        for _ in 0..2 {
+            client.write_all(&frame(0x81, b"one more")).await.unwrap();
+            client.read_exact(&mut got).await.unwrap();
+            assert_eq!(got, too_late);
+        }
+        let expected = close_frame(Close::Restart, None, Some(7));
+        let mut got = vec![0; expected.len()];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, expected);
     })
     .await;
 }
