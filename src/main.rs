@@ -1,7 +1,10 @@
 //! Parse, build, run, and an exit code.
 
+use futures_util::FutureExt;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 use warren::app::Application;
 use warren::config::{self, Config};
 use warren::telemetry;
@@ -58,6 +61,9 @@ async fn run(config: Config) -> Result<(), warren::app::Error> {
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
 async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal) {
     either(&mut interrupt, &mut terminate).await;
+    // Some that send signals send them twice at once, to the process and to its group.
+    sleep(Duration::from_millis(100)).await;
+    while either(&mut interrupt, &mut terminate).now_or_never().is_some() {}
     tracing::info!("stopping; a second signal ends it at once");
     tokio::spawn(async move {
         let code = either(&mut interrupt, &mut terminate).await;

@@ -206,7 +206,11 @@ impl Metrics {
         self.amqp_up.with_label_values(&["publish"]).set(status.publishing.into());
         self.amqp_up.with_label_values(&["consume"]).set(status.consuming.into());
         self.amqp_blocked.set(status.blocked.into());
-        self.hearing.set(status.hearing.into());
+        self.hearing(status.hearing);
+    }
+
+    pub fn hearing(&self, hearing: bool) {
+        self.hearing.set(hearing.into());
     }
 
     pub fn amqp_reconnect(&self, role: &'static str) {

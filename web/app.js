@@ -165,8 +165,16 @@ on('ready', ({ replica }) => {
 });
 
 on('gap', () => {
-  replay.gap = true;
-  divide();
+  if (replay) {
+    replay.gap = true;
+    divide();
+    return;
+  }
+  // The replica itself was away from its broker.
+  const textContent = 'Some messages may be missing here';
+  const divider = element('p', { className: 'divider', textContent });
+  divider.dataset.kind = 'gap';
+  enqueue(divider);
 });
 
 function divide() {
@@ -282,8 +290,8 @@ box.addEventListener('keydown', (event) => {
 });
 
 on('error', ({ code, message }) => {
-  // A refusal for its rate concerns the newest text; a publish that failed, the oldest.
-  const text = code === 'rate_limited' ? pending.pop() : pending.shift();
+  // What is refused at once is the newest text; what failed on its way, the oldest.
+  const text = String(code).startsWith('publish_') ? pending.shift() : pending.pop();
   if (!pending.length) clearSlow();
   const why = `Not sent: ${message || code || 'the server gave no reason'}`.replace(/\.*$/, '.');
   if (text === undefined) notice(why, 'error');

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Replicas remembered at most: the exchange is open to others.
 const MAX_PEERS: usize = 1000;
 
+/// Others may have a longer interval, or none.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a replica says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
@@ -33,7 +36,7 @@ impl Roster {
             name: name.to_owned(),
             connections: AtomicUsize::new(0),
             peers: Mutex::new(HashMap::new()),
-            patience: canary_interval.saturating_mul(3) + Duration::from_secs(1),
+            patience: canary_interval.saturating_mul(3).max(LEAST_PATIENCE),
         }
     }
 

@@ -179,7 +179,9 @@ impl Setting for Origins {
             let (scheme, host) = origin.split_once("://")?;
             let fits = |c: char| !c.is_whitespace() && !"/?#@*".contains(c);
             let valid = !scheme.is_empty() && !host.is_empty() && host.chars().all(fits);
-            valid.then_some(origin)
+            // Browsers leave the default port out.
+            let default = if scheme == "https" { ":443" } else { ":80" };
+            valid.then(|| format!("{scheme}://{}", host.strip_suffix(default).unwrap_or(host)))
         };
         value.split(',').map(origin).collect::<Option<_>>().map(Self::Listed)
     }
@@ -253,7 +255,7 @@ mod tests {
 
     #[test]
     fn origins() {
-        let listed = Origins::parse("https://Example.org/, http://localhost:3000").unwrap();
+        let listed = Origins::parse("https://Example.org:443/, http://localhost:3000").unwrap();
         let Origins::Listed(listed) = listed else { panic!() };
         assert_eq!(listed, ["https://example.org", "http://localhost:3000"]);
         for bad in ["example.org", "https://", "https://a/b", "https://*.a", "https://a,,"] {

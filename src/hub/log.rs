@@ -58,6 +58,10 @@ impl Log {
         if self.entries.pop_front().is_some() {
             self.first += 1;
         }
+        // After a burst the room is given back.
+        if self.entries.capacity() > 4 * self.entries.len().max(16) {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 
     /// Nobody listens, and nothing is kept.

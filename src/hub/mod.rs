@@ -30,14 +30,6 @@ pub struct Broadcast {
     pub frame: Bytes,
 }
 
-impl Broadcast {
-    /// Memory it is accounted with, in bytes: the frame and what keeps it.
-    fn cost(&self) -> usize {
-        const BOOKKEEPING: usize = 160;
-        self.frame.len() + self.id.len() + BOOKKEEPING
-    }
-}
-
 /// History kept whatever the limits, beyond what readers may have waiting.
 const LEAST_HISTORY: u64 = 64 << 10;
 
@@ -61,8 +53,10 @@ pub struct Overrun;
 /// Limits of a hub, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Recent messages kept, over all channels.
+    /// Memory for recent messages, over all channels, of this hub and those that share its frames.
     pub history: usize,
+    /// Hubs that keep the same messages: one of each worker.
+    pub hubs: usize,
     /// Frames that a reader may have waiting.
     pub backlog: u64,
 }
@@ -111,7 +105,7 @@ impl Hub {
         if self.logs[index].push(sequence, broadcast.clone()) {
             self.grown.push(index);
         }
-        self.fresh += broadcast.cost();
+        self.fresh += self.cost(&broadcast);
         self.order.push_back((index, broadcast));
     }
 
@@ -295,11 +289,18 @@ impl Hub {
         }
     }
 
+    /// Memory that a message is accounted with: its frame, once, and what each hub keeps it with.
+    fn cost(&self, broadcast: &Broadcast) -> usize {
+        const SHARED: usize = 160;
+        const OF_A_HUB: usize = 120;
+        broadcast.frame.len() + broadcast.id.len() + SHARED + OF_A_HUB * self.limits.hubs
+    }
+
     /// Drops the oldest message.
     fn evict(&mut self) {
         let Some((index, broadcast)) = self.order.pop_front() else { return };
         self.first += 1;
-        self.kept -= broadcast.cost();
+        self.kept -= self.cost(&broadcast);
         self.logs[index].pop();
         self.forget_if_idle(index);
     }

@@ -3,7 +3,7 @@ use crate::message::id_at;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
-const LIMITS: Limits = Limits { history: 1 << 20, backlog: 1 << 16 };
+const LIMITS: Limits = Limits { hubs: 1, history: 1 << 20, backlog: 1 << 16 };
 
 struct Counter(AtomicUsize);
 
@@ -125,7 +125,7 @@ fn an_unknown_cursor_is_not_recovered_and_gets_history() {
 
 #[test]
 fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
-    let mut hub = Hub::new(Limits { history: 0, backlog: 9 });
+    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 9 });
     let (slow, _) = open(&mut hub, &["a"], Start::default());
     let (quick, _) = open(&mut hub, &["a"], Start::default());
     for position in 0..9 {
@@ -145,12 +145,12 @@ fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
 
 #[test]
 fn memory_is_bounded_and_idle_channels_are_forgotten() {
-    let mut hub = Hub::new(Limits { history: 80_000, backlog: 1 });
+    let mut hub = Hub::new(Limits { hubs: 1, history: 80_000, backlog: 1 });
     for position in 0..1000 {
         say(&mut hub, &format!("channel-{position}"), position);
         hub.wake();
     }
-    assert!(hub.kept <= 80_200 && hub.channels() < 600 && hub.logs.len() == hub.by_name.len());
+    assert!(hub.kept <= 80_400 && hub.channels() < 600 && hub.logs.len() == hub.by_name.len());
     let (reader, _) = open(&mut hub, &["fresh"], Start::default());
     assert!(hub.by_name.contains_key(&channel("fresh")));
     hub.close(reader);
@@ -159,7 +159,7 @@ fn memory_is_bounded_and_idle_channels_are_forgotten() {
 
 #[test]
 fn an_evicted_cursor_is_not_recovered() {
-    let mut hub = Hub::new(Limits { history: 0, backlog: 1 });
+    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 1 });
     for position in 0..1000 {
         say(&mut hub, "a", position);
         hub.wake();
@@ -171,7 +171,7 @@ fn an_evicted_cursor_is_not_recovered() {
 
 #[test]
 fn a_long_replay_does_not_make_a_reader_slow() {
-    let mut hub = Hub::new(Limits { history: 1 << 20, backlog: 9 });
+    let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 9 });
     for position in 10..30 {
         say(&mut hub, "a", position);
     }
@@ -188,7 +188,7 @@ fn a_long_replay_does_not_make_a_reader_slow() {
 
 #[test]
 fn a_burst_is_not_held_against_readers_that_had_no_chance_to_read_it() {
-    let mut hub = Hub::new(Limits { history: 0, backlog: 9 });
+    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 9 });
     let (reader, _) = open(&mut hub, &["a", "b"], Start::default());
     for position in 0..1000 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);

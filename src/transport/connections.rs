@@ -28,7 +28,7 @@ impl Connections {
     /// is raised to the hard one first.
     pub fn new(configured: usize, roster: Arc<Roster>, metrics: Arc<Metrics>) -> Self {
         let files = raise_file_limit();
-        let reserve = (files / 4).clamp(64, 4096);
+        let reserve = (files / 20).clamp(64, 8192);
         let allowed = files.saturating_sub(reserve).max(1);
         if configured > allowed {
             tracing::warn!(

@@ -2,7 +2,7 @@
 
 use crate::broker::PublishError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{RETRY_AFTER, UPGRADE};
+use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -15,8 +15,10 @@ pub enum ApiError {
     Origin,
     #[error("there is nothing here")]
     NotFound,
-    #[error("this method is not served here")]
-    Method,
+    #[error("this address is for {0}")]
+    Method(&'static str),
+    #[error("the request did not come in time")]
+    TimedOut,
     #[error("the message is larger than WARREN_MAX_MESSAGE")]
     TooLarge,
     #[error("this address is for WebSockets: {0}")]
@@ -36,7 +38,8 @@ impl ApiError {
             Self::BadRequest(_) => "bad_request",
             Self::Origin => "origin_not_allowed",
             Self::NotFound => "not_found",
-            Self::Method => "method_not_allowed",
+            Self::Method(_) => "method_not_allowed",
+            Self::TimedOut => "timed_out",
             Self::TooLarge => "too_large",
             Self::NoWebSocket(_) => "no_websocket",
             Self::TooManyConnections => "too_many_connections",
@@ -52,7 +55,8 @@ impl ResponseError for ApiError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Origin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
             Self::TooManyConnections | Self::ShuttingDown | Self::Publish(_) => {
@@ -67,8 +71,12 @@ impl ResponseError for ApiError {
             // Seconds; spread, so that those who were refused together do not return together.
             response.insert_header((RETRY_AFTER, fastrand::u32(1..=5).to_string()));
         }
-        if self.status_code() == StatusCode::UPGRADE_REQUIRED {
-            response.insert_header((UPGRADE, "websocket"));
+        match self {
+            Self::NoWebSocket(_) => drop(response.insert_header((UPGRADE, "websocket"))),
+            Self::Method(allowed) => drop(response.insert_header((ALLOW, *allowed))),
+            // The rest of the request may still come, and is not to be taken for another.
+            Self::TimedOut | Self::TooLarge => drop(response.force_close()),
+            _ => {}
         }
         response.json(json!({ "error": { "code": self.code(), "message": self.to_string() } }))
     }

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::origin;
+use super::server::REQUEST_TIMEOUT;
 use super::worker::Worker;
 use crate::broker::{Draft, largest_body, size_of_text};
 use crate::message::Channel;
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::rc::Rc;
+use tokio::time::timeout;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,10 +48,12 @@ async fn accept(
     let house = &worker.house;
     origin::check(&house.config.allowed_origins, request.headers())?;
     let limit = house.config.max_message.0;
-    let body = match payload.to_bytes_limited(largest_body(limit)).await {
-        Err(_) => return Err(ApiError::TooLarge),
-        Ok(Err(error)) => return Err(ApiError::BadRequest(error.to_string())),
-        Ok(Ok(body)) => body,
+    let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit)));
+    let body = match body.await {
+        Err(_) => return Err(ApiError::TimedOut),
+        Ok(Err(_)) => return Err(ApiError::TooLarge),
+        Ok(Ok(Err(error))) => return Err(ApiError::BadRequest(error.to_string())),
+        Ok(Ok(Ok(body))) => body,
     };
     let Body { channel, text } = serde_json::from_slice(&body).map_err(|error| {
         ApiError::BadRequest(format!("the body is to be {{\"channel\",\"text\"}}: {error}"))

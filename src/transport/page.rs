@@ -57,7 +57,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::resource(asset.path)
                 .route(web::get().to(get.clone()))
                 .route(web::head().to(get))
-                .default_service(web::to(super::server::wrong_method)),
+                .default_service(super::server::only("GET, HEAD")),
         );
     }
 }

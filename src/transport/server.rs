@@ -8,7 +8,7 @@ use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::{App, web};
+use actix_web::{App, Route, web};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,8 +20,11 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 /// What the kernel keeps of one client's unread data, in bytes; it doubles the figure for its own use.
 const SEND_BUFFER: usize = 128 << 10;
-/// How long a client may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to send the head of its request, and how long its body.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take nothing of what is sent to it: longer than a WebSocket may be silent with
+/// the default ping interval, and all that limits who asks over HTTP and does not read.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle HTTP connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long HTTP requests may take to end when the server stops, in seconds.
@@ -34,7 +37,9 @@ const STOP_TIMEOUT: u64 = 15;
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit both.
+    // Accepted connections inherit all of it.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
@@ -49,7 +54,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
     let workers = house.config.workers.0;
     // Upgraded sockets do not count here; they have a limit of their own.
-    let plain = (house.connections.reserve() / 2 / workers).max(16);
+    let plain = (house.connections.reserve() * 3 / 4 / workers).max(16);
     let server = Server::build()
         .workers(workers)
         .worker_max_blocking_threads(1)
@@ -82,19 +87,17 @@ pub fn app(
     let app = App::new()
         .app_data(worker)
         .service(
-            web::resource("/ws")
-                .route(web::get().to(ws::handshake))
-                .default_service(web::to(wrong_method)),
+            web::resource("/ws").route(web::get().to(ws::handshake)).default_service(only("GET")),
         )
         .service(
             web::resource("/messages")
                 .route(web::post().to(messages::publish))
-                .default_service(web::to(wrong_method)),
+                .default_service(only("POST")),
         )
         .service(
             web::resource("/replicas")
                 .route(web::get().to(replicas::list))
-                .default_service(web::to(wrong_method)),
+                .default_service(only("GET")),
         )
         .configure(page::routes)
         .default_service(web::to(not_found));
@@ -105,8 +108,9 @@ async fn not_found() -> Result<&'static str, ApiError> {
     Err(ApiError::NotFound)
 }
 
-pub async fn wrong_method() -> Result<&'static str, ApiError> {
-    Err(ApiError::Method)
+/// Refuses other methods than these.
+pub fn only(methods: &'static str) -> Route {
+    web::to(move || async move { Err::<&str, _>(ApiError::Method(methods)) })
 }
 
 #[cfg(test)]

@@ -43,8 +43,11 @@ impl Worker {
     /// Begins on the current thread.
     pub fn start(house: Arc<House>) -> Rc<Self> {
         let config = &house.config;
-        let limits =
-            Limits { history: config.history_bytes.0, backlog: config.client_backlog.0 as u64 };
+        let limits = Limits {
+            history: config.history_bytes.0,
+            hubs: config.workers.0,
+            backlog: config.client_backlog.0 as u64,
+        };
         let greeting = |recovered: bool| {
             let peer = house.roster.own();
             let ready =

@@ -3,8 +3,10 @@
 /// Whether a client that was closed should come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// The same client would be closed again for the same cause.
+    /// It closed by itself.
     No,
+    /// The client is at fault, and would be closed again unless it does better: with long pauses.
+    Slowly,
     /// Come back with growing, jittered pauses.
     Backoff,
     /// The reason holds the pause: `…; retry in <n>ms`.
@@ -20,7 +22,6 @@ pub enum Close {
     BinaryData,
     InvalidUtf8,
     TooBig,
-    Internal,
     Restart,
     TooSlow,
     NoPong,
@@ -54,11 +55,10 @@ macro_rules! rows {
 
 rows! {
     ByClient      1000 "by_client"      No        "",
-    ProtocolError 1002 "protocol_error" No        "protocol error",
-    BinaryData    1003 "binary_data"    No        "only text messages are served",
-    InvalidUtf8   1007 "invalid_utf8"   No        "text is not valid UTF-8",
-    TooBig        1009 "too_big"        No        "message is larger than WARREN_MAX_MESSAGE",
-    Internal      1011 "internal"       Backoff   "internal error",
+    ProtocolError 1002 "protocol_error" Slowly    "protocol error",
+    BinaryData    1003 "binary_data"    Slowly    "only text messages are served",
+    InvalidUtf8   1007 "invalid_utf8"   Slowly    "text is not valid UTF-8",
+    TooBig        1009 "too_big"        Slowly    "message is larger than WARREN_MAX_MESSAGE",
     Restart       1012 "restart"        AfterHint "restart",
     TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",
     NoPong        1013 "no_pong"        Backoff   "no answer to pings",

@@ -84,6 +84,7 @@ async fn publishing_over_http_is_confirmed_and_mistakes_are_told() {
     assert_eq!(replica.post("orders", "x".repeat(100)).await.status, 202);
     let get = http::get(replica.addr, "/messages").await;
     assert_eq!((get.status, get.error().as_str()), (405, "method_not_allowed"));
+    assert_eq!(get.header("allow"), "POST");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
 //! - `page`: the chat page in a browser
+//! - `protocol`: docs/protocol.md against the code
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -21,6 +22,7 @@ mod faults;
 mod leaving;
 mod limits;
 mod page;
+mod protocol;
 mod rabbitmq;
 mod settings;
 mod wire;

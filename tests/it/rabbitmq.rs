@@ -190,3 +190,20 @@ async fn an_exchange_of_another_kind_is_a_clear_error_and_is_retried() {
         .unwrap();
     replica.becomes_ready(true).await;
 }
+
+#[tokio::test]
+async fn a_message_without_an_id_has_the_same_one_on_every_replica() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let (mut here, mut there) = (one.client("").await, two.client("").await);
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut ids = Vec::new();
+    for body in [&b"tick"[..], b"tock", b"tick"] {
+        peer.publish("", body, BasicProperties::default()).await;
+        let message = here.message().await;
+        assert_eq!(there.message().await["id"], message["id"]);
+        ids.push(message["id"].to_string());
+    }
+    assert!(ids[0] != ids[2], "said twice, it is two messages");
+}

@@ -17,10 +17,9 @@ pub(super) struct Canary {
     link: Arc<Link>,
     roster: Arc<Roster>,
     control: mpsc::Sender<control::Canary>,
-    /// Sequence numbers of our own canaries that came back.
-    heard: mpsc::Receiver<control::Canary>,
+    /// Our own canaries that came back.
+    heard: mpsc::Receiver<()>,
     interval: Duration,
-    instance: u64,
     sequence: u64,
     /// When the oldest canary left that has not come back.
     awaited: Option<Instant>,
@@ -34,7 +33,7 @@ impl Canary {
         link: Arc<Link>,
         roster: Arc<Roster>,
         control: mpsc::Sender<control::Canary>,
-        heard: mpsc::Receiver<control::Canary>,
+        heard: mpsc::Receiver<()>,
     ) -> Self {
         Self {
             link,
@@ -42,7 +41,6 @@ impl Canary {
             control,
             heard,
             interval: config.canary_interval,
-            instance: fastrand::u64(..),
             sequence: 0,
             awaited: None,
             unheard: 0,
@@ -60,7 +58,7 @@ impl Canary {
         loop {
             tokio::select! {
                 _ = ticks.tick() => self.tick(),
-                Some(canary) = self.heard.recv() => self.came_back(&canary),
+                Some(()) = self.heard.recv() => self.came_back(),
                 changed = status.changed() => {
                     if changed.is_err() {
                         return;
@@ -117,7 +115,7 @@ impl Canary {
         self.awaited.get_or_insert_with(Instant::now);
         let canary = control::Canary {
             peer: self.roster.own(),
-            instance: self.instance,
+            instance: self.link.instance,
             sequence: self.sequence,
             leaving: false,
         };
@@ -125,10 +123,7 @@ impl Canary {
         let _ = self.control.try_send(canary);
     }
 
-    fn came_back(&mut self, canary: &control::Canary) {
-        if canary.instance != self.instance {
-            return;
-        }
+    fn came_back(&mut self) {
         if let Some(sent) = self.awaited.take() {
             self.link.metrics.canary_round_trip(sent.elapsed());
         }

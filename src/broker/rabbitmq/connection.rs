@@ -64,9 +64,11 @@ impl Connector {
                     return connection;
                 }
                 Err(problem) => {
-                    if let Some(attempts) = self.problems.count(format!("{url}: {problem}")) {
+                    let problem = format!("{url}: {problem}");
+                    self.link.update(|status| status.problem = Some(problem.as_str().into()));
+                    if let Some(attempts) = self.problems.count(problem.clone()) {
                         let role = self.role;
-                        warn!(role, node = %url, problem, attempts, "cannot connect to RabbitMQ");
+                        warn!(role, problem, attempts, "cannot connect to RabbitMQ");
                     }
                     self.failed().await;
                 }

@@ -3,14 +3,13 @@
 use super::connection::{self, Connector};
 use super::control::{self, Kind};
 use super::link::Link;
-use super::recent::Recent;
+use super::recent::{Names, Recent};
 use super::topology::{self, TopologyError};
 use crate::broker::body::{self, Malformed, Properties};
 use crate::broker::publisher::now;
 use crate::broker::{Delivery, Roster, raised};
 use crate::burst::Burst;
 use crate::config::Config;
-use crate::message::id_at;
 use futures_util::StreamExt;
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
@@ -34,7 +33,8 @@ pub(super) struct Consumer {
     pub(super) link: Arc<Link>,
     pub(super) config: Config,
     pub(super) deliveries: mpsc::Sender<Delivery>,
-    pub(super) heard: mpsc::Sender<control::Canary>,
+    /// Told of our own canaries.
+    pub(super) heard: mpsc::Sender<()>,
     pub(super) roster: Arc<Roster>,
 }
 
@@ -56,10 +56,7 @@ struct Reading {
     recent: Recent,
     malformed: Burst<Malformed>,
     /// For messages that came without an id.
-    origin: String,
-    unnamed: u64,
-    /// Whether an earlier session has read anything, so that a new one begins with a gap.
-    began: bool,
+    names: Names,
 }
 
 impl Consumer {
@@ -68,9 +65,7 @@ impl Consumer {
         let mut reading = Reading {
             recent: Recent::default(),
             malformed: Burst::default(),
-            origin: format!("{}.{:08x}", self.config.replica.0, fastrand::u32(..)),
-            unnamed: 0,
-            began: false,
+            names: Names::default(),
         };
         loop {
             // Asked for before connecting, so that no request is missed.
@@ -119,9 +114,8 @@ impl Consumer {
             status.problem = None;
         });
         info!(exchange = self.config.exchange.0, "reading from RabbitMQ");
-        if std::mem::replace(&mut reading.began, true) {
-            let _ = self.deliveries.send(Delivery::Gap).await;
-        }
+        // Whoever is connected may have missed something, be it the first session or not.
+        let _ = self.deliveries.send(Delivery::Gap).await;
 
         let mut unacknowledged = 0;
         let mut last_tag = 0;
@@ -187,19 +181,20 @@ impl Consumer {
             timestamp: *delivery.properties.timestamp(),
         };
         body::decode(&delivery.data, properties, self.config.max_message.0, now, || {
-            reading.unnamed += 1;
-            id_at(&reading.origin, reading.unnamed)
+            reading.names.name(properties.routing_key, &delivery.data)
         })
     }
 
     fn canary(&self, canary: control::Canary) {
+        if canary.instance == self.link.instance {
+            // If some wait already, one more says nothing new.
+            let _ = self.heard.try_send(());
+        }
         if canary.leaving {
             self.roster.left(&canary.peer.name);
         } else {
-            self.roster.heard(canary.peer.clone());
+            self.roster.heard(canary.peer);
         }
-        // Only the last one matters, and the reader of this channel is quick.
-        let _ = self.heard.try_send(canary);
     }
 }
 

@@ -14,11 +14,13 @@ pub(super) struct Link {
     /// Raised when everything is to be built anew.
     generation: watch::Sender<u64>,
     pub(super) metrics: Arc<Metrics>,
+    /// Tells this process's canaries from those of another with the same name.
+    pub(super) instance: u64,
 }
 
 impl Link {
     pub(super) fn new(status: watch::Sender<Status>, metrics: Arc<Metrics>) -> Self {
-        Self { status, generation: watch::Sender::new(0), metrics }
+        Self { status, generation: watch::Sender::new(0), metrics, instance: fastrand::u64(..) }
     }
 
     pub(super) fn status(&self) -> Status {

@@ -113,7 +113,8 @@ impl Publisher {
             }
             let closing = *self.closing.borrow();
             if closing && outbox.is_empty() && self.submissions.is_empty() {
-                if !leaving && open {
+                let announced = !self.config.canary_interval.is_zero();
+                if announced && !leaving && open {
                     leaving = true;
                     controls.push_back(publish(channel.clone(), self.farewell()));
                 } else if controls.is_empty() {

@@ -1,6 +1,8 @@
-//! Ids seen lately, to drop the second copy that a repeated publish may bring.
+//! Ids seen lately, to drop the second copy that a repeated publish may bring; and ids for messages
+//! that came without one, the same on every replica.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Ids remembered: more than any publisher has unconfirmed.
@@ -28,9 +30,62 @@ impl Recent {
     }
 }
 
+/// Names messages by what they are. Replicas that have read the same lately give the same names, so
+/// that a client which changes replicas knows a message again.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// Of each content seen lately: how many were named, and how many of them are in `order`.
+    seen: HashMap<u64, (u64, u32)>,
+    order: VecDeque<u64>,
+}
+
+impl Names {
+    pub(super) fn name(&mut self, routing_key: &str, body: &[u8]) -> Arc<str> {
+        // Without a key of its own, so that all replicas of one build hash alike.
+        let mut hasher = DefaultHasher::new();
+        (routing_key, body).hash(&mut hasher);
+        let content = hasher.finish();
+        let (named, recent) = self.seen.entry(content).or_default();
+        *named += 1;
+        *recent += 1;
+        let name = format!("{content:016x}.{named}").into();
+        self.order.push_back(content);
+        if self.order.len() > CAPACITY
+            && let Some(oldest) = self.order.pop_front()
+            && let Some((_, recent)) = self.seen.get_mut(&oldest)
+        {
+            *recent -= 1;
+            if *recent == 0 {
+                self.seen.remove(&oldest);
+            }
+        }
+        name
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn replicas_give_the_same_names_and_equal_messages_different_ones() {
+        let (mut one, mut two) = (Names::default(), Names::default());
+        let mut names = Vec::new();
+        for (key, body) in [("", "a"), ("", "b"), ("", "a"), ("k", "a")] {
+            names.push(one.name(key, body.as_bytes()));
+            assert_eq!(names.last(), Some(&two.name(key, body.as_bytes())));
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 4);
+        for n in 0..2 * CAPACITY {
+            one.name("", n.to_string().as_bytes());
+        }
+        assert_eq!((one.seen.len(), one.order.len()), (CAPACITY, CAPACITY));
+        // However often the same is said, it is always another message.
+        let names: HashSet<_> = (0..2 * CAPACITY).map(|_| one.name("", b"tick")).collect();
+        assert_eq!(names.len(), 2 * CAPACITY);
+    }
 
     #[test]
     fn a_second_copy_is_known_and_memory_is_bounded() {

@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
         for width in 1..40 {
-            let mut hub = Hub::new(Limits { history: 1 << 20, backlog: 1 << 20 });
+            let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
             let (reader, _) = hub.open(&[Channel::default()], Start::default());
             for text in ["[shared one]", "[shared two]", "[three]"] {
                 hub.append(Arc::new(Broadcast {

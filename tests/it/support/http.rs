@@ -6,6 +6,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+/// A request whose body never comes to its end.
+pub const STALLED: &str =
+    "POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"text\"";
+
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,

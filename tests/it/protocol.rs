@@ -1,0 +1,116 @@
+//! docs/protocol.md says what the code does: its tables are compared with the code, row by row.
+
+use crate::support::http;
+use crate::support::http::STALLED;
+use crate::support::raw::HANDSHAKE;
+use crate::support::replica::Replica;
+use std::collections::BTreeMap;
+use warren::broker::PublishError;
+use warren::message::MAX_CHANNEL;
+use warren::wire::{CLOSES, Reconnect};
+
+const DOCUMENT: &str = include_str!("../../docs/protocol.md");
+
+/// The rows of the first table of `markdown` with this header, without backticks.
+fn table(markdown: &str, header: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| {
+        let line = line.trim().trim_start_matches('|').trim_end_matches('|');
+        line.split('|').map(|cell| cell.trim().replace('`', "")).collect::<Vec<_>>()
+    };
+    let lines = markdown.lines().skip_while(|line| *line != header).skip(2);
+    let rows: Vec<_> = lines.take_while(|line| line.starts_with('|')).map(cells).collect();
+    assert!(!rows.is_empty(), "no table {header}");
+    rows
+}
+
+#[test]
+fn the_close_codes_are_those_of_the_code() {
+    let documented = table(DOCUMENT, "| code | reason | label | reconnect |");
+    let reconnect = |reconnect| match reconnect {
+        Reconnect::No => "no",
+        Reconnect::Slowly => "slowly",
+        Reconnect::Backoff => "with backoff",
+        Reconnect::AfterHint => "after the hint",
+    };
+    let in_code = CLOSES.iter().map(|row| {
+        let cells = [&row.code.to_string(), row.reason, row.label, reconnect(row.reconnect)];
+        cells.map(str::to_owned).to_vec()
+    });
+    assert_eq!(documented, in_code.collect::<Vec<_>>());
+}
+
+/// Every way in which publishing fails. A new one does not compile until it is in both lists.
+fn publish_errors() -> [PublishError; 4] {
+    use PublishError::{BufferFull, Closing, Refused, TimedOut};
+    let known = |error| match error {
+        BufferFull | TimedOut | Refused | Closing => error,
+    };
+    [BufferFull, TimedOut, Refused, Closing].map(known)
+}
+
+#[tokio::test]
+async fn the_error_codes_are_those_that_clients_get() {
+    let settings = [("MAX_CONNECTIONS", "1"), ("MAX_MESSAGE", "100B"), ("CLIENT_RATE", "1/m")];
+    let replica = Replica::ready(&settings).await;
+    let mut client = replica.client("").await;
+    let foreign = HANDSHAKE.replace("Host: x", "Host: x\r\nOrigin: https://evil.example");
+    let mut seen = BTreeMap::new();
+    for response in [
+        http::get(replica.addr, "/ws?channel=").await,
+        http::send(replica.addr, &foreign).await,
+        http::get(replica.addr, "/nowhere").await,
+        http::get(replica.addr, "/messages").await,
+        replica.post("lobby", "x".repeat(101)).await,
+        http::get(replica.addr, "/ws").await,
+        http::send(replica.addr, HANDSHAKE).await,
+        http::send(replica.addr, STALLED).await,
+    ] {
+        seen.insert(response.error(), [response.status.to_string(), String::new()]);
+    }
+    client.send("allowed").await;
+    assert_eq!(client.text().await, "allowed");
+    client.send("too much").await;
+    let error = client.frame().await.unwrap()["error"].clone();
+    let code = error["code"].as_str().unwrap().to_owned();
+    seen.insert(code, [String::new(), "yes".to_owned()]);
+    for error in publish_errors() {
+        seen.insert(error.code().to_owned(), ["503".to_owned(), "yes".to_owned()]);
+    }
+
+    let mut documented = BTreeMap::new();
+    for row in table(DOCUMENT, "| code | HTTP status | in frames | meaning |") {
+        let [code, status, frames, _] = row.try_into().unwrap();
+        documented.insert(code, [status, frames]);
+    }
+    assert_eq!(documented, seen);
+}
+
+#[tokio::test]
+async fn the_limits_are_those_of_the_code() {
+    let header = "| variable | default | meaning | accepts |";
+    let defaults: BTreeMap<_, _> = table(&warren::config::markdown(), header)
+        .into_iter()
+        .map(|row| (row[0].clone(), row[1].clone()))
+        .collect();
+    // `WARREN_MAX_MESSAGE`, 64 KiB
+    let mut compared = 0;
+    for row in table(DOCUMENT, "| what | limit | beyond it |") {
+        let Some((variable, rest)) = row[1].split_once(", ") else { continue };
+        let variable = variable.rsplit(' ').next().unwrap();
+        let value = rest.split(',').next().unwrap().replace(' ', "");
+        if let Some(default) = defaults.get(variable).filter(|_| !rest.starts_with("by default")) {
+            assert_eq!(&value, default, "{variable}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6);
+
+    assert!(DOCUMENT.contains(&format!("1 to {MAX_CHANNEL} bytes")));
+    assert!(DOCUMENT.contains("up to 64 different ones"));
+    let replica = Replica::ready(&[]).await;
+    let channels = |count| (1..=count).map(|n| format!("&channel={n}")).collect::<String>();
+    let most = http::get(replica.addr, &format!("/ws?{}", channels(64))).await;
+    assert_eq!(most.error(), "no_websocket", "it would do");
+    let more = http::get(replica.addr, &format!("/ws?{}", channels(65))).await;
+    assert_eq!(more.error(), "bad_request");
+}
