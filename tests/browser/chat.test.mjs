@@ -36,7 +36,7 @@ let serial = 0;
 const freshChannel = () => `test-${process.pid}-${Date.now()}-${++serial}`;
 
 /** Opens the chat of `base` in a context of its own; `faults` gathers what a page must not do. */
-async function open(t, base, channel, options = {}) {
+async function open(t, base, channel, { onSocket, ...options } = {}) {
   const context = await browser.newContext({ locale: 'en-GB', timezoneId: 'Europe/Berlin', ...options });
   t.after(() => context.close());
   await context.addInitScript(() => {
@@ -44,6 +44,7 @@ async function open(t, base, channel, options = {}) {
   });
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE);
+  if (onSocket) await page.routeWebSocket(/\/ws/, onSocket);
   const faults = [];
   const { host } = new URL(base);
   const sameHost = (url) => new URL(url).host === host || faults.push(`request to ${url}`);
@@ -119,6 +120,24 @@ describe('the chat page', () => {
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
   });
   after(() => browser?.close());
+
+  test('a replica that was away from its broker says so, and the page shows it', async (t) => {
+    let socket;
+    const onSocket = (routed) => {
+      routed.connectToServer();
+      socket = routed;
+    };
+    const a = await open(t, A, freshChannel(), { onSocket });
+    await say(a.page, 'before the gap');
+    await once(a.page, 'before the gap');
+    // Once what follows a connection is over.
+    await a.page.locator('#log[aria-live="polite"]').waitFor();
+    socket.send(JSON.stringify({ gap: { message: 'away' } }));
+    await a.page.locator('.divider[data-kind="gap"]').waitFor();
+    await say(a.page, 'after the gap');
+    await once(a.page, 'after the gap');
+    assert.deepEqual(a.faults, []);
+  });
 
   test('what is typed on one replica is shown once on both', async (t) => {
     const channel = freshChannel();
