@@ -1,0 +1,186 @@
+//! What a delivery costs and what a connection weighs: `make bench`.
+//!
+//! CPU is the server process's own, and is given as a ratio to a bare loop of `send(2)` that hands the
+//! same frames to as many sockets, measured in turn with it. Ratios travel between machines;
+//! microseconds do not. `cargo bench --bench fanout -- deliveries` runs one of the parts.
+//!
+//! - `BENCH_ROUNDS` (5): times that each thing is measured, in turn with the others.
+//! - `BENCH_SECONDS` (1): how long each time.
+//! - `BENCH_AGAINST`: other warren binaries, separated by commas, measured alongside.
+
+mod bare;
+mod client;
+mod report;
+mod server;
+
+use client::Crowd;
+use report::{Series, table, verdict};
+use server::{Sample, Server};
+use std::env;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+/// Something to measure, by name.
+type Part = (&'static str, fn(&Plan) -> Outcome);
+
+/// Listeners of the one channel that everything is said in.
+const CLIENTS: usize = 1000;
+/// Bytes of a message's text.
+const TEXT: usize = 256;
+/// Messages outstanding.
+const WINDOWS: [usize; 2] = [1, 16];
+/// Connections that only listen, and nothing is said.
+const IDLE: [usize; 2] = [5_000, 10_000];
+/// Channels with one listener each.
+const CHANNELS: [usize; 2] = [10, 10_000];
+/// Turns of each thing in a round.
+const TURNS: u32 = 4;
+/// Messages before a turn: a connection that was idle acknowledges its first sixteen segments at once,
+/// which doubles what they cost.
+const WARM_UP: usize = 20;
+
+struct Plan {
+    rounds: usize,
+    time: Duration,
+    /// Builds of warren, by name.
+    builds: Vec<(String, PathBuf)>,
+}
+
+fn main() -> Outcome {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    if arguments.first().is_some_and(|argument| argument == bare::ARGUMENT) {
+        return bare::serve();
+    }
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        println!("to be run by cargo bench");
+        return Ok(());
+    }
+    let parts: [Part; 3] = [("deliveries", deliveries), ("memory", memory), ("channels", channels)];
+    let plan = Plan::from_environment()?;
+    let chosen = |name: &str| arguments.iter().any(|argument| argument == name);
+    let all = !parts.iter().any(|(name, _)| chosen(name));
+    server::raise_file_limit()?;
+    for (name, part) in parts {
+        if all || chosen(name) {
+            part(&plan)?;
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    fn from_environment() -> Outcome<Self> {
+        let number = |name, default: f64| env::var(name).map_or(Ok(default), |text| text.parse());
+        let this = PathBuf::from(env!("CARGO_BIN_EXE_warren"));
+        let mut builds = vec![("Warren".to_owned(), this)];
+        for path in env::var("BENCH_AGAINST").unwrap_or_default().split(',') {
+            if let Some(name) = Path::new(path).file_name() {
+                builds.push((name.display().to_string(), path.into()));
+            }
+        }
+        Ok(Self {
+            rounds: number("BENCH_ROUNDS", 5.0)?.max(1.0) as usize,
+            time: Duration::from_secs_f64(number("BENCH_SECONDS", 1.0)?),
+            builds,
+        })
+    }
+
+    /// CPU of a delivery, in microseconds, of all `subjects` in turn; `run` runs one for some time.
+    /// Machines have moods: turns are short, and many of them make a round.
+    fn measure(
+        &self,
+        subjects: Vec<String>,
+        mut run: impl FnMut(usize, Duration) -> Outcome<Sample>,
+    ) -> Outcome<Vec<Series>> {
+        let mut series: Vec<_> = subjects.into_iter().map(Series::new).collect();
+        let turn = self.time / TURNS;
+        for subject in 0..series.len() {
+            run(subject, turn)?;
+        }
+        for _ in 0..self.rounds {
+            let mut sums = vec![Sample::default(); series.len()];
+            for _ in 0..TURNS {
+                for (subject, sum) in sums.iter_mut().enumerate() {
+                    sum.add(&run(subject, turn)?);
+                }
+            }
+            for (series, sum) in series.iter_mut().zip(sums) {
+                series.push(sum);
+            }
+        }
+        Ok(series)
+    }
+}
+
+/// CPU of a delivery to each of many listeners of one channel.
+fn deliveries(plan: &Plan) -> Outcome {
+    let bare = Server::bare(CLIENTS)?;
+    let crowd = Crowd::strangers(bare.address, CLIENTS)?;
+    let mut contenders = vec![("bare send(2)", bare, crowd)];
+    for (name, path) in &plan.builds {
+        let server = Server::warren(path)?;
+        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        contenders.push((name, server, crowd));
+    }
+    let names = contenders.iter().flat_map(|(name, ..)| WINDOWS.map(|window| (*name, window)));
+    let names = names.map(|(name, window)| format!("{name}, {window} outstanding"));
+    let series = plan.measure(names.collect(), |subject, time| {
+        let (_, server, crowd) = &mut contenders[subject / WINDOWS.len()];
+        let window = WINDOWS[subject % WINDOWS.len()];
+        crowd.broadcast(window, WARM_UP, Duration::ZERO)?;
+        server.sample(|| crowd.broadcast(window, 0, time))
+    })?;
+    table(&format!("CPU of a delivery to {CLIENTS} clients, {TEXT} bytes of text"), &series);
+    let targets = [&[1.7, 1.15], &[0.5, 0.25]].into_iter().cycle();
+    for (series_of_build, targets) in series[WINDOWS.len()..].iter().zip(targets) {
+        verdict(&series_of_build.name, series_of_build.ratio(&series[0]), "×", targets);
+    }
+    Ok(())
+}
+
+/// Resident memory of connections on which nothing happens.
+fn memory(plan: &Plan) -> Outcome {
+    println!("\nMemory of an idle connection");
+    for (name, path) in &plan.builds {
+        let server = Server::warren(path)?;
+        let before = server.resident()?;
+        let mut crowds = Vec::new();
+        for (count, target) in IDLE.into_iter().zip([16_000.0, 2048.0]) {
+            let have: usize = crowds.iter().map(Crowd::len).sum();
+            crowds.push(Crowd::listeners(server.address, count - have, |_| "lobby".to_owned())?);
+            let bytes = server.resident()?.saturating_sub(before) as f64 / count as f64;
+            verdict(&format!("{name}, {count} clients"), bytes, " bytes", &[target]);
+        }
+    }
+    Ok(())
+}
+
+/// CPU of a message to one listener, among few and among many channels with one listener each.
+fn channels(plan: &Plan) -> Outcome {
+    let name = |channel: usize| format!("channel-{channel:05}");
+    let [few, many] = CHANNELS;
+    // What is told apart: channels that there are, and channels that something is said in.
+    let subjects = [(few, few), (many, few), (many, many)];
+    let mut contenders = Vec::new();
+    for (build, path) in &plan.builds {
+        for (there_are, spoken_in) in subjects {
+            let server = Server::warren(path)?;
+            let crowd = Crowd::listeners(server.address, there_are, name)?;
+            contenders.push((build, spoken_in, server, crowd));
+        }
+    }
+    let names = contenders.iter().map(|(build, spoken_in, _, crowd)| {
+        format!("{build}, in {spoken_in} channels of {}", crowd.len())
+    });
+    let series = plan.measure(names.collect(), |subject, time| {
+        let (_, spoken_in, server, crowd) = &mut contenders[subject];
+        server.sample(|| crowd.in_turn(*spoken_in, time))
+    })?;
+    table("CPU of a message to one listener", &series);
+    for series in series.chunks(subjects.len()) {
+        verdict(&series[1].name, series[1].ratio(&series[0]), "×", &[1.1]);
+    }
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Plain tables, and whether a target is met.
+
+use crate::server::Sample;
+
+/// One thing, measured in several rounds.
+pub struct Series {
+    pub name: String,
+    rounds: Vec<Sample>,
+}
+
+impl Series {
+    pub fn new(name: String) -> Self {
+        Self { name, rounds: Vec::new() }
+    }
+
+    pub fn push(&mut self, round: Sample) {
+        self.rounds.push(round);
+    }
+
+    /// The median of the ratios to what `reference` used in the same round.
+    pub fn ratio(&self, reference: &Self) -> f64 {
+        let rounds = self.rounds.iter().zip(&reference.rounds);
+        spread(rounds.map(|(round, unit)| round.cost() / unit.cost()))[1]
+    }
+}
+
+/// Prints what everything used, and its ratio to the first; and what else went on.
+pub fn table(title: &str, series: &[Series]) {
+    println!("\n{title}");
+    println!("  {:<40}{:>10}{:>10}{:>10}{:>10}", "", "min µs", "median µs", "max µs", "ratio");
+    let mut all = Sample::default();
+    for row in series {
+        let [least, median, most] = spread(row.rounds.iter().map(Sample::cost));
+        let ratio = row.ratio(&series[0]);
+        println!("  {:<40}{least:>10.2}{median:>10.2}{most:>10.2}{ratio:>10.2}", row.name);
+        row.rounds.iter().for_each(|round| all.add(round));
+    }
+    println!(
+        "  load: {:.1} µs a delivery, its core busy {:.0} %; servers waited for their core {:.0} % of the time",
+        all.load / all.deliveries,
+        100.0 * all.load / all.wall,
+        100.0 * all.waited / all.wall
+    );
+}
+
+/// Says which of the targets, upper bounds, a value meets.
+pub fn verdict(name: &str, value: f64, unit: &str, targets: &[f64]) {
+    let digits = if value < 100.0 { 2 } else { 0 };
+    let answers: Vec<_> = targets
+        .iter()
+        .map(|target| {
+            format!("within {target}{unit}: {}", if value <= *target { "yes" } else { "no" })
+        })
+        .collect();
+    println!("  {name:<44}{value:>9.digits$}{unit}, {}", answers.join(", "));
+}
+
+/// Least, median and greatest.
+fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut sorted: Vec<_> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    [0, sorted.len() / 2, sorted.len() - 1].map(|place| sorted[place])
+}

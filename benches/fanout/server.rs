@@ -1,0 +1,176 @@
+//! Server processes: started on a core of their own, measured, and ended.
+
+use crate::{Outcome, bare};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to begin.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+}
+
+/// What was seen while deliveries were made. Times are in microseconds.
+#[derive(Clone, Default)]
+pub struct Sample {
+    pub deliveries: f64,
+    /// CPU that the server used.
+    pub cpu: f64,
+    /// How long its threads waited for its core: for each other, and for other programs.
+    pub waited: f64,
+    /// CPU that the load used.
+    pub load: f64,
+    pub wall: f64,
+}
+
+impl Sample {
+    pub fn add(&mut self, other: &Self) {
+        self.deliveries += other.deliveries;
+        self.cpu += other.cpu;
+        self.waited += other.waited;
+        self.load += other.load;
+        self.wall += other.wall;
+    }
+
+    /// The server's CPU for one delivery.
+    pub fn cost(&self) -> f64 {
+        self.cpu / self.deliveries
+    }
+}
+
+impl Server {
+    /// The bare loop.
+    pub fn bare(clients: usize) -> Outcome<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([bare::ARGUMENT, &clients.to_string()]).stdout(Stdio::piped());
+        let mut child = start(command)?;
+        let mut port = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut port)?;
+        }
+        Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port.trim().parse()?).into() })
+    }
+
+    /// Warren with one worker, its broker embedded.
+    pub fn warren(binary: &Path) -> Outcome<Self> {
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = Command::new(binary);
+        command.env_clear().envs([
+            ("WARREN_LISTEN", address.to_string().as_str()),
+            ("WARREN_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("WARREN_WORKERS", "1"),
+            ("WARREN_CLIENT_RATE", "1000000/s"),
+            ("WARREN_PING_INTERVAL", "1h"),
+            ("WARREN_LOG", "error"),
+        ]);
+        let server = Self { child: start(command)?, address };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("{} does not serve", binary.display()).into());
+            }
+            pause(Duration::from_millis(10));
+        }
+        pause(Duration::from_millis(200));
+        Ok(server)
+    }
+
+    /// What the server used while `work` made so many deliveries.
+    pub fn sample(&self, work: impl FnOnce() -> Outcome<usize>) -> Outcome<Sample> {
+        let (server, load, start) = (self.used()?, used("self")?, Instant::now());
+        let deliveries = work()?;
+        let wall = start.elapsed();
+        let (server_after, load_after) = (self.used()?, used("self")?);
+        Ok(Sample {
+            deliveries: deliveries as f64,
+            cpu: server_after.0 - server.0,
+            waited: server_after.1 - server.1,
+            load: load_after.0 - load.0,
+            wall: wall.as_secs_f64() * 1e6,
+        })
+    }
+
+    /// Bytes of memory in use.
+    pub fn resident(&self) -> Outcome<u64> {
+        pause(Duration::from_millis(500));
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kilobytes: u64 = line.unwrap_or_default().trim_end_matches("kB").trim().parse()?;
+        Ok(kilobytes << 10)
+    }
+
+    /// As [`used`], once the server has come to rest: the kernel adds up at the end of a turn.
+    fn used(&self) -> Outcome<(f64, f64)> {
+        pause(Duration::from_millis(20));
+        used(&self.child.id().to_string())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// CPU time of a process, and time that it waited for a core, in microseconds.
+fn used(process: &str) -> Outcome<(f64, f64)> {
+    let mut sum = (0.0, 0.0);
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        let stat = fs::read_to_string(task?.path().join("schedstat"))?;
+        let mut fields = stat.split_whitespace().map(str::parse::<f64>);
+        if let (Some(ran), Some(waited)) = (fields.next(), fields.next()) {
+            sum = (sum.0 + ran? / 1e3, sum.1 + waited? / 1e3);
+        }
+    }
+    Ok(sum)
+}
+
+/// A core for servers and another for the load, as far as there are two.
+fn cores() -> Outcome<[usize; 2]> {
+    static CORES: OnceLock<[usize; 2]> = OnceLock::new();
+    if let Some(cores) = CORES.get() {
+        return Ok(*cores);
+    }
+    let allowed = sched_getaffinity(None)?;
+    let mut each = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
+    let first = each.next().unwrap_or_default();
+    Ok(*CORES.get_or_init(|| [first, each.next().unwrap_or(first)]))
+}
+
+/// Lets this process open all the files that it may.
+pub fn raise_file_limit() -> Outcome {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
+}
+
+/// Starts a process on the core for servers.
+fn start(mut command: Command) -> Outcome<Child> {
+    let [servers, load] = cores()?;
+    // A process begins where its parent is.
+    pin(servers)?;
+    let child = command.spawn();
+    pin(load)?;
+    Ok(child?)
+}
+
+fn pin(core: usize) -> Outcome {
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "nobody else is on this thread")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
