@@ -7,6 +7,9 @@ use std::str::FromStr;
 pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 
+/// Bytes of a `tracestate` that are carried, as the recommendation asks at least.
+const MAX_STATE: usize = 512;
+
 /// Reads a `traceparent` of version 00 and what belongs to it. Anything else is ignored, as the
 /// recommendation wants: a bad header is no reason to refuse a message.
 pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext> {
@@ -25,7 +28,10 @@ pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext>
         SpanId::from_hex(span).ok()?,
         TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
         true,
-        tracestate.and_then(|state| TraceState::from_str(state).ok()).unwrap_or_default(),
+        tracestate
+            .filter(|state| state.len() <= MAX_STATE)
+            .and_then(|state| TraceState::from_str(state).ok())
+            .unwrap_or_default(),
     );
     context.is_valid().then_some(context)
 }

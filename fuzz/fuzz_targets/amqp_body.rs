@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     let properties =
         Properties { routing_key, message_id: Some(id), timestamp: seconds.parse().ok() };
     let now = || "2026-01-02T03:04:05Z".to_owned();
-    let Ok(message) = decode(body, properties, MAX_MESSAGE, now, || "new".into()) else { return };
+    let Ok(message) = decode(body, properties, MAX_MESSAGE, now, |_| "new".into()) else { return };
 
     let mut json = Vec::new();
     message.write_client_json(&mut json);

@@ -56,7 +56,8 @@ pub fn largest_body(max_message: usize) -> usize {
 
 /// Reads a body. `text` is what the object has under that name; other JSON, or text that is no
 /// JSON at all, is delivered whole. A missing or unreadable date is the timestamp's, else `now`'s.
-/// `new_id` names a message that came without an id.
+/// `new_id` names a message that came without an id; it is
+/// told whether the message carries a date of its own.
 ///
 /// # Errors
 /// [`Malformed`] for what cannot be delivered to a client. `max_message` is in bytes and counts a
@@ -66,7 +67,7 @@ pub fn decode(
     properties: Properties<'_>,
     max_message: usize,
     now: impl FnOnce() -> String,
-    new_id: impl FnOnce() -> Arc<str>,
+    new_id: impl FnOnce(bool) -> Arc<str>,
 ) -> Result<Message, Malformed> {
     if body.len() > largest_body(max_message) {
         return Err(Malformed::TooLarge);
@@ -81,8 +82,10 @@ pub fn decode(
     if size_of_text(&text) > max_message {
         return Err(Malformed::TooLarge);
     }
-    let date = date.or_else(|| timestamp(properties.timestamp)).unwrap_or_else(now);
-    let id = properties.message_id.filter(|id| !id.is_empty()).map_or_else(new_id, Arc::from);
+    let date = date.or_else(|| timestamp(properties.timestamp));
+    let id = properties.message_id.filter(|id| !id.is_empty());
+    let id = id.map_or_else(|| new_id(date.is_some()), Arc::from);
+    let date = date.unwrap_or_else(now);
     Ok(Message { id, position: None, channel, text, date })
 }
 
@@ -147,7 +150,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8], properties: Properties<'_>) -> Result<Message, Malformed> {
-        decode(body, properties, 16, || "now".into(), || "new".into())
+        decode(body, properties, 16, || "now".into(), |_| "new".into())
     }
 
     fn text_and_date(body: &str) -> (String, String) {

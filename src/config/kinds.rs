@@ -115,10 +115,10 @@ impl FromStr for AmqpUrl {
     fn from_str(value: &str) -> Result<Self, ()> {
         let mut uri: AMQPUri = value.parse().map_err(|_| ())?;
         // The parser takes an IPv6 address for no host at all, and would go to localhost instead.
-        if let Some((_, rest)) = value.split_once('[')
-            && let Some((address, _)) = rest.split_once(']')
-            && uri.authority.host == "localhost"
-        {
+        let authority = value.split_once("://").map_or(value, |(_, rest)| rest);
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             uri.authority.host = address.to_owned();
         }
         // A trailing slash means the default virtual host to everyone who writes one.
@@ -242,6 +242,8 @@ mod tests {
     fn several_nodes_and_no_password() {
         let urls = urls("amqp://me:secret@one:5673/, amqps://me:s%2Fcret@[::1]").unwrap();
         assert_eq!(format!("{urls:?}"), "[AmqpUrl(one:5673), AmqpUrl(::1:5671)]");
+        let brackets = self::urls("amqp://me:hun[ter2]x@localhost:1").unwrap();
+        assert_eq!(brackets[0].to_string(), "localhost:1");
         assert_eq!(urls[0].uri().vhost, "/");
         assert_eq!(urls[1].uri().authority.userinfo.password, "s/cret");
     }

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use super::worker::Worker;
 use super::{House, messages, page, replicas, upgrade, ws};
+use crate::shutdown::Phase;
 use actix_http::HttpService;
 use actix_server::Server;
 use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
@@ -27,8 +28,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle HTTP connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long HTTP requests may take to end when the server stops, in seconds.
-const STOP_TIMEOUT: u64 = 15;
+/// What HTTP requests may take to end when the server stops, beyond what RabbitMQ may take, in seconds.
+const STOP_SLACK: u64 = 5;
 
 /// Binds the client port.
 ///
@@ -59,11 +60,19 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
         .workers(workers)
         .worker_max_blocking_threads(1)
         .max_concurrent_connections(plain)
-        .shutdown_timeout(STOP_TIMEOUT)
+        .shutdown_timeout(house.config.publish_timeout.0.as_secs() + STOP_SLACK)
         .disable_signals()
         .listen("clients", listener, move || {
             let worker = Worker::start(house.clone());
+            let phase = house.phase.clone();
             HttpService::build()
+                // Idle connections need not be waited for.
+                .graceful_shutdown_signal(move || {
+                    let mut phase = phase.clone();
+                    async move {
+                        let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+                    }
+                })
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .client_disconnect_timeout(Duration::ZERO)
                 .keep_alive(KEEP_ALIVE)

@@ -65,8 +65,9 @@ async fn rabbitmq_stops_and_starts_under_load() {
     }
     for replica in [&one, &two] {
         replica.becomes_ready(true).await;
-        assert!(replica.metric("warren_gaps_total").await >= 1.0);
     }
+    // Who only listens is told that something may be missing, before what comes next.
+    while !listener.frame().await.expect("it stays connected")["gap"].is_object() {}
     sender.send("after").await;
     hears(&mut listener, "after").await;
     for replica in [&one, &two] {
@@ -158,7 +159,7 @@ async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
 async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
-    let settings = [("PUBLISH_TIMEOUT", "60s")];
+    let settings = [("PUBLISH_TIMEOUT", "60s"), ("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
     rabbitmq.set_memory_watermark(0.000_000_1).await;
@@ -172,6 +173,11 @@ async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
     let frame = client.frame().await.unwrap();
     assert_eq!(frame["text"], Value::from("held back"));
     replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 0.0).await;
+
+    // With nothing that it owes to anyone, an alarm does not keep it from leaving.
+    rabbitmq.set_memory_watermark(0.000_000_1).await;
+    replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 1.0).await;
+    assert_eq!(replica.terminate().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
     assert_eq!(text(properties.message_id()), seen["id"].as_str().unwrap());
     assert!(properties.timestamp().is_some() && properties.kind().is_some());
 
+    let mut news = replica.client("?channel=news").await;
     let (body, parent) = (
         r#"{"channel":"news","text":[1]}"#,
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -74,14 +75,37 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
     assert_eq!(delivery.routing_key.as_str(), "news");
     let headers = delivery.properties.headers().as_ref().unwrap().inner();
     assert_eq!(headers["traceparent"], AMQPValue::LongString(parent.into()));
+    assert_eq!(news.text().await, json!([1]));
 
-    let mut news = replica.client("?channel=news").await;
     let named = BasicProperties::default().with_message_id("mine-1".into());
     peer.publish("news", br#"{"text":{"a":1},"date":"2026-01-02T03:04:05Z"}"#, named).await;
     assert_eq!(
         news.message().await,
         json!({ "id": "mine-1", "channel": "news", "text": { "a": 1 }, "date": "2026-01-02T03:04:05Z" })
     );
+}
+
+#[tokio::test]
+async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let name = unique("tracks");
+    let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[]).await;
+    let connections = rabbitmq.ctl(&["list_connections", "client_properties"]).await;
+    for role in ["publish", "consume"] {
+        assert!(connections.contains(&format!("warren {name} {role}")), "{connections}");
+    }
+    let bindings = rabbitmq.ctl(&["list_bindings", "source_name", "destination_name"]).await;
+    let bound = bindings.lines().find_map(|line| line.strip_prefix(&format!("{exchange}\t")));
+    let queue = bound.expect("a binding").trim();
+    let queues = rabbitmq.ctl(&["list_queues", "name", "exclusive", "durable", "arguments"]).await;
+    let line = queues.lines().find(|line| line.starts_with(queue)).expect("its queue");
+    assert!(line.contains("true\tfalse"), "exclusive and not durable: {line}");
+    assert!(line.contains("x-max-length-bytes") && line.contains("drop-head"), "{line}");
+    let consumers =
+        rabbitmq.ctl(&["list_consumers", "queue_name", "ack_required", "prefetch_count"]);
+    let consumers = consumers.await;
+    let line = consumers.lines().find(|line| line.starts_with(queue)).expect("its consumer");
+    assert!(line.ends_with("true\t500"), "{line}");
 }
 
 #[tokio::test]
@@ -192,18 +216,24 @@ async fn an_exchange_of_another_kind_is_a_clear_error_and_is_retried() {
 }
 
 #[tokio::test]
-async fn a_message_without_an_id_has_the_same_one_on_every_replica() {
+async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
     let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
     let mut ids = Vec::new();
-    for body in [&b"tick"[..], b"tock", b"tick"] {
+    let dated = br#"{"text":"tick","date":"2026-01-02T03:04:05Z"}"#;
+    for body in [&dated[..], dated] {
         peer.publish("", body, BasicProperties::default()).await;
         let message = here.message().await;
         assert_eq!(there.message().await["id"], message["id"]);
         ids.push(message["id"].to_string());
     }
-    assert!(ids[0] != ids[2], "said twice, it is two messages");
+    // Said twice, it is two messages; and without a date nothing tells whether it is the same one.
+    peer.publish("", b"tick", BasicProperties::default()).await;
+    ids.extend([here.message().await["id"].to_string(), there.message().await["id"].to_string()]);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 4);
 }

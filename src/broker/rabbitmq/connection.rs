@@ -13,6 +13,8 @@ use tracing::{info, warn};
 const HEARTBEAT: u16 = 5;
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a node may take to declare what is needed. A cluster without a quorum may take for ever.
+pub(super) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

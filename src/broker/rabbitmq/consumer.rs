@@ -1,6 +1,6 @@
 //! The reading side: a queue of its own, read in batches, rebuilt whenever it ends.
 
-use super::connection::{self, Connector};
+use super::connection::{self, Connector, SET_UP_TIMEOUT};
 use super::control::{self, Kind};
 use super::link::Link;
 use super::recent::{Names, Recent};
@@ -14,11 +14,12 @@ use futures_util::StreamExt;
 use lapin::message::Delivery as AmqpDelivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::{Channel, Connection, Consumer as AmqpConsumer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::error::Elapsed;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// Messages in flight from the broker.
@@ -49,6 +50,8 @@ enum Ended {
     Cancelled,
     #[error("a rebuild was asked for")]
     Rebuild,
+    #[error("RabbitMQ did not answer in time")]
+    Silent(#[from] Elapsed),
 }
 
 /// What lasts from session to session.
@@ -65,7 +68,7 @@ impl Consumer {
         let mut reading = Reading {
             recent: Recent::default(),
             malformed: Burst::default(),
-            names: Names::default(),
+            names: Names::new(&self.config.replica.0),
         };
         loop {
             // Asked for before connecting, so that no request is missed.
@@ -85,8 +88,13 @@ impl Consumer {
                 status.problem = problem.as_deref().map(Into::into);
             });
             warn!(problem, "no longer reading from RabbitMQ");
-            connection::close(connection).await;
-            self.connector.failed().await;
+            tokio::select! {
+                () = async {
+                    connection::close(connection).await;
+                    self.connector.failed().await;
+                } => {}
+                () = raised(&mut finished) => return,
+            }
         }
     }
 
@@ -96,18 +104,8 @@ impl Consumer {
         connection: &Connection,
         reading: &mut Reading,
     ) -> Result<(), Ended> {
-        let channel = connection.create_channel().await?;
-        topology::declare_exchange(&channel, &self.config.exchange.0).await?;
-        let queue = topology::declare_queue(&channel, &self.config.exchange.0).await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let mut consumer = channel
-            .basic_consume(
-                queue.into(),
-                "".into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await?;
+        let opening = open(connection, &self.config.exchange.0);
+        let (channel, mut consumer) = timeout(SET_UP_TIMEOUT, opening).await??;
         self.connector.succeeded();
         self.link.update(|status| {
             status.consuming = true;
@@ -180,8 +178,8 @@ impl Consumer {
             message_id: delivery.properties.message_id().as_ref().map(|id| id.as_str()),
             timestamp: *delivery.properties.timestamp(),
         };
-        body::decode(&delivery.data, properties, self.config.max_message.0, now, || {
-            reading.names.name(properties.routing_key, &delivery.data)
+        body::decode(&delivery.data, properties, self.config.max_message.0, now, |dated| {
+            reading.names.name(dated, properties.routing_key, &delivery.data)
         })
     }
 
@@ -196,6 +194,18 @@ impl Consumer {
             self.roster.heard(canary.peer);
         }
     }
+}
+
+/// Declares, binds, and begins to read.
+async fn open(connection: &Connection, exchange: &str) -> Result<(Channel, AmqpConsumer), Ended> {
+    let channel = connection.create_channel().await?;
+    topology::declare_exchange(&channel, exchange).await?;
+    let queue = topology::declare_queue(&channel, exchange).await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer =
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    Ok((channel, consumer))
 }
 
 /// Acknowledges everything up to `tag`.

@@ -1,6 +1,6 @@
 //! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
 
-use super::connection::{self, Connector};
+use super::connection::{self, Connector, SET_UP_TIMEOUT};
 use super::control::{self, MESSAGE, REPEATED, REPLICA};
 use super::link::Link;
 use super::outbox::{Answer, Outbox, Parcel};
@@ -16,13 +16,16 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 /// Messages published and not yet confirmed.
 const WINDOW: usize = 1000;
+/// How long the farewell may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(super) struct Publisher {
     pub(super) connector: Connector,
@@ -45,6 +48,8 @@ enum Ended {
     Unroutable,
     #[error("a rebuild was asked for")]
     Rebuild,
+    #[error("RabbitMQ did not answer in time")]
+    Silent(#[from] Elapsed),
     #[error("done")]
     Done,
 }
@@ -60,14 +65,23 @@ impl Publisher {
                 connection = connecting => connection,
                 () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => return,
             };
-            let ended = tokio::select! {
-                Err(ended) = self.session(&connection, &mut outbox) => ended,
-                _ = rebuilds.changed() => Ended::Rebuild,
+            let opened = tokio::select! {
+                opened = open(&connection, &self.config.exchange.0) => opened,
+                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => Err(Ended::Done),
+            };
+            let ended = match opened {
+                Err(ended) => ended,
+                Ok(channel) => tokio::select! {
+                    Err(ended) = self.session(&connection, channel, &mut outbox) => ended,
+                    _ = rebuilds.changed() => Ended::Rebuild,
+                },
             };
             outbox.disconnected();
+            let problem = ended.to_string();
             self.link.update(|status| {
                 status.publishing = false;
                 status.blocked = false;
+                status.problem = Some(problem.into());
             });
             if matches!(ended, Ended::Done) {
                 connection::close(connection).await;
@@ -88,19 +102,27 @@ impl Publisher {
         }
     }
 
-    async fn session(&mut self, connection: &Connection, outbox: &mut Outbox) -> Result<(), Ended> {
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        channel: Channel,
+        outbox: &mut Outbox,
+    ) -> Result<(), Ended> {
         let mut events = connection.events_listener();
-        let channel = connection.create_channel().await?;
-        topology::declare_exchange(&channel, &self.config.exchange.0).await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
         self.connector.succeeded();
-        self.link.update(|status| status.publishing = true);
+        self.link.update(|status| {
+            status.publishing = true;
+            if status.consuming {
+                status.problem = None;
+            }
+        });
         info!(exchange = self.config.exchange.0, "publishing to RabbitMQ");
 
         let mut status = self.link.watch();
         let mut confirms = FuturesOrdered::new();
         let mut controls = FuturesOrdered::new();
-        let mut leaving = false;
+        // When to wait no longer for the others to hear that this replica leaves.
+        let mut goodbye: Option<Instant> = None;
         loop {
             let open = {
                 let status = status.borrow_and_update();
@@ -114,10 +136,11 @@ impl Publisher {
             let closing = *self.closing.borrow();
             if closing && outbox.is_empty() && self.submissions.is_empty() {
                 let announced = !self.config.canary_interval.is_zero();
-                if announced && !leaving && open {
-                    leaving = true;
+                if announced && open && goodbye.is_none() {
+                    goodbye = Some(Instant::now() + GOODBYE);
                     controls.push_back(publish(channel.clone(), self.farewell()));
-                } else if controls.is_empty() {
+                } else if controls.is_empty() || !open {
+                    // A canary is no promise: one that an alarm holds back is not waited for.
                     return Err(Ended::Done);
                 }
             }
@@ -131,8 +154,12 @@ impl Publisher {
                     }
                 }
                 Some(confirmation) = controls.next() => {
-                    let _: Confirmation = confirmation?;
+                    // lapin hands a returned message to any confirmation that came with it.
+                    if confirmation?.take_message().is_some() && goodbye.is_none() {
+                        return Err(Ended::Unroutable);
+                    }
                 }
+                () = until(goodbye) => return Err(Ended::Done),
                 Some(submission) = self.submissions.recv() => outbox.push(submission),
                 Some(canary) = self.control.recv(), if open && controls.len() < 4 => {
                     controls.push_back(publish(channel.clone(), self.announcement(&canary)));
@@ -150,7 +177,6 @@ impl Publisher {
 struct Envelope {
     exchange: String,
     routing_key: String,
-    options: BasicPublishOptions,
     properties: BasicProperties,
     body: Vec<u8>,
 }
@@ -178,8 +204,6 @@ impl Publisher {
         Envelope {
             exchange: self.config.exchange.0.clone(),
             routing_key: parcel.routing_key,
-            // Returned if not even our own queue is bound, instead of confirmed and lost.
-            options: BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() },
             properties,
             body: parcel.body,
         }
@@ -189,7 +213,6 @@ impl Publisher {
         Envelope {
             exchange: self.config.exchange.0.clone(),
             routing_key: String::new(),
-            options: BasicPublishOptions::default(),
             properties: self.properties(REPLICA),
             body: serde_json::to_vec(canary).unwrap_or_default(),
         }
@@ -213,9 +236,22 @@ impl Publisher {
     }
 }
 
+/// Makes a new connection ready for publishing.
+async fn open(connection: &Connection, exchange: &str) -> Result<Channel, Ended> {
+    timeout(SET_UP_TIMEOUT, async {
+        let channel = connection.create_channel().await?;
+        topology::declare_exchange(&channel, exchange).await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
+    })
+    .await?
+}
+
 /// Publishes when first polled; resolves to the broker's confirmation.
 async fn publish(channel: Channel, envelope: Envelope) -> lapin::Result<Confirmation> {
-    let Envelope { exchange, routing_key, options, properties, body } = envelope;
+    let Envelope { exchange, routing_key, properties, body } = envelope;
+    // Returned if not even our own queue is bound, instead of confirmed and lost.
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     channel
         .basic_publish(exchange.into(), routing_key.into(), options, &body, properties)
         .await?

@@ -1,11 +1,12 @@
 //! Ids seen lately, to drop the second copy that a repeated publish may bring; and ids for messages
 //! that came without one, the same on every replica.
 
+use crate::message::id_at;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-/// Ids remembered: more than any publisher has unconfirmed.
+/// Ids remembered: more than are read between the two copies of a repeated message.
 const CAPACITY: usize = 1 << 15;
 
 #[derive(Debug, Default)]
@@ -30,17 +31,35 @@ impl Recent {
     }
 }
 
-/// Names messages by what they are. Replicas that have read the same lately give the same names, so
-/// that a client which changes replicas knows a message again.
-#[derive(Debug, Default)]
+/// Names messages that came without an id. One that carries its date is named by what it is: replicas
+/// give it the same name, so that a client which changes replicas knows it again. One without a date
+/// cannot be told from another that says the same, so it gets a name that is never given again: seen
+/// twice is better than taken for another and not shown.
+#[derive(Debug)]
 pub(super) struct Names {
+    /// Begins the names of undated messages.
+    origin: String,
+    undated: u64,
     /// Of each content seen lately: how many were named, and how many of them are in `order`.
     seen: HashMap<u64, (u64, u32)>,
     order: VecDeque<u64>,
 }
 
 impl Names {
-    pub(super) fn name(&mut self, routing_key: &str, body: &[u8]) -> Arc<str> {
+    pub(super) fn new(replica: &str) -> Self {
+        Self {
+            origin: format!("{replica}.{:08x}", fastrand::u32(..)),
+            undated: 0,
+            seen: HashMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn name(&mut self, dated: bool, routing_key: &str, body: &[u8]) -> Arc<str> {
+        if !dated {
+            self.undated += 1;
+            return id_at(&self.origin, self.undated);
+        }
         // Without a key of its own, so that all replicas of one build hash alike.
         let mut hasher = DefaultHasher::new();
         (routing_key, body).hash(&mut hasher);
@@ -69,22 +88,24 @@ mod tests {
 
     #[test]
     fn replicas_give_the_same_names_and_equal_messages_different_ones() {
-        let (mut one, mut two) = (Names::default(), Names::default());
+        let (mut one, mut two) = (Names::new("a"), Names::new("b"));
         let mut names = Vec::new();
         for (key, body) in [("", "a"), ("", "b"), ("", "a"), ("k", "a")] {
-            names.push(one.name(key, body.as_bytes()));
-            assert_eq!(names.last(), Some(&two.name(key, body.as_bytes())));
+            names.push(one.name(true, key, body.as_bytes()));
+            assert_eq!(names.last(), Some(&two.name(true, key, body.as_bytes())));
         }
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 4);
         for n in 0..2 * CAPACITY {
-            one.name("", n.to_string().as_bytes());
+            one.name(true, "", n.to_string().as_bytes());
         }
         assert_eq!((one.seen.len(), one.order.len()), (CAPACITY, CAPACITY));
         // However often the same is said, it is always another message.
-        let names: HashSet<_> = (0..2 * CAPACITY).map(|_| one.name("", b"tick")).collect();
+        let names: HashSet<_> = (0..2 * CAPACITY).map(|_| one.name(true, "", b"tick")).collect();
         assert_eq!(names.len(), 2 * CAPACITY);
+        // A replica that began anew must not give the names that its predecessor gave.
+        assert_ne!(Names::new("a").name(false, "", b"t"), Names::new("a").name(false, "", b"t"));
     }
 
     #[test]

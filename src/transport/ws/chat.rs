@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Messages of one client that may be on their way to RabbitMQ.
 const MAX_PUBLISHING: usize = 256;
+/// Errors that may wait to be written; a client that does not read them gets no more.
+const MAX_ERRORS: usize = 256;
 
 /// Lets an admitted client's socket live on this worker, on its own.
 pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admitted) {
@@ -58,6 +60,14 @@ struct Chat {
 }
 
 impl Chat {
+    /// Tells the client, unless it has plenty to read of that already.
+    fn reject(&self, code: &'static str, message: &str, output: &mut Output) {
+        self.worker.house.metrics.rejected(code);
+        if output.len() < MAX_ERRORS {
+            output.push(error_frame(code, message));
+        }
+    }
+
     /// Has the message published; the name and text of the error if it cannot be.
     fn publish(&mut self, text: &str) -> Result<(), (&'static str, String)> {
         let house = &self.worker.house;
@@ -105,19 +115,21 @@ impl Dialogue for Chat {
             }
             self.publishing.pop_front();
         }
+        if self.busy() {
+            // It is not read, so it cannot be heard; that is not its fault.
+            self.heard();
+        }
     }
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
         if let Err((code, message)) = self.publish(&text) {
-            self.worker.house.metrics.rejected(code);
-            output.push(error_frame(code, &message));
+            self.reject(code, &message, output);
         }
     }
 
     fn too_late(&mut self, output: &mut Output) {
         let error = PublishError::Closing;
-        self.worker.house.metrics.rejected(error.code());
-        output.push(error_frame(error.code(), &error.to_string()));
+        self.reject(error.code(), &error.to_string(), output);
     }
 
     fn heard(&mut self) {

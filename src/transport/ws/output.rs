@@ -94,6 +94,10 @@ impl Output {
                 self.torn = Bytes::new();
             }
             self.own.drain(..taken.own);
+            if self.own.is_empty() {
+                // Most of the time a connection has none.
+                self.own = VecDeque::new();
+            }
             if let Some(torn) = taken.torn {
                 self.torn = torn;
             }
