@@ -54,7 +54,7 @@ async fn a_slow_client_that_reads_on_is_told_why_it_was_closed() {
 
 #[tokio::test]
 async fn a_silent_client_is_pinged_and_closed_when_it_does_not_answer() {
-    let replica = Replica::ready(&[("PING_INTERVAL", "200ms")]).await;
+    let replica = Replica::ready(&[("PING_INTERVAL", "500ms")]).await;
     let mut answering = replica.client("").await;
     let mut silent = Raw::connect(replica.addr).await;
     assert_eq!(silent.frame().await.unwrap().0, 0x9, "a ping");

@@ -2,9 +2,10 @@
 
 use super::connection::{self, Connector, SET_UP_TIMEOUT};
 use super::control::{self, Kind};
+use super::ended::Ended;
 use super::link::Link;
 use super::recent::{Names, Recent};
-use super::topology::{self, TopologyError};
+use super::topology;
 use crate::broker::body::{self, Malformed, Properties};
 use crate::broker::publisher::now;
 use crate::broker::{Delivery, Roster, raised};
@@ -18,7 +19,6 @@ use lapin::{Channel, Connection, Consumer as AmqpConsumer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
@@ -37,21 +37,6 @@ pub(super) struct Consumer {
     /// Told of our own canaries.
     pub(super) heard: mpsc::Sender<()>,
     pub(super) roster: Arc<Roster>,
-}
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
-    #[error(transparent)]
-    Amqp(#[from] lapin::Error),
-    #[error("RabbitMQ cancelled the consumer: its queue is gone")]
-    Cancelled,
-    #[error("a rebuild was asked for")]
-    Rebuild,
-    #[error("RabbitMQ did not answer in time")]
-    Silent(#[from] Elapsed),
 }
 
 /// What lasts from session to session.

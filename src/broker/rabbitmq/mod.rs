@@ -9,6 +9,7 @@ mod canary;
 mod connection;
 mod consumer;
 mod control;
+mod ended;
 mod link;
 mod outbox;
 mod publisher;

@@ -2,9 +2,10 @@
 
 use super::connection::{self, Connector, SET_UP_TIMEOUT};
 use super::control::{self, MESSAGE, REPEATED, REPLICA};
+use super::ended::Ended;
 use super::link::Link;
 use super::outbox::{Answer, Outbox, Parcel};
-use super::topology::{self, TopologyError};
+use super::topology;
 use crate::broker::publisher::Submissions;
 use crate::broker::{Roster, raised};
 use crate::config::Config;
@@ -18,7 +19,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
-use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -35,23 +35,6 @@ pub(super) struct Publisher {
     pub(super) submissions: Submissions,
     pub(super) control: mpsc::Receiver<control::Canary>,
     pub(super) closing: watch::Receiver<bool>,
-}
-
-/// Why a session ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
-    #[error(transparent)]
-    Amqp(#[from] lapin::Error),
-    #[error("a message could not be routed: no queue is bound to the exchange")]
-    Unroutable,
-    #[error("a rebuild was asked for")]
-    Rebuild,
-    #[error("RabbitMQ did not answer in time")]
-    Silent(#[from] Elapsed),
-    #[error("done")]
-    Done,
 }
 
 impl Publisher {
@@ -88,8 +71,7 @@ impl Publisher {
                 return;
             }
             warn!(problem = %ended, "no longer publishing to RabbitMQ");
-            if topology_is_gone(&ended) {
-                // Our own queue is unbound then, too.
+            if ended.topology_is_gone() {
                 self.link.rebuild();
             }
             tokio::select! {
@@ -275,19 +257,6 @@ async fn tend(
             () = until(outbox.deadline()) => outbox.expire(Instant::now()),
             () = raised(closing), if !finishing => submissions.close(),
         }
-    }
-}
-
-/// Whether messages could not be published because what they go to is not there any more.
-fn topology_is_gone(ended: &Ended) -> bool {
-    const NOT_FOUND: u16 = 404;
-    match ended {
-        Ended::Unroutable => true,
-        Ended::Amqp(error) => match error.kind() {
-            lapin::ErrorKind::ProtocolError(error) => error.get_id() == NOT_FOUND,
-            _ => false,
-        },
-        _ => false,
     }
 }
 

@@ -57,7 +57,7 @@ impl Replica {
             ("REPLICA", name),
             ("AMQP_URL", url),
             ("EXCHANGE", exchange),
-            ("CANARY_INTERVAL", "500ms"),
+            ("CANARY_INTERVAL", "2s"),
         ];
         settings.extend(more);
         Self::ready(&settings).await
