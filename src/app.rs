@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::fanout::{self, Inboxes, Post};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
+use crate::replays::Replays;
 use crate::shutdown::{Phase, Phases};
 use crate::transport::{self, Connections, House};
 use socket2::SockRef;
@@ -84,6 +85,7 @@ impl Application {
             config: config.clone(),
             metrics: metrics.clone(),
             publisher: broker.publisher.clone(),
+            replays: broker.log.clone().map(Replays::new),
             roster: broker.roster.clone(),
             inboxes: inboxes.clone(),
             connections: connections.clone(),

@@ -1,10 +1,8 @@
 //! From the broker to the workers: each message is encoded once and posted once to each worker.
 
+use crate::broadcast::Broadcast;
 use crate::broker::Delivery;
-use crate::hub::Broadcast;
-use crate::message::Message;
 use crate::metrics::Metrics;
-use crate::wire::FrameBuilder;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -18,8 +16,12 @@ const BATCH: usize = 128;
 #[derive(Clone, Debug)]
 pub enum Post {
     Broadcast(Arc<Broadcast>),
+    /// For the memory only: it was said before anyone who listens came.
+    Past(Arc<Broadcast>),
     /// Messages may be missing before what follows; clients are told.
     Gap,
+    /// From this position on nothing is missing, and nothing before it is of the same order.
+    From(u64),
     /// Close all connections, evenly over this time.
     Drain(Duration),
 }
@@ -69,7 +71,9 @@ pub async fn run(
     while deliveries.recv_many(&mut batch, BATCH).await > 0 {
         for delivery in batch.drain(..) {
             let post = match delivery {
-                Delivery::Message(message) => Post::Broadcast(Arc::new(encode(&message))),
+                Delivery::Message(message) => Post::Broadcast(Arc::new(Broadcast::new(&message))),
+                Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(&message))),
+                Delivery::From(position) => Post::From(position),
                 Delivery::Gap => {
                     metrics.gap();
                     Post::Gap
@@ -79,18 +83,5 @@ pub async fn run(
                 return;
             }
         }
-    }
-}
-
-fn encode(message: &Message) -> Broadcast {
-    let text = message.text.get().len();
-    let names = message.id.len() + message.channel.as_str().len() + message.date.len();
-    let mut frame = FrameBuilder::with_capacity(text + names + 48);
-    message.write_client_json(frame.payload());
-    Broadcast {
-        id: message.id.clone(),
-        position: message.position,
-        channel: message.channel.clone(),
-        frame: frame.finish(),
     }
 }

@@ -12,7 +12,8 @@
 //! - [`config`]: every environment variable, declared once.
 //! - [`message`]: the one type that crosses the house.
 //! - [`broker`]: RabbitMQ, or the embedded broker; alone knows lapin.
-//! - [`fanout`]: encodes each message once and posts it to every worker.
+//! - [`fanout`]: encodes each message once ([`broadcast`]) and posts it to every worker.
+//! - [`replays`]: stretches of the log, read again once for all clients that come back.
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod broadcast;
 pub mod broker;
 mod burst;
 pub mod config;
@@ -29,6 +31,7 @@ pub mod health;
 pub mod hub;
 pub mod message;
 pub mod metrics;
+pub mod replays;
 pub mod shutdown;
 pub mod telemetry;
 pub mod trace;

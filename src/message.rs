@@ -61,6 +61,32 @@ impl fmt::Display for Channel {
     }
 }
 
+/// Longest key in bytes.
+pub const MAX_KEY: usize = 128;
+
+/// A sender's own name for a message: the same key again is the same message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+/// A key that is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key has 1 to {MAX_KEY} bytes")]
+pub struct BadKey;
+
+impl Key {
+    /// A key given by a client.
+    ///
+    /// # Errors
+    /// [`BadKey`] for one that is empty or too long.
+    pub fn new(key: &str) -> Result<Self, BadKey> {
+        if (1..=MAX_KEY).contains(&key.len()) { Ok(Self(key.to_owned())) } else { Err(BadKey) }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// One message, on its way in or out.
 #[derive(Clone, Debug)]
 pub struct Message {
@@ -90,15 +116,26 @@ impl Message {
     }
 }
 
-/// The id of the message at `position` in the order that `origin` began.
-pub fn id_at(origin: &str, position: u64) -> Arc<str> {
-    format!("{origin}-{position:x}").into()
+/// The id of the message at `position`; `check` tells it from others that may stand there in another
+/// order.
+pub fn id_at(position: u64, check: &str) -> Arc<str> {
+    format!("{position:x}-{check}").into()
 }
 
 /// The position that an id claims. Whether that message stands there is for the reader to check.
 pub fn position_of(id: &str) -> Option<u64> {
-    let (_, position) = id.rsplit_once('-')?;
+    let (position, _) = id.split_once('-')?;
+    let written_here = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    if !position.bytes().all(written_here) {
+        return None;
+    }
     u64::from_str_radix(position, 16).ok()
+}
+
+/// Whether an id is of a message that nothing tells from others that say the same: it cannot be found
+/// again with certainty.
+pub fn is_vague(id: &str) -> bool {
+    id.splitn(3, '-').nth(2) == Some("0")
 }
 
 /// Appends `text` as a JSON string.

@@ -24,7 +24,11 @@ pub struct Metrics {
     published: IntCounterVec,
     consumed: IntCounter,
     malformed: IntCounterVec,
+    duplicates: IntCounter,
     gaps: IntCounter,
+    resumes: IntCounterVec,
+    log_readers: IntGauge,
+    log_stretches: IntCounter,
     deliveries: IntCounter,
     delivered_bytes: IntCounter,
     writes: IntCounter,
@@ -107,6 +111,12 @@ impl Metrics {
                 "Messages on the exchange that could not be delivered; another program sends them.", "reason"),
             gaps: declare.counter("warren_gaps_total",
                 "Times that messages may have been missed while not reading from RabbitMQ."),
+            duplicates: declare.counter("warren_duplicates_total",
+                "Second copies of messages that were not delivered: senders or replicas had tried again."),
+            resumes: declare.counters("warren_resumes_total",
+                "Clients that came back with the id of a message: what followed was read from 'memory' or from the 'log'; anything else is why it could not be.", "outcome"),
+            log_readers: declare.gauge("warren_log_readers", "Consumers that read the log again, for clients that come back."),
+            log_stretches: declare.counter("warren_log_stretches_total", "Stretches that were read from the log again."),
             deliveries: declare.counter("warren_deliveries_total", "Messages written to clients."),
             delivered_bytes: declare.counter("warren_delivered_bytes_total", "Bytes written to WebSockets."),
             writes: declare.counter("warren_writes_total",
@@ -185,6 +195,22 @@ impl Metrics {
 
     pub fn malformed(&self, reason: &'static str) {
         self.malformed.with_label_values(&[reason]).inc();
+    }
+
+    pub fn duplicate(&self) {
+        self.duplicates.inc();
+    }
+
+    pub fn resumed(&self, outcome: &'static str) {
+        self.resumes.with_label_values(&[outcome]).inc();
+    }
+
+    pub fn log_readers(&self, change: i64) {
+        self.log_readers.add(change);
+    }
+
+    pub fn log_stretch(&self) {
+        self.log_stretches.inc();
     }
 
     pub fn gap(&self) {

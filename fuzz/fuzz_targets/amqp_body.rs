@@ -38,14 +38,15 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let properties =
-        Properties { routing_key, message_id: Some(id), timestamp: seconds.parse().ok() };
+        Properties { routing_key, timestamp: seconds.parse().ok() };
     let now = || "2026-01-02T03:04:05Z".to_owned();
-    let Ok(message) = decode(body, properties, MAX_MESSAGE, now, |_| "new".into()) else { return };
+    let Ok(decoded) = decode(body, properties, MAX_MESSAGE) else { return };
+    let message = decoded.message(id.into(), None, now);
 
     let mut json = Vec::new();
     message.write_client_json(&mut json);
     let frame: Frame<'_> = serde_json::from_slice(&json).expect("client JSON");
-    assert_eq!(frame.id, if id.is_empty() { "new" } else { id });
+    assert_eq!(frame.id, id);
     assert_eq!(frame.channel, if routing_key.is_empty() { "lobby" } else { routing_key });
     assert_eq!(frame.text.get(), message.text.get());
     assert!(size_of_text(frame.text) <= MAX_MESSAGE);

@@ -16,6 +16,8 @@ pub enum Malformed {
     BadChannel,
     #[error("an unknown or unreadable control message")]
     Control,
+    #[error("AMQP properties that are not UTF-8")]
+    Unreadable,
 }
 
 impl Malformed {
@@ -26,6 +28,7 @@ impl Malformed {
             Self::TooLarge => "too_large",
             Self::BadChannel => "bad_channel",
             Self::Control => "control",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -34,7 +37,6 @@ impl Malformed {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Properties<'a> {
     pub routing_key: &'a str,
-    pub message_id: Option<&'a str>,
     /// Seconds since 1970.
     pub timestamp: Option<u64>,
 }
@@ -54,10 +56,31 @@ pub fn largest_body(max_message: usize) -> usize {
     max_message.saturating_mul(6).saturating_add(4096)
 }
 
+/// What a body and its properties say to clients.
+#[derive(Debug)]
+pub struct Decoded {
+    pub channel: Channel,
+    /// Any JSON.
+    pub text: Box<RawValue>,
+    /// RFC 3339, if the message says when it was written.
+    pub date: Option<String>,
+}
+
+impl Decoded {
+    /// The message of this id; one without a date gets `now`'s.
+    pub fn message(
+        self,
+        id: Arc<str>,
+        position: Option<u64>,
+        now: impl FnOnce() -> String,
+    ) -> Message {
+        let Self { channel, text, date } = self;
+        Message { id, position, channel, text, date: date.unwrap_or_else(now) }
+    }
+}
+
 /// Reads a body. `text` is what the object has under that name; other JSON, or text that is no
-/// JSON at all, is delivered whole. A missing or unreadable date is the timestamp's, else `now`'s.
-/// `new_id` names a message that came without an id; it is
-/// told whether the message carries a date of its own.
+/// JSON at all, is delivered whole. A missing or unreadable date is the timestamp's, if there is one.
 ///
 /// # Errors
 /// [`Malformed`] for what cannot be delivered to a client. `max_message` is in bytes and counts a
@@ -66,9 +89,7 @@ pub fn decode(
     body: &[u8],
     properties: Properties<'_>,
     max_message: usize,
-    now: impl FnOnce() -> String,
-    new_id: impl FnOnce(bool) -> Arc<str>,
-) -> Result<Message, Malformed> {
+) -> Result<Decoded, Malformed> {
     if body.len() > largest_body(max_message) {
         return Err(Malformed::TooLarge);
     }
@@ -82,11 +103,7 @@ pub fn decode(
     if size_of_text(&text) > max_message {
         return Err(Malformed::TooLarge);
     }
-    let date = date.or_else(|| timestamp(properties.timestamp));
-    let id = properties.message_id.filter(|id| !id.is_empty());
-    let id = id.map_or_else(|| new_id(date.is_some()), Arc::from);
-    let date = date.unwrap_or_else(now);
-    Ok(Message { id, position: None, channel, text, date })
+    Ok(Decoded { channel, text, date: date.or_else(|| timestamp(properties.timestamp)) })
 }
 
 /// Writes the body of a message, the same as the Node server's.
@@ -150,7 +167,8 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8], properties: Properties<'_>) -> Result<Message, Malformed> {
-        decode(body, properties, 16, || "now".into(), |_| "new".into())
+        let decoded = decode(body, properties, 16)?;
+        Ok(decoded.message("id".into(), None, || "now".into()))
     }
 
     fn text_and_date(body: &str) -> (String, String) {
@@ -162,9 +180,8 @@ mod tests {
     fn what_it_writes_it_reads() {
         let text = string("a \"b\" \u{1} é");
         let body = encode(&text, "2026-01-02T03:04:05.678Z");
-        let message = read(&body, Properties { message_id: Some("m"), ..Properties::default() });
-        let message = message.unwrap();
-        assert_eq!((message.text.get(), &*message.id), (text.get(), "m"));
+        let message = read(&body, Properties::default()).unwrap();
+        assert_eq!(message.text.get(), text.get());
         assert_eq!(message.date, "2026-01-02T03:04:05.678Z");
         assert_eq!(message.channel.as_str(), "lobby");
     }

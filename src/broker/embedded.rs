@@ -1,7 +1,9 @@
 //! The broker inside this process: no other replica, and no RabbitMQ needed.
 
+use super::once::{Marks, Once, Verdict};
 use super::{Delivery, House, Status, raised};
-use crate::message::id_at;
+use crate::message::{Key, id_at};
+use std::time::Instant;
 use tracing::warn;
 
 pub(super) async fn run(mut house: House) {
@@ -13,8 +15,11 @@ pub(super) async fn run(mut house: House) {
     house.metrics.hearing(true);
     house.status.send_replace(works);
     // Ids of another run of the process must not be taken for this one's.
-    let origin = format!("{:08x}", fastrand::u32(..));
+    let origin = format!("{:016x}", fastrand::u64(..));
     let mut position = 0;
+    let mut once = Once::default();
+    let start = Instant::now();
+    let _ = house.deliveries.send(Delivery::From(0)).await;
     loop {
         let submission = tokio::select! {
             biased;
@@ -25,11 +30,21 @@ pub(super) async fn run(mut house: House) {
             }
         };
         let Some(submission) = submission else { return };
-        position += 1;
-        let id = id_at(&origin, position);
-        let message = submission.message(id.clone(), Some(position));
-        // At the end nobody takes deliveries any more; the message was accepted all the same.
-        let _ = house.deliveries.send(Delivery::Message(message)).await;
-        submission.confirm(id);
+        let id = id_at(position, &origin);
+        let key = submission.draft.key.as_ref().map(Key::as_str);
+        let marks = Marks { key, stamp: start.elapsed().as_secs(), ..Marks::default() };
+        match once.judge(&submission.draft.channel, marks, &id) {
+            Verdict::First => {
+                let message = submission.message(id.clone(), Some(position));
+                // At the end nobody takes deliveries any more; the message was accepted all the same.
+                let _ = house.deliveries.send(Delivery::Message(message)).await;
+                position += 1;
+                submission.confirm(Some(id));
+            }
+            Verdict::Second(first) => {
+                house.metrics.duplicate();
+                submission.confirm(first);
+            }
+        }
     }
 }

@@ -6,15 +6,19 @@
 
 mod body;
 mod embedded;
+mod once;
 mod publisher;
 mod rabbitmq;
 mod roster;
 mod status;
+mod stretch;
 
-pub use body::{Malformed, Properties, decode, largest_body, size_of_text, string};
+pub use body::{Decoded, Malformed, Properties, decode, largest_body, size_of_text, string};
 pub use publisher::{Draft, Outcome, PublishError, Publisher};
+pub use rabbitmq::Readers;
 pub use roster::{Peer, Roster};
 pub use status::{Status, Unready};
+pub use stretch::{LogError, STRETCH, Stretch};
 
 use crate::config::Config;
 use crate::message::Message;
@@ -30,8 +34,21 @@ const DELIVERIES: usize = 128;
 #[derive(Debug)]
 pub enum Delivery {
     Message(Message),
+    /// It was said before this replica began: for the memory, and for nobody who is connected.
+    Past(Message),
     /// Messages may be missing between what came before and what follows.
     Gap,
+    /// From this position on nothing is missing, and nothing before it is of the same order.
+    From(u64),
+}
+
+/// How far the log has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Which log it is: another number when it was deleted and made anew.
+    pub epoch: u64,
+    /// Position of the last entry.
+    pub position: u64,
 }
 
 /// A running broker.
@@ -41,6 +58,8 @@ pub struct Broker {
     deliveries: Option<mpsc::Receiver<Delivery>>,
     pub status: watch::Receiver<Status>,
     pub roster: Arc<Roster>,
+    /// What was said before, where that is kept outside this process.
+    pub log: Option<Arc<Readers>>,
     task: JoinHandle<()>,
     closing: watch::Sender<bool>,
 }
@@ -72,11 +91,11 @@ impl Broker {
             metrics: metrics.clone(),
             closing: closing_rx,
         };
-        let task = match &config.amqp_url {
-            Some(urls) => tokio::spawn(rabbitmq::run(house, config.clone(), urls.clone())),
-            None => tokio::spawn(embedded::run(house)),
+        let (log, task) = match &config.amqp_url {
+            Some(urls) => rabbitmq::start(house, config, urls),
+            None => (None, tokio::spawn(embedded::run(house))),
         };
-        Self { publisher, deliveries: Some(deliveries), status, roster, task, closing }
+        Self { publisher, deliveries: Some(deliveries), status, roster, log, task, closing }
     }
 
     /// Every message of every replica, this one included. To be taken once; it is empty afterwards.

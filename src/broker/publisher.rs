@@ -1,7 +1,7 @@
 //! The way in: what is submitted, how much of it may wait, and what its sender is told.
 
 use crate::config::Config;
-use crate::message::{Channel, Message};
+use crate::message::{Channel, Key, Message};
 use crate::metrics::Metrics;
 use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
@@ -44,6 +44,8 @@ impl PublishError {
 pub struct Draft {
     pub channel: Channel,
     pub text: Box<RawValue>,
+    /// Its sender's name for it: a second one with the same is not delivered.
+    pub key: Option<Key>,
     /// The trace that its sender is in.
     pub trace: Option<SpanContext>,
 }
@@ -60,6 +62,10 @@ pub struct Publisher {
 /// The other end: accepted messages in their order.
 pub(super) type Submissions = mpsc::UnboundedReceiver<Submission>;
 
+/// What a sender is told: the id of the message, or `None` where it is out, but has not been read back
+/// from where ids are given.
+type Answer = Result<Option<Arc<str>>, PublishError>;
+
 /// Bytes of accepted messages that are neither confirmed nor refused.
 #[derive(Debug)]
 struct Budget {
@@ -75,7 +81,7 @@ pub(super) struct Submission {
     pub(super) date: String,
     /// When its sender is told that it timed out.
     pub(super) deadline: Instant,
-    reply: Option<oneshot::Sender<Result<Arc<str>, PublishError>>>,
+    reply: Option<oneshot::Sender<Answer>>,
     budget: Arc<Budget>,
     cost: usize,
     metrics: Arc<Metrics>,
@@ -100,7 +106,8 @@ impl Publisher {
     /// At once when too much is waiting; all else comes through the [`Outcome`].
     pub fn submit(&self, draft: Draft) -> Result<Outcome, PublishError> {
         const BOOKKEEPING: usize = 256;
-        let cost = draft.text.get().len() + draft.channel.as_str().len() + BOOKKEEPING;
+        let key = draft.key.as_ref().map_or(0, |key| key.as_str().len());
+        let cost = draft.text.get().len() + draft.channel.as_str().len() + key + BOOKKEEPING;
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
         let (reply, receiver) = oneshot::channel();
         let submission = Submission {
@@ -128,8 +135,8 @@ impl Publisher {
 }
 
 impl Submission {
-    /// Tells the sender that the message is out, under this id.
-    pub(super) fn confirm(mut self, id: Arc<str>) {
+    /// Tells the sender that the message is out, and under which id if that is known.
+    pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
         self.metrics.published("confirmed");
         self.settle(Ok(id));
     }
@@ -140,7 +147,7 @@ impl Submission {
         self.settle(Err(error));
     }
 
-    fn settle(&mut self, outcome: Result<Arc<str>, PublishError>) {
+    fn settle(&mut self, outcome: Answer) {
         if let Some(reply) = self.reply.take() {
             // The sender may have gone.
             let _ = reply.send(outcome);
@@ -170,12 +177,12 @@ impl Drop for Submission {
     }
 }
 
-/// What became of a submitted message: its id, or why it is not known to be out.
+/// What became of a submitted message: it is out, perhaps with its id; or why that is not known.
 #[derive(Debug)]
-pub struct Outcome(oneshot::Receiver<Result<Arc<str>, PublishError>>);
+pub struct Outcome(oneshot::Receiver<Answer>);
 
 impl Future for Outcome {
-    type Output = Result<Arc<str>, PublishError>;
+    type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.0).poll(context));

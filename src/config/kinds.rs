@@ -145,15 +145,21 @@ impl Setting for Option<AmqpUrls> {
 /// How messages are read from RabbitMQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
+    /// From a stream that all replicas share, each from where it stopped.
+    Log,
     /// From an exclusive queue that lives as long as the connection.
     Live,
 }
 
 impl Setting for Delivery {
-    const ACCEPTS: &str = "live";
+    const ACCEPTS: &str = "log or live";
 
     fn parse(value: &str) -> Option<Self> {
-        (value == "live").then_some(Self::Live)
+        match value {
+            "log" => Some(Self::Log),
+            "live" => Some(Self::Live),
+            _ => None,
+        }
     }
 }
 

@@ -88,9 +88,15 @@ variables! {
     amqp_url: Option<AmqpUrls> = ("unset", None),
     /// Exchange that joins the replicas.
     exchange: Exchange = "messages",
-    /// How messages are read from RabbitMQ. `live`: what is published while a replica is away from
-    /// RabbitMQ is lost to its clients, and they are told.
-    delivery: Delivery = "live",
+    /// How messages are read from RabbitMQ. `log`: from a stream that all replicas share; nothing is
+    /// lost while a replica or a client is away. `live`: from a queue of the replica's own, on an
+    /// exchange that is not durable and may be shared with programs that declare it so; what is
+    /// published while a replica is away from RabbitMQ is lost to its clients, and they are told.
+    delivery: Delivery = "log",
+    /// How long the log keeps a message, at least; older ones go when a segment of it is full.
+    log_max_age: Span = "24h",
+    /// How large the log may grow before its oldest messages go. 0B: no limit.
+    log_max_bytes: Bytes = "1GiB",
     /// Recent messages kept in memory by this replica, for all its channels.
     history_bytes: Bytes = "64MiB",
     /// Unwritten bytes at which a client counts as too slow and is closed.

@@ -1,6 +1,6 @@
 //! The recent messages of one channel, and who listens to it.
 
-use super::Broadcast;
+use crate::broadcast::Broadcast;
 use crate::message::Channel;
 use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
@@ -73,9 +73,14 @@ impl Log {
         self.bytes
     }
 
-    /// Place of the first message behind `sequence`.
-    pub(super) fn after(&self, sequence: u64) -> u64 {
-        self.first + self.entries.partition_point(|(at, _)| *at <= sequence) as u64
+    /// Place of the first message with this sequence number or a higher one.
+    pub(super) fn since(&self, sequence: u64) -> u64 {
+        self.first + self.entries.partition_point(|(at, _)| *at < sequence) as u64
+    }
+
+    /// Place behind the last message.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
     }
 
     /// Place from which on there are the last `count` messages.

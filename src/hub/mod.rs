@@ -10,25 +10,14 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use crate::broadcast::Broadcast;
 use crate::message::{self, Channel};
-use bytes::Bytes;
 use log::Log;
 use reader::{Cursor, Reader};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-
-/// A message in the form that goes to clients, encoded once and shared by all workers.
-#[derive(Debug)]
-pub struct Broadcast {
-    pub id: Arc<str>,
-    /// Its place in the order shared by all replicas, where there is one; never falls.
-    pub position: Option<u64>,
-    pub channel: Channel,
-    /// The WebSocket frame, header included.
-    pub frame: Bytes,
-}
 
 /// History kept whatever the limits, beyond what readers may have waiting.
 const LEAST_HISTORY: u64 = 64 << 10;
@@ -37,13 +26,16 @@ const LEAST_HISTORY: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderId(usize);
 
-/// Where a new reader begins.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Start<'a> {
-    /// Everything after the message of this id, if that message is still known.
-    pub after: Option<&'a str>,
-    /// Otherwise the last so many messages of each channel.
-    pub history: usize,
+/// A place in the order over all channels of one hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+/// Where a reader begins to listen to a channel.
+#[derive(Clone, Copy, Debug)]
+pub enum Start {
+    /// With the last so many messages of it.
+    Last(usize),
+    At(Place),
 }
 
 /// The reader lagged further behind than it may; it is detached and gets nothing more.
@@ -72,6 +64,13 @@ pub struct Hub {
     order: VecDeque<(usize, Arc<Broadcast>)>,
     /// Sequence number of the first in `order`.
     first: u64,
+    /// Sequence number from which on positions are of the present order.
+    epoch: u64,
+    /// Every message of the present order with this position or a higher one was appended and is
+    /// kept. `None` where there is no such order.
+    kept_from: Option<u64>,
+    /// Who waits for a position to be reached.
+    waiting: Vec<(u64, Waker)>,
     /// Cost of what is kept, without what is fresh.
     kept: usize,
     /// Cost of what was appended since the readers were woken last, and where.
@@ -92,6 +91,9 @@ impl Hub {
             readers: Slab::new(),
             order: VecDeque::new(),
             first: 0,
+            epoch: 0,
+            kept_from: None,
+            waiting: Vec::new(),
             kept: 0,
             fresh: 0,
             grown: Vec::new(),
@@ -101,12 +103,34 @@ impl Hub {
     /// Adds a message to its channel's log. [`Hub::wake`] then tells the readers, once for many.
     pub fn append(&mut self, broadcast: Arc<Broadcast>) {
         let index = self.log(&broadcast.channel);
-        let sequence = self.first + self.order.len() as u64;
+        let sequence = self.next_sequence();
         if self.logs[index].push(sequence, broadcast.clone()) {
             self.grown.push(index);
         }
         self.fresh += self.cost(&broadcast);
         self.order.push_back((index, broadcast));
+    }
+
+    /// Adds a message that was said before anyone came: those who listen do not get it.
+    pub fn append_past(&mut self, broadcast: Arc<Broadcast>) {
+        let index = self.log(&broadcast.channel);
+        let (end, size) = (self.logs[index].end(), broadcast.frame.len() as u64);
+        self.append(broadcast);
+        for id in &self.logs[index].readers {
+            let cursors = &mut self.readers[*id].cursors;
+            // Who has not read to the end was here before another order began.
+            for cursor in cursors.iter_mut().filter(|it| it.log == index && it.next == end) {
+                cursor.next += 1;
+                cursor.read += size;
+            }
+        }
+    }
+
+    /// What is appended from now on has positions of an order of its own, and from this one on nothing
+    /// of it is missing.
+    pub fn begin(&mut self, position: u64) {
+        self.epoch = self.next_sequence();
+        self.kept_from = Some(position);
     }
 
     /// Wakes each reader of each log that has grown, once, and detaches those too far behind. What
@@ -135,25 +159,46 @@ impl Hub {
             self.evict();
         }
         self.kept += std::mem::take(&mut self.fresh);
+        if !self.waiting.is_empty()
+            && let Some(newest) = self.newest_position()
+        {
+            for (_, waker) in self.waiting.extract_if(.., |(position, _)| *position <= newest) {
+                waker.wake();
+            }
+        }
     }
 
-    /// Opens a reader of `channels`; whether everything after `start.after` will be read.
-    pub fn open(&mut self, channels: &[Channel], start: Start<'_>) -> (ReaderId, bool) {
-        let after = start.after.and_then(|id| self.find(id));
-        let id = self.readers.insert(Reader::default());
-        for channel in channels {
-            let index = self.log(channel);
-            let log = &mut self.logs[index];
-            let next = match after {
-                Some(sequence) => log.after(sequence),
-                None => log.last(start.history),
-            };
-            let cursor = Cursor { log: index, next, read: log.bytes_before(next) };
-            log.readers.push(id);
-            self.readers[id].cursors.push(cursor);
-        }
-        self.readers[id].replay = self.lag(ReaderId(id));
-        (ReaderId(id), after.is_some())
+    /// Opens a reader that listens to nothing yet.
+    pub fn open(&mut self) -> ReaderId {
+        ReaderId(self.readers.insert(Reader::default()))
+    }
+
+    /// Has `reader` listen to a channel that it does not listen to.
+    pub fn listen(&mut self, reader: ReaderId, channel: &Channel, start: Start) {
+        let index = self.log(channel);
+        let log = &mut self.logs[index];
+        let next = match start {
+            Start::At(Place(sequence)) => log.since(sequence),
+            Start::Last(count) => log.last(count),
+        };
+        let cursor = Cursor { log: index, next, read: log.bytes_before(next) };
+        log.readers.push(reader.0);
+        let behind = log.bytes() - cursor.read;
+        let reader = &mut self.readers[reader.0];
+        reader.replay += behind;
+        reader.cursors.push(cursor);
+    }
+
+    /// Has `reader` no longer listen to a channel.
+    pub fn leave(&mut self, reader: ReaderId, channel: &Channel) {
+        let Some(index) = self.by_name.get(channel).copied() else { return };
+        let cursors = &mut self.readers[reader.0].cursors;
+        let Some(place) = cursors.iter().position(|cursor| cursor.log == index) else { return };
+        let cursor = cursors.remove(place);
+        let unread = self.logs[index].bytes() - cursor.read;
+        let entry = &mut self.readers[reader.0];
+        entry.replay = entry.replay.saturating_sub(unread);
+        self.take_off(index, reader.0);
     }
 
     /// Forgets a reader.
@@ -172,14 +217,14 @@ impl Hub {
         self.readers[reader.0].wake();
     }
 
-    /// Shows the frames that wait for `reader`, in order, until `take` returns false.
+    /// Shows the messages that wait for `reader`, in order, until `take` returns false.
     ///
     /// # Errors
     /// [`Overrun`] when it has lagged too far behind to be served on.
     pub fn peek<'a>(
         &'a self,
         reader: ReaderId,
-        mut take: impl FnMut(&'a Bytes) -> bool,
+        mut take: impl FnMut(&'a Arc<Broadcast>) -> bool,
     ) -> Result<(), Overrun> {
         let reader = &self.readers[reader.0];
         if reader.overrun {
@@ -190,7 +235,7 @@ impl Hub {
             [cursor] => {
                 let log = &self.logs[cursor.log];
                 for (_, broadcast) in log.from(cursor.next).ok_or(Overrun)? {
-                    if !take(&broadcast.frame) {
+                    if !take(broadcast) {
                         break;
                     }
                 }
@@ -203,7 +248,7 @@ impl Hub {
                         break;
                     };
                     cursor.next += 1;
-                    if !take(&broadcast.frame) {
+                    if !take(broadcast) {
                         break;
                     }
                 }
@@ -212,9 +257,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Moves `reader` on by `frames` that it was shown and has dealt with.
-    pub fn advance(&mut self, reader: ReaderId, frames: usize) {
-        for _ in 0..frames {
+    /// Moves `reader` on by `messages` that it was shown and has dealt with.
+    pub fn advance(&mut self, reader: ReaderId, messages: usize) {
+        for _ in 0..messages {
             let cursors = &self.readers[reader.0].cursors;
             let place =
                 if cursors.len() == 1 { Some(0) } else { self.earliest(cursors).ok().flatten() };
@@ -269,12 +314,74 @@ impl Hub {
         Ok(earliest.map(|(_, place)| place))
     }
 
-    /// Sequence number of the message with this id, if it is still kept.
-    fn find(&self, id: &str) -> Option<u64> {
-        let position = message::position_of(id)?;
-        let place = self.order.partition_point(|(_, kept)| kept.position < Some(position));
-        let (_, found) = self.order.get(place)?;
-        (&*found.id == id).then_some(self.first + place as u64)
+    /// The place behind the message with this id, if it is still kept and nothing is missing since.
+    pub fn find(&self, id: &str) -> Option<Place> {
+        let place = self.since(message::position_of(id)?.checked_add(1)?)?;
+        let last = place.0.checked_sub(1).filter(|last| *last >= self.epoch)?;
+        let (_, found) = self.order.get(last.checked_sub(self.first)? as usize)?;
+        (&*found.id == id).then_some(place)
+    }
+
+    /// The place of the first message from position `next` on, if everything from there on is kept.
+    pub fn join(&self, next: u64) -> Option<Place> {
+        if self.kept_from? > next { None } else { self.since(next) }
+    }
+
+    /// The place of the first message of the present order from position `next` on.
+    fn since(&self, next: u64) -> Option<Place> {
+        self.kept_from?;
+        let begin = self.epoch.saturating_sub(self.first) as usize;
+        let (mut low, mut high) = (begin.min(self.order.len()), self.order.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.order[middle].1.position < Some(next) {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        Some(Place(self.first + low as u64))
+    }
+
+    /// The first position from which on everything is kept, if positions mean anything here.
+    pub fn kept_from(&self) -> Option<u64> {
+        self.kept_from
+    }
+
+    /// Which order positions are of: another number when another one began.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Where the present order begins in memory.
+    pub fn beginning(&self) -> Place {
+        Place(self.epoch)
+    }
+
+    /// Id of the newest message, a place to come back to.
+    pub fn newest(&self) -> Option<&Arc<str>> {
+        self.newest_position()?;
+        self.order.back().map(|(_, broadcast)| &broadcast.id)
+    }
+
+    /// Whether a message of this position or a higher one was appended; if not, `waker` is woken then.
+    pub fn reached(&mut self, position: u64, waker: &Waker) -> bool {
+        if self.newest_position().is_some_and(|newest| newest >= position) {
+            return true;
+        }
+        self.waiting.retain(|(_, known)| !known.will_wake(waker));
+        self.waiting.push((position, waker.clone()));
+        false
+    }
+
+    fn newest_position(&self) -> Option<u64> {
+        let (_, newest) = self.order.back()?;
+        newest.position.filter(|_| self.next_sequence() > self.epoch)
+    }
+
+    /// The sequence number that the next message gets.
+    fn next_sequence(&self) -> u64 {
+        self.first + self.order.len() as u64
     }
 
     /// The log of a channel, made if need be.
@@ -299,21 +406,31 @@ impl Hub {
     /// Drops the oldest message.
     fn evict(&mut self) {
         let Some((index, broadcast)) = self.order.pop_front() else { return };
+        if self.first >= self.epoch
+            && let (Some(from), Some(position)) = (&mut self.kept_from, broadcast.position)
+        {
+            *from = position + 1;
+        }
         self.first += 1;
         self.kept -= self.cost(&broadcast);
         self.logs[index].pop();
         self.forget_if_idle(index);
     }
 
-    /// Takes a reader off its channels.
+    /// Takes a reader off all its channels.
     fn detach(&mut self, id: usize) {
         for cursor in std::mem::take(&mut self.readers[id].cursors) {
-            let log = &mut self.logs[cursor.log];
-            if let Some(place) = log.readers.iter().position(|reader| *reader == id) {
-                log.readers.swap_remove(place);
-            }
-            self.forget_if_idle(cursor.log);
+            self.take_off(cursor.log, id);
         }
+    }
+
+    /// Takes a reader off one log.
+    fn take_off(&mut self, index: usize, id: usize) {
+        let log = &mut self.logs[index];
+        if let Some(place) = log.readers.iter().position(|reader| *reader == id) {
+            log.readers.swap_remove(place);
+        }
+        self.forget_if_idle(index);
     }
 
     fn forget_if_idle(&mut self, index: usize) {

@@ -7,11 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// Counts open WebSockets up to a limit.
+/// One in so many files may be an event stream.
+const STREAMS: usize = 8;
+
+/// Counts open WebSockets and event streams up to a limit.
 #[derive(Debug)]
 pub struct Connections {
     open: AtomicUsize,
     limit: usize,
+    /// Those of them that are event streams, and how many these may be.
+    streams: AtomicUsize,
+    most_streams: usize,
     /// File descriptors kept for handshakes, plain HTTP, RabbitMQ and the rest.
     reserve: usize,
     emptied: Notify,
@@ -21,7 +27,10 @@ pub struct Connections {
 
 /// Leave for one connection; given back when dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<Connections>);
+pub struct Permit {
+    connections: Arc<Connections>,
+    stream: bool,
+}
 
 impl Connections {
     /// `configured` connections, or as many as the file limit allows if it is 0. The soft file limit
@@ -29,7 +38,9 @@ impl Connections {
     pub fn new(configured: usize, roster: Arc<Roster>, metrics: Arc<Metrics>) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(64, 8192);
-        let allowed = files.saturating_sub(reserve).max(1);
+        // Event streams count where plain HTTP does, so that both together never use up all files.
+        let most_streams = (files / STREAMS).max(16);
+        let allowed = files.saturating_sub(reserve + most_streams).max(1);
         if configured > allowed {
             tracing::warn!(
                 configured,
@@ -39,20 +50,39 @@ impl Connections {
         }
         let limit = if configured == 0 { allowed } else { configured.min(allowed) };
         metrics.connections_limit(limit);
-        Self { open: AtomicUsize::new(0), limit, reserve, emptied: Notify::new(), roster, metrics }
+        Self {
+            open: AtomicUsize::new(0),
+            limit,
+            streams: AtomicUsize::new(0),
+            most_streams,
+            reserve,
+            emptied: Notify::new(),
+            roster,
+            metrics,
+        }
     }
 
     /// Leave for one more, if there is room.
     pub fn acquire(self: &Arc<Self>) -> Option<Permit> {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let permit = Permit(self.clone());
-        // Counts again when dropped.
-        (before < self.limit).then_some(permit)
+        self.permit(false)
     }
 
-    /// Sockets that may be open at a time without being a WebSocket.
-    pub fn reserve(&self) -> usize {
-        self.reserve
+    /// Leave for one more event stream, if there is room.
+    pub fn acquire_stream(self: &Arc<Self>) -> Option<Permit> {
+        self.permit(true)
+    }
+
+    fn permit(self: &Arc<Self>, stream: bool) -> Option<Permit> {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let streams = self.streams.fetch_add(stream.into(), Ordering::Relaxed);
+        let permit = Permit { connections: self.clone(), stream };
+        // Counts again when dropped.
+        (before < self.limit && !(stream && streams >= self.most_streams)).then_some(permit)
+    }
+
+    /// Sockets that actix may hold at a time: plain HTTP, handshakes and event streams.
+    pub fn plain(&self) -> usize {
+        self.reserve * 3 / 4 + self.most_streams
     }
 
     /// Resolves when nobody is connected.
@@ -80,17 +110,20 @@ impl Connections {
 impl Permit {
     /// The handshake is done: from now on this is a connection.
     pub fn opened(&self) {
-        self.0.metrics.connection_opened();
-        self.0.roster.set_connections(self.0.open());
+        let connections = &self.connections;
+        connections.metrics.connection_opened();
+        connections.roster.set_connections(connections.open());
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let before = self.0.open.fetch_sub(1, Ordering::AcqRel);
-        self.0.roster.set_connections(before - 1);
+        let connections = &self.connections;
+        connections.streams.fetch_sub(self.stream.into(), Ordering::Relaxed);
+        let before = connections.open.fetch_sub(1, Ordering::AcqRel);
+        connections.roster.set_connections(before - 1);
         if before == 1 {
-            self.0.emptied.notify_waiters();
+            connections.emptied.notify_waiters();
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Errors as HTTP clients see them: `{"error":{"code","message"}}`.
 
-use crate::broker::PublishError;
+use crate::broker::{LogError, PublishError};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use actix_web::{HttpResponse, ResponseError};
@@ -28,6 +28,8 @@ pub enum ApiError {
     #[error("this replica is shutting down")]
     ShuttingDown,
     #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
     Publish(#[from] PublishError),
 }
 
@@ -44,6 +46,7 @@ impl ApiError {
             Self::NoWebSocket(_) => "no_websocket",
             Self::TooManyConnections => "too_many_connections",
             Self::ShuttingDown => "shutting_down",
+            Self::Log(_) => "log_unreadable",
             Self::Publish(error) => error.code(),
         }
     }
@@ -59,7 +62,7 @@ impl ResponseError for ApiError {
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
-            Self::TooManyConnections | Self::ShuttingDown | Self::Publish(_) => {
+            Self::TooManyConnections | Self::ShuttingDown | Self::Log(_) | Self::Publish(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }

@@ -5,7 +5,7 @@ use super::origin;
 use super::server::REQUEST_TIMEOUT;
 use super::worker::Worker;
 use crate::broker::{Draft, largest_body, size_of_text};
-use crate::message::Channel;
+use crate::message::{Channel, Key};
 use crate::trace;
 use actix_web::{HttpRequest, HttpResponse, web};
 use opentelemetry::trace::SpanContext;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 struct Body {
     channel: Option<String>,
     text: Box<RawValue>,
+    key: Option<String>,
 }
 
 pub async fn publish(
@@ -55,8 +56,8 @@ async fn accept(
         Ok(Ok(Err(error))) => return Err(ApiError::BadRequest(error.to_string())),
         Ok(Ok(Ok(body))) => body,
     };
-    let Body { channel, text } = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::BadRequest(format!("the body is to be {{\"channel\",\"text\"}}: {error}"))
+    let Body { channel, text, key } = serde_json::from_slice(&body).map_err(|error| {
+        ApiError::BadRequest(format!("the body is to be {{\"channel\",\"text\",\"key\"}}: {error}"))
     })?;
     if size_of_text(&text) > limit {
         return Err(ApiError::TooLarge);
@@ -64,8 +65,11 @@ async fn accept(
     let channel = channel
         .map_or_else(|| Ok(Channel::default()), |name| Channel::new(&name))
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let outcome = house.publisher.submit(Draft { channel, text, trace: trace_of(request) })?;
+    let key = key.map(|key| Key::new(&key)).transpose();
+    let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
+    let draft = Draft { channel, text, key, trace: trace_of(request) };
+    let outcome = house.publisher.submit(draft)?;
     house.metrics.received("http");
     let id = outcome.await?;
-    Ok(HttpResponse::Accepted().json(json!({ "id": *id })))
+    Ok(HttpResponse::Accepted().json(json!({ "id": id.as_deref() })))
 }

@@ -5,10 +5,15 @@
 
 mod connections;
 mod error;
+mod events;
+mod history;
+mod listener;
 mod messages;
 mod origin;
 mod page;
+mod query;
 mod replicas;
+mod resume;
 mod server;
 mod upgrade;
 mod worker;
@@ -21,6 +26,7 @@ use crate::broker::{Publisher, Roster};
 use crate::config::Config;
 use crate::fanout::Inboxes;
 use crate::metrics::Metrics;
+use crate::replays::Replays;
 use crate::shutdown::Phase;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -31,6 +37,8 @@ pub struct House {
     pub config: Config,
     pub metrics: Arc<Metrics>,
     pub publisher: Publisher,
+    /// What was said before, where that is kept outside this process.
+    pub replays: Option<Arc<Replays>>,
     pub roster: Arc<Roster>,
     pub inboxes: Arc<Inboxes>,
     pub connections: Arc<Connections>,

@@ -2,18 +2,25 @@
 
 use super::error::ApiError;
 use crate::config::Origins;
-use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
+use actix_web::HttpResponseBuilder;
+use actix_web::http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
+};
 
 /// Checks the Origin header, which browsers always send and scripts cannot set. Who sends none is
-/// no browser, and nobody's visitor.
+/// no browser, and nobody's visitor. The origin, if there is one.
 ///
 /// # Errors
 /// [`ApiError::Origin`].
-pub fn check(allowed: &Origins, headers: &HeaderMap) -> Result<(), ApiError> {
+pub fn check<'a>(
+    allowed: &Origins,
+    headers: &'a HeaderMap,
+) -> Result<Option<&'a HeaderValue>, ApiError> {
+    let Some(value) = headers.get(ORIGIN) else { return Ok(None) };
     if *allowed == Origins::Any {
-        return Ok(());
+        return Ok(Some(value));
     }
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
+    let origin = value;
     let origin = origin.to_str().map_err(|_| ApiError::Origin)?.to_ascii_lowercase();
     let listed = match allowed {
         Origins::Listed(list) => list.contains(&origin),
@@ -23,13 +30,20 @@ pub fn check(allowed: &Origins, headers: &HeaderMap) -> Result<(), ApiError> {
     let same_host = origin.split_once("://").is_some_and(|(_, of_origin)| {
         host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin))
     });
-    if listed || same_host { Ok(()) } else { Err(ApiError::Origin) }
+    if listed || same_host { Ok(Some(value)) } else { Err(ApiError::Origin) }
+}
+
+/// Lets pages of an origin that was checked read an answer.
+pub fn allow(response: &mut HttpResponseBuilder, origin: Option<&HeaderValue>) {
+    response.insert_header((VARY, "Origin"));
+    if let Some(origin) = origin {
+        response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use actix_web::http::header::HeaderValue;
 
     fn checked(allowed: &Origins, origin: Option<&str>, host: &str) -> bool {
         let mut headers = HeaderMap::new();

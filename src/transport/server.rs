@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::worker::Worker;
-use super::{House, messages, page, replicas, upgrade, ws};
+use super::{House, events, history, messages, page, replicas, upgrade, ws};
 use crate::shutdown::Phase;
 use actix_http::HttpService;
 use actix_server::Server;
@@ -55,7 +55,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
     let workers = house.config.workers.0;
     // Upgraded sockets do not count here; they have a limit of their own.
-    let plain = (house.connections.reserve() * 3 / 4 / workers).max(16);
+    let plain = (house.connections.plain() / workers).max(16);
     let server = Server::build()
         .workers(workers)
         .worker_max_blocking_threads(1)
@@ -100,8 +100,14 @@ pub fn app(
         )
         .service(
             web::resource("/messages")
+                .route(web::get().to(history::page))
                 .route(web::post().to(messages::publish))
-                .default_service(only("POST")),
+                .default_service(only("GET, POST")),
+        )
+        .service(
+            web::resource("/events")
+                .route(web::get().to(events::events))
+                .default_service(only("GET")),
         )
         .service(
             web::resource("/replicas")

@@ -1,6 +1,7 @@
 //! One worker thread: its hub, its clients, and the tasks that keep them going.
 
 use super::House;
+use super::listener::Met;
 use super::ws::{Client, Order};
 use crate::fanout::Post;
 use crate::hub::{Hub, Limits};
@@ -24,6 +25,9 @@ const BATCH: usize = 256;
 /// Frame bytes appended before the listeners get their turn.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// What clients are told when messages may be missing.
+const GAP: &str = "this replica was away from RabbitMQ: messages may be missing here";
+
 /// What the connections of one thread share. Nothing in it is locked.
 #[derive(Debug)]
 pub struct Worker {
@@ -33,8 +37,6 @@ pub struct Worker {
     pub scratch: Rc<RefCell<Vec<u8>>>,
     clients: RefCell<Slab<Rc<Client>>>,
     draining: Cell<bool>,
-    /// The first frame of a connection that recovered, and of one that did not.
-    greetings: [Bytes; 2],
     /// Tells clients that messages may be missing.
     pub gap: Bytes,
 }
@@ -48,20 +50,12 @@ impl Worker {
             hubs: config.workers.0,
             backlog: config.client_backlog.0 as u64,
         };
-        let greeting = |recovered: bool| {
-            let peer = house.roster.own();
-            let ready =
-                json!({ "replica": peer.name, "version": peer.version, "recovered": recovered });
-            text_frame(&json!({ "ready": ready }).to_string())
-        };
-        let gap = json!({ "gap": { "message": "this replica was away from RabbitMQ: messages may be missing here" } });
         let worker = Rc::new(Self {
             hub: RefCell::new(Hub::new(limits)),
             scratch: Rc::new(RefCell::new(vec![0; READ_BUFFER])),
             clients: RefCell::new(Slab::new()),
             draining: Cell::new(false),
-            greetings: [greeting(false), greeting(true)],
-            gap: text_frame(&gap.to_string()),
+            gap: text_frame(&json!({ "gap": { "message": GAP } }).to_string()),
             house: house.clone(),
         });
         actix_rt::spawn(worker.clone().take_posts(house.inboxes.open()));
@@ -76,8 +70,18 @@ impl Worker {
         worker.expect("the worker is part of every app that is served").clone()
     }
 
-    pub fn greeting(&self, recovered: bool) -> Bytes {
-        self.greetings[usize::from(recovered)].clone()
+    /// What a client is told first: who serves it, and how its wish was met.
+    pub fn ready(&self, met: &Met) -> serde_json::Value {
+        let peer = self.house.roster.own();
+        let mut ready = met.to_json();
+        ready.insert("replica".to_owned(), peer.name.into());
+        ready.insert("version".to_owned(), peer.version.into());
+        ready.into()
+    }
+
+    /// What is said of a gap, as JSON.
+    pub fn gap_text(&self) -> String {
+        json!({ "message": GAP }).to_string()
     }
 
     /// Adds a client; its key.
@@ -119,6 +123,11 @@ impl Worker {
                     bytes += broadcast.frame.len();
                     hub.append(broadcast);
                 }
+                Post::Past(broadcast) => {
+                    bytes += broadcast.frame.len();
+                    hub.append_past(broadcast);
+                }
+                Post::From(position) => hub.begin(position),
                 Post::Gap => {
                     for (_, client) in self.clients.borrow().iter() {
                         client.missed.set(true);

@@ -25,6 +25,7 @@ pub enum Close {
     Restart,
     TooSlow,
     NoPong,
+    LogUnreadable,
 }
 
 /// One row of [`TABLE`].
@@ -62,6 +63,7 @@ rows! {
     Restart       1012 "restart"        AfterHint "restart",
     TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",
     NoPong        1013 "no_pong"        Backoff   "no answer to pings",
+    LogUnreadable 1013 "log_unreadable" Backoff   "the log cannot be read now",
 }
 
 impl Close {

@@ -33,6 +33,15 @@ impl FrameBuilder {
         &mut self.buffer
     }
 
+    /// The size of the header of a frame that was built.
+    pub fn header_of(frame: &[u8]) -> usize {
+        match frame.get(1) {
+            Some(126) => 4,
+            Some(127) => MAX_HEADER,
+            _ => 2,
+        }
+    }
+
     /// Puts the header in front of what was written.
     pub fn finish(mut self) -> Bytes {
         let length = self.buffer.len() - MAX_HEADER;

@@ -10,6 +10,8 @@ pub(super) const REPLICA: &str = "warren.replica";
 pub(super) const MESSAGE: &str = "warren.message";
 /// Header of a message that was published before, but not confirmed in time to know.
 pub(super) const REPEATED: &str = "warren-repeated";
+/// Header with the key that the sender gave a message.
+pub(super) const KEY: &str = "warren-key";
 const PREFIX: &str = "warren.";
 
 /// A canary's body.

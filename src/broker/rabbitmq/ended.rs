@@ -1,6 +1,6 @@
 //! Why a session with RabbitMQ ended; the next one follows.
 
-use super::topology::TopologyError;
+use super::topology::{Declare, TopologyError};
 use tokio::time::error::Elapsed;
 
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,12 @@ pub(super) enum Ended {
     Amqp(#[from] lapin::Error),
     #[error("RabbitMQ did not answer in time")]
     Silent(#[from] Elapsed),
+    #[error("the log is not what it was: it was deleted and made anew, or has lost its end")]
+    OtherLog,
+    #[error("the log of this node is behind what was read from another")]
+    Late,
+    #[error("the queue '{0}' is not a stream")]
+    NoStream(String),
     #[error("RabbitMQ cancelled the consumer: its queue is gone")]
     Cancelled,
     #[error("a message could not be routed: no queue is bound to the exchange")]
@@ -22,7 +28,21 @@ pub(super) enum Ended {
     Done,
 }
 
+impl From<Declare> for Ended {
+    fn from(error: Declare) -> Self {
+        match error {
+            Declare::Topology(error) => Self::Topology(error),
+            Declare::Amqp(error) => Self::Amqp(error),
+        }
+    }
+}
+
 impl Ended {
+    /// Whether lapin could not read what came, and gave the connection up for it.
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Amqp(error) if matches!(error.kind(), lapin::ErrorKind::ParsingError(_)))
+    }
+
     /// Whether what messages go to is not there any more, so that our own queue is unbound, too.
     pub(super) fn topology_is_gone(&self) -> bool {
         const NOT_FOUND: u16 = 404;

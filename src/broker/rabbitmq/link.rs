@@ -1,5 +1,6 @@
 //! What the parts of the bond tell each other, and the house.
 
+use super::outbox::new_origin;
 use crate::broker::Status;
 use crate::metrics::Metrics;
 use lapin::Event;
@@ -16,11 +17,19 @@ pub(super) struct Link {
     pub(super) metrics: Arc<Metrics>,
     /// Tells this process's canaries from those of another with the same name.
     pub(super) instance: u64,
+    /// What the message ids of this process begin with.
+    pub(super) origin: Arc<str>,
 }
 
 impl Link {
-    pub(super) fn new(status: watch::Sender<Status>, metrics: Arc<Metrics>) -> Self {
-        Self { status, generation: watch::Sender::new(0), metrics, instance: fastrand::u64(..) }
+    pub(super) fn new(status: watch::Sender<Status>, metrics: Arc<Metrics>, replica: &str) -> Self {
+        Self {
+            status,
+            generation: watch::Sender::new(0),
+            metrics,
+            instance: fastrand::u64(..),
+            origin: new_origin(replica),
+        }
     }
 
     pub(super) fn status(&self) -> Status {

@@ -1,32 +1,46 @@
 //! Accepted messages on their way out: which wait, which are unconfirmed, which have timed out.
 //!
 //! Plain data. Messages are kept in their order; the first `sent` of them have been handed to the
-//! present connection, whose confirmations come in the same order.
+//! present connection, whose confirmations come in the same order. Where ids are given by the log, a
+//! message is read back from it about when it is confirmed; whichever comes first shows that it is out.
 
 use crate::broker::PublishError;
 use crate::broker::publisher::Submission;
-use crate::message::id_at;
+use crate::message::Key;
 use opentelemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a confirmed message is waited for to be read back, before its sender is told without an id.
+const READ_BACK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Outbox {
     waiting: VecDeque<Waiting>,
     /// How many of them the present connection has.
     sent: usize,
-    /// Confirmations to come for messages whose senders were told that they timed out.
-    given_up: usize,
-    /// What our ids begin with.
-    origin: String,
-    next_id: u64,
+    /// Confirmed and not read back yet; until when that is waited for.
+    confirmed: VecDeque<(u64, Submission, Instant)>,
+    ids: Ids,
+    /// What our message ids begin with.
+    origin: Arc<str>,
+    next: u64,
+}
+
+/// Who gives a message the id that clients see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ids {
+    Publisher,
+    Log,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    id: Arc<str>,
-    submission: Submission,
+    number: u64,
+    /// `None` once its sender has been told.
+    submission: Option<Submission>,
     /// An earlier connection had it, and may have got it out.
     repeated: bool,
 }
@@ -41,49 +55,56 @@ pub(super) enum Answer {
 /// A message to be published now.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub(super) id: Arc<str>,
+    pub(super) message_id: String,
     pub(super) routing_key: String,
     pub(super) body: Vec<u8>,
+    pub(super) key: Option<Key>,
     pub(super) trace: Option<SpanContext>,
     pub(super) repeated: bool,
 }
 
 impl Outbox {
-    pub(super) fn new(replica: &str) -> Self {
+    pub(super) fn new(origin: &Arc<str>, ids: Ids) -> Self {
         Self {
             waiting: VecDeque::new(),
             sent: 0,
-            given_up: 0,
-            // Another run of the same replica gives other ids.
-            origin: format!("{replica}.{:08x}", fastrand::u32(..)),
-            next_id: 0,
+            confirmed: VecDeque::new(),
+            ids,
+            origin: origin.clone(),
+            next: 1,
         }
     }
 
     pub(super) fn push(&mut self, submission: Submission) {
-        self.next_id += 1;
-        let id = id_at(&self.origin, self.next_id);
-        self.waiting.push_back(Waiting { id, submission, repeated: false });
+        let number = self.next;
+        self.next += 1;
+        self.waiting.push_back(Waiting { number, submission: Some(submission), repeated: false });
     }
 
+    /// Every sender has been told.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.confirmed.is_empty() && self.waiting.iter().all(|waiting| waiting.submission.is_none())
     }
 
     /// Messages handed to the present connection and not yet answered for.
     pub(super) fn unconfirmed(&self) -> usize {
-        self.sent + self.given_up
+        self.sent
     }
 
     /// The next message for the present connection.
     pub(super) fn next(&mut self) -> Option<Parcel> {
-        let waiting = self.waiting.get(self.sent)?;
+        // What the sender was told of before it was sent is not here any more.
+        let Waiting { number, submission: Some(submission), repeated } =
+            self.waiting.get(self.sent)?
+        else {
+            return None;
+        };
         self.sent += 1;
-        let Waiting { id, submission, repeated } = waiting;
         Some(Parcel {
-            id: id.clone(),
+            message_id: message_id(&self.origin, *number),
             routing_key: submission.draft.channel.routing_key().to_owned(),
             body: crate::broker::body::encode(&submission.draft.text, &submission.date),
+            key: submission.draft.key.clone(),
             trace: submission.draft.trace.clone(),
             repeated: *repeated,
         })
@@ -91,36 +112,68 @@ impl Outbox {
 
     /// Takes the answer for the oldest unanswered message.
     pub(super) fn answer(&mut self, answer: Answer) {
-        if self.given_up > 0 {
-            self.given_up -= 1;
-            return;
-        }
         if self.sent == 0 {
             return;
         }
         self.sent -= 1;
-        if let Some(Waiting { id, submission, .. }) = self.waiting.pop_front() {
-            match answer {
-                Answer::Confirmed => submission.confirm(id),
-                Answer::Refused => submission.refuse(PublishError::Refused),
+        let Some(Waiting { number, submission, .. }) = self.waiting.pop_front() else { return };
+        let Some(submission) = submission else { return };
+        match (answer, self.ids) {
+            (Answer::Refused, _) => submission.refuse(PublishError::Refused),
+            (Answer::Confirmed, Ids::Publisher) => {
+                submission.confirm(Some(message_id(&self.origin, number).into()));
+            }
+            (Answer::Confirmed, Ids::Log) => {
+                self.confirmed.push_back((number, submission, Instant::now() + READ_BACK));
             }
         }
     }
 
-    /// When the oldest message times out.
+    /// A message of ours was read, under this id: it is out.
+    pub(super) fn read_back(&mut self, number: u64, id: Option<Arc<str>>) {
+        let confirmed = self.confirmed.binary_search_by_key(&number, |(number, ..)| *number);
+        if let Some((_, submission, _)) = confirmed.ok().and_then(|at| self.confirmed.remove(at)) {
+            return submission.confirm(id);
+        }
+        let Ok(place) = self.waiting.binary_search_by_key(&number, |waiting| waiting.number) else {
+            return;
+        };
+        if let Some(submission) = self.waiting[place].submission.take() {
+            submission.confirm(id);
+        }
+        // An earlier connection got it out.
+        if place >= self.sent {
+            self.waiting.remove(place);
+        }
+    }
+
+    /// When the next sender is to be told of what did not happen.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.waiting.front().map(|waiting| waiting.submission.deadline)
+        let unconfirmed = self.waiting.iter().find_map(|waiting| waiting.submission.as_ref());
+        let unconfirmed = unconfirmed.map(|submission| submission.deadline);
+        let unread = self.confirmed.front().map(|(.., until)| *until);
+        unconfirmed.into_iter().chain(unread).min()
     }
 
     /// Tells the senders of what has timed out.
     pub(super) fn expire(&mut self, now: Instant) {
-        while self.deadline().is_some_and(|deadline| deadline <= now) {
-            if self.sent > 0 {
-                self.sent -= 1;
-                self.given_up += 1;
+        while self.confirmed.front().is_some_and(|(.., until)| *until <= now) {
+            if let Some((_, submission, _)) = self.confirmed.pop_front() {
+                submission.confirm(None);
             }
-            if let Some(waiting) = self.waiting.pop_front() {
-                waiting.submission.refuse(PublishError::TimedOut);
+        }
+        let mut place = 0;
+        while let Some(waiting) = self.waiting.get_mut(place) {
+            let late = |submission: &mut Submission| submission.deadline <= now;
+            match (waiting.submission.take_if(late), &waiting.submission) {
+                (Some(submission), _) => submission.refuse(PublishError::TimedOut),
+                (None, Some(_)) => return,
+                (None, None) => {}
+            }
+            if place < self.sent {
+                place += 1;
+            } else {
+                self.waiting.remove(place);
             }
         }
     }
@@ -131,8 +184,24 @@ impl Outbox {
             waiting.repeated = true;
         }
         self.sent = 0;
-        self.given_up = 0;
+        self.waiting.retain(|waiting| waiting.submission.is_some());
     }
+}
+
+/// The property `message_id` of a message of ours.
+fn message_id(origin: &str, number: u64) -> String {
+    format!("{origin}-{number:x}")
+}
+
+/// The origin and the number that a `message_id` of a replica has.
+pub(super) fn origin_of(message_id: &str) -> Option<(&str, u64)> {
+    let (origin, number) = message_id.rsplit_once('-')?;
+    Some((origin, u64::from_str_radix(number, 16).ok()?))
+}
+
+/// What the message ids of this process begin with. Another run of the same replica has another.
+pub(super) fn new_origin(replica: &str) -> Arc<str> {
+    format!("{replica}.{:012x}", fastrand::u64(..1 << 48)).into()
 }
 
 #[cfg(test)]
@@ -150,22 +219,23 @@ mod tests {
         outbox: Outbox,
     }
 
-    fn bench() -> Bench {
+    fn bench(ids: Ids) -> Bench {
         let config = Config::from_vars([]).unwrap();
         let (publisher, submissions) = publisher::channel(&config, &Arc::new(Metrics::new()));
-        Bench { publisher, submissions, outbox: Outbox::new("r") }
+        Bench { publisher, submissions, outbox: Outbox::new(&new_origin("r"), ids) }
     }
 
     impl Bench {
         fn push(&mut self) -> Outcome {
-            let draft = Draft { channel: Channel::default(), text: Box::default(), trace: None };
+            let draft =
+                Draft { channel: Channel::default(), text: Box::default(), key: None, trace: None };
             let outcome = self.publisher.submit(draft).unwrap();
             self.outbox.push(self.submissions.try_recv().unwrap());
             outcome
         }
     }
 
-    fn now_of(outcome: Outcome) -> Result<Arc<str>, PublishError> {
+    fn now_of(outcome: Outcome) -> Result<Option<Arc<str>>, PublishError> {
         let mut outcome = std::pin::pin!(outcome);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match outcome.as_mut().poll(&mut context) {
@@ -176,15 +246,16 @@ mod tests {
 
     #[tokio::test]
     async fn answers_go_to_their_senders_in_order() {
-        let mut bench = bench();
+        let mut bench = bench(Ids::Publisher);
         let outcomes = [bench.push(), bench.push(), bench.push()];
         let ids: Vec<_> =
-            std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.id).collect();
+            std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.message_id).collect();
         bench.outbox.answer(Answer::Confirmed);
         bench.outbox.answer(Answer::Refused);
         bench.outbox.answer(Answer::Confirmed);
         let told = outcomes.map(now_of);
-        assert_eq!(told, [Ok(ids[0].clone()), Err(PublishError::Refused), Ok(ids[2].clone())]);
+        let id = |place: usize| Ok(Some(ids[place].as_str().into()));
+        assert_eq!(told, [id(0), Err(PublishError::Refused), id(2)]);
         assert!(bench.outbox.is_empty());
         // More answers than messages harm nothing.
         bench.outbox.answer(Answer::Confirmed);
@@ -192,21 +263,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_lost_connection_had_is_repeated_in_order_and_marked() {
-        let mut bench = bench();
+        let mut bench = bench(Ids::Publisher);
         let _outcomes = [bench.push(), bench.push(), bench.push()];
         let first = bench.outbox.next().unwrap();
         bench.outbox.next().unwrap();
         bench.outbox.answer(Answer::Confirmed);
         bench.outbox.disconnected();
         let again = bench.outbox.next().unwrap();
-        assert!(again.id != first.id && again.repeated);
+        assert!(again.message_id != first.message_id && again.repeated);
         assert!(!bench.outbox.next().unwrap().repeated);
         assert!(bench.outbox.next().is_none());
     }
 
     #[tokio::test]
     async fn a_late_answer_is_not_given_to_another_sender() {
-        let mut bench = bench();
+        let mut bench = bench(Ids::Publisher);
         let late = bench.push();
         bench.outbox.next().unwrap();
         bench.outbox.expire(Instant::now() + Duration::from_secs(60));
@@ -221,9 +292,38 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_left_without_an_answer() {
-        let mut bench = bench();
+        let mut bench = bench(Ids::Publisher);
         let outcome = bench.push();
         drop(bench.outbox);
         assert_eq!(now_of(outcome), Err(PublishError::Closing));
+    }
+
+    #[tokio::test]
+    async fn the_log_gives_the_ids_and_what_it_has_is_out() {
+        let mut bench = bench(Ids::Log);
+        let [one, two, three, four] = [(); 4].map(|()| bench.push());
+        for _ in 0..3 {
+            bench.outbox.next().unwrap();
+        }
+        let id = |id: &str| Some(Arc::from(id));
+        // Read back before the confirmation comes, and after it.
+        bench.outbox.read_back(1, id("a"));
+        assert_eq!(now_of(one), Ok(id("a")));
+        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.read_back(2, id("b"));
+        assert_eq!(now_of(two), Ok(id("b")));
+        // The connection is lost: what turns out to have got through is not published again.
+        bench.outbox.disconnected();
+        bench.outbox.read_back(3, id("c"));
+        assert_eq!(now_of(three), Ok(id("c")));
+        let last = bench.outbox.next().unwrap();
+        assert!(last.message_id.ends_with("-4") && !last.repeated);
+        // Confirmed, but not read for long.
+        bench.outbox.answer(Answer::Confirmed);
+        assert!(!bench.outbox.is_empty());
+        bench.outbox.expire(bench.outbox.deadline().unwrap());
+        assert_eq!(now_of(four), Ok(None));
+        assert!(bench.outbox.is_empty() && bench.outbox.deadline().is_none());
     }
 }

@@ -1,14 +1,14 @@
 //! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
 
 use super::connection::{self, Connector, SET_UP_TIMEOUT};
-use super::control::{self, MESSAGE, REPEATED, REPLICA};
+use super::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
 use super::ended::Ended;
 use super::link::Link;
-use super::outbox::{Answer, Outbox, Parcel};
-use super::topology;
+use super::outbox::{Answer, Ids, Outbox, Parcel};
+use super::topology::Topology;
 use crate::broker::publisher::Submissions;
 use crate::broker::{Roster, raised};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::trace;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -32,25 +32,37 @@ pub(super) struct Publisher {
     pub(super) link: Arc<Link>,
     pub(super) config: Config,
     pub(super) roster: Arc<Roster>,
-    pub(super) submissions: Submissions,
     pub(super) control: mpsc::Receiver<control::Canary>,
+    pub(super) desk: Desk,
+}
+
+/// Where accepted messages come from, and news of them.
+pub(super) struct Desk {
+    pub(super) submissions: Submissions,
+    /// Our own messages that came back from the log.
+    pub(super) echoes: mpsc::UnboundedReceiver<Echo>,
     pub(super) closing: watch::Receiver<bool>,
 }
+
+/// A message of ours, by its number, and the id under which clients get it.
+pub(super) type Echo = (u64, Option<Arc<str>>);
 
 impl Publisher {
     /// Publishes until it is to close and everything accepted was answered for.
     pub(super) async fn run(&mut self) {
-        let mut outbox = Outbox::new(&self.config.replica.0);
+        let log = self.config.delivery == Delivery::Log;
+        let ids = if log { Ids::Log } else { Ids::Publisher };
+        let mut outbox = Outbox::new(&self.link.origin, ids);
+        let topology = Topology::new(&self.config);
         loop {
             let mut rebuilds = self.link.rebuilds();
-            let connecting = self.connector.connect();
             let connection = tokio::select! {
-                connection = connecting => connection,
-                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => return,
+                connection = self.connector.connect() => connection,
+                () = self.desk.tend(&mut outbox) => return,
             };
             let opened = tokio::select! {
-                opened = open(&connection, &self.config.exchange.0) => opened,
-                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => Err(Ended::Done),
+                opened = open(&connection, &topology) => opened,
+                () = self.desk.tend(&mut outbox) => Err(Ended::Done),
             };
             let ended = match opened {
                 Err(ended) => ended,
@@ -79,7 +91,7 @@ impl Publisher {
                     connection::close(connection).await;
                     self.connector.failed().await;
                 } => {}
-                () = tend(&mut outbox, &mut self.submissions, &mut self.closing) => return,
+                () = self.desk.tend(&mut outbox) => return,
             }
         }
     }
@@ -100,6 +112,7 @@ impl Publisher {
         });
         info!(exchange = self.config.exchange.0, "publishing to RabbitMQ");
 
+        let log = self.config.delivery == Delivery::Log;
         let mut status = self.link.watch();
         let mut confirms = FuturesOrdered::new();
         let mut controls = FuturesOrdered::new();
@@ -108,15 +121,15 @@ impl Publisher {
         loop {
             let open = {
                 let status = status.borrow_and_update();
-                // What this replica could not hear would be confirmed and yet missing here.
-                status.consuming && !status.blocked
+                // What a live replica does not hear would be confirmed and yet missing here.
+                (log || status.consuming) && !status.blocked
             };
             while open && outbox.unconfirmed() < WINDOW {
                 let Some(parcel) = outbox.next() else { break };
                 confirms.push_back(publish(channel.clone(), self.envelope(parcel)));
             }
-            let closing = *self.closing.borrow();
-            if closing && outbox.is_empty() && self.submissions.is_empty() {
+            let closing = *self.desk.closing.borrow();
+            if closing && outbox.is_empty() && self.desk.submissions.is_empty() {
                 let announced = !self.config.canary_interval.is_zero();
                 if announced && open && goodbye.is_none() {
                     goodbye = Some(Instant::now() + GOODBYE);
@@ -142,14 +155,15 @@ impl Publisher {
                     }
                 }
                 () = until(goodbye) => return Err(Ended::Done),
-                Some(submission) = self.submissions.recv() => outbox.push(submission),
+                Some((number, id)) = self.desk.echoes.recv() => outbox.read_back(number, id),
+                Some(submission) = self.desk.submissions.recv() => outbox.push(submission),
                 Some(canary) = self.control.recv(), if open && controls.len() < 4 => {
                     controls.push_back(publish(channel.clone(), self.announcement(&canary)));
                 }
                 Some(event) = events.next() => self.link.hear(event)?,
                 () = until(outbox.deadline()) => outbox.expire(Instant::now()),
                 Ok(()) = status.changed() => {}
-                () = raised(&mut self.closing), if !closing => self.submissions.close(),
+                () = raised(&mut self.desk.closing), if !closing => self.desk.submissions.close(),
             }
         }
     }
@@ -175,14 +189,16 @@ impl Publisher {
                 header(trace::TRACESTATE, state);
             }
         }
+        if let Some(key) = &parcel.key {
+            header(KEY, key.as_str().to_owned());
+        }
         if parcel.repeated {
             header(REPEATED, "1".to_owned());
         }
         let properties = self
             .properties(MESSAGE)
             .with_headers(headers)
-            .with_message_id((*parcel.id).into())
-            .with_timestamp(seconds_since_1970());
+            .with_message_id(parcel.message_id.as_str().into());
         Envelope {
             exchange: self.config.exchange.0.clone(),
             routing_key: parcel.routing_key,
@@ -215,14 +231,14 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_app_id(self.config.replica.0.as_str().into())
             .with_type(kind.into())
+            .with_timestamp(seconds_since_1970())
     }
 }
 
 /// Makes a new connection ready for publishing.
-async fn open(connection: &Connection, exchange: &str) -> Result<Channel, Ended> {
+async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, Ended> {
     timeout(SET_UP_TIMEOUT, async {
-        let channel = connection.create_channel().await?;
-        topology::declare_exchange(&channel, exchange).await?;
+        let channel = topology.declare(connection).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(channel)
     })
@@ -240,22 +256,21 @@ async fn publish(channel: Channel, envelope: Envelope) -> lapin::Result<Confirma
         .await
 }
 
-/// Accepts and expires messages while there is no connection. Returns once it is to close and
-/// everything accepted was answered for.
-async fn tend(
-    outbox: &mut Outbox,
-    submissions: &mut Submissions,
-    closing: &mut watch::Receiver<bool>,
-) {
-    loop {
-        let finishing = *closing.borrow();
-        if finishing && outbox.is_empty() && submissions.is_empty() {
-            return;
-        }
-        tokio::select! {
-            Some(submission) = submissions.recv() => outbox.push(submission),
-            () = until(outbox.deadline()) => outbox.expire(Instant::now()),
-            () = raised(closing), if !finishing => submissions.close(),
+impl Desk {
+    /// Accepts and expires messages while there is no connection. Returns once it is to close and
+    /// everything accepted was answered for.
+    async fn tend(&mut self, outbox: &mut Outbox) {
+        loop {
+            let finishing = *self.closing.borrow();
+            if finishing && outbox.is_empty() && self.submissions.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some((number, id)) = self.echoes.recv() => outbox.read_back(number, id),
+                Some(submission) = self.submissions.recv() => outbox.push(submission),
+                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                () = raised(&mut self.closing), if !finishing => self.submissions.close(),
+            }
         }
     }
 }

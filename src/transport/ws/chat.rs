@@ -1,17 +1,21 @@
-//! The dialogue of a plain WebSocket: every text is published, every message arrives.
+//! What is said over a WebSocket: every message of its channels arrives. A plain one publishes each text
+//! that it sends; one of `warren.v1` sends commands, and each is answered.
 
-use super::client::{Client, Order};
+use super::client::Order;
+use super::commands::{self, Command, Reference};
 use super::connection::{Connection, Dialogue};
 use super::handshake::Admitted;
 use super::limiter::Limiter;
 use super::output::{Output, Source, Written};
-use crate::broker::{self, Draft, Outcome, PublishError};
-use crate::message::Channel;
+use crate::broker::{self, Draft, Outcome, PublishError, largest_body, size_of_text};
+use crate::message::{Channel, Key};
 use crate::transport::connections::Permit;
+use crate::transport::error::ApiError;
+use crate::transport::listener::{Listener, Met, Said, Wish};
 use crate::transport::worker::Worker;
 use crate::wire::{Accept, Close, text_frame};
 use actix_rt::net::TcpStream;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -21,120 +25,252 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+/// Channels that one client may listen to.
+pub const MAX_CHANNELS: usize = 64;
 /// Messages of one client that may be on their way to RabbitMQ.
 const MAX_PUBLISHING: usize = 256;
 /// Errors that may wait to be written; a client that does not read them gets no more.
 const MAX_ERRORS: usize = 256;
+/// Frames of a replay that may wait to be written.
+const REPLAYED: usize = 32;
 
 /// Lets an admitted client's socket live on this worker, on its own.
 pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admitted) {
-    let (reader, recovered) = worker.hub.borrow_mut().open(&admitted.channels, admitted.start());
-    let client = Rc::new(Client::new(reader));
-    let key = worker.enter(&client);
     admitted.permit.opened();
-    let mut output = Output::default();
-    output.push(worker.greeting(recovered));
+    let mut listener = Listener::new(worker, true);
+    let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
+    listener.wish(Answering::Ready, admitted.wish);
     let chat = Chat {
-        client,
-        key,
-        channel: admitted.channels.into_iter().next().unwrap_or_default(),
+        listener,
+        v1: admitted.v1,
+        channel,
         publishing: VecDeque::new(),
         limiter: Limiter::new(worker.house.config.client_rate),
         worker: worker.clone(),
+        more: false,
+        failed: None,
         _permit: admitted.permit,
     };
+    let output = Output::default();
     actix_rt::spawn(Connection::new(io, worker.scratch.clone(), early, output, chat));
+}
+
+/// Whom the listener answers.
+#[derive(Clone, Debug)]
+enum Answering {
+    Ready,
+    Subscribe(Reference, Channel),
 }
 
 #[derive(Debug)]
 struct Chat {
     worker: Rc<Worker>,
-    client: Rc<Client>,
-    key: usize,
-    /// Where its messages go.
+    listener: Listener<Answering>,
+    /// Whether it speaks `warren.v1`.
+    v1: bool,
+    /// Where its messages go, unless they say otherwise.
     channel: Channel,
     /// What becomes of them, oldest first.
-    publishing: VecDeque<Outcome>,
+    publishing: VecDeque<(Option<Reference>, Outcome)>,
     limiter: Limiter,
+    /// The listener has more to say when there is room for it.
+    more: bool,
+    /// It cannot go on.
+    failed: Option<Close>,
     _permit: Permit,
 }
 
+/// Name and text of what is wrong with what a client sent.
+type Mistake = (&'static str, String);
+
 impl Chat {
     /// Tells the client, unless it has plenty to read of that already.
-    fn reject(&self, code: &'static str, message: &str, output: &mut Output) {
+    fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
+        let (code, message) = mistake;
         self.worker.house.metrics.rejected(code);
         if output.len() < MAX_ERRORS {
-            output.push(error_frame(code, message));
+            output.push(commands::error(reference, code, message));
         }
     }
 
-    /// Has the message published; the name and text of the error if it cannot be.
-    fn publish(&mut self, text: &str) -> Result<(), (&'static str, String)> {
+    fn allow(&mut self) -> Result<(), Mistake> {
+        if self.limiter.allow(self.worker.house.config.client_rate) {
+            return Ok(());
+        }
+        Err(("rate_limited", "more messages than WARREN_CLIENT_RATE allows".to_owned()))
+    }
+
+    /// Has a message published.
+    fn publish(&mut self, reference: Option<Reference>, draft: Draft) -> Result<(), Mistake> {
         let house = &self.worker.house;
-        if !self.limiter.allow(house.config.client_rate) {
-            return Err((
-                "rate_limited",
-                "more messages than WARREN_CLIENT_RATE allows".to_owned(),
-            ));
-        }
-        let draft =
-            Draft { channel: self.channel.clone(), text: broker::string(text), trace: None };
-        match house.publisher.submit(draft) {
-            Ok(outcome) => {
-                house.metrics.received("websocket");
-                self.publishing.push_back(outcome);
-                Ok(())
+        let outcome = house.publisher.submit(draft);
+        let outcome = outcome.map_err(|error| (error.code(), error.to_string()))?;
+        house.metrics.received("websocket");
+        self.publishing.push_back((reference, outcome));
+        Ok(())
+    }
+
+    /// A text of a plain client.
+    fn say(&mut self, text: &str) -> Result<(), Mistake> {
+        self.allow()?;
+        let (channel, text) = (self.channel.clone(), broker::string(text));
+        self.publish(None, Draft { channel, text, key: None, trace: None })
+    }
+
+    /// A command.
+    fn obey(&mut self, command: Command, output: &mut Output) -> Result<(), Mistake> {
+        match command {
+            Command::Publish(publish) => {
+                self.allow()?;
+                if size_of_text(&publish.text) > self.worker.house.config.max_message.0 {
+                    let error = ApiError::TooLarge;
+                    return Err((error.code(), error.to_string()));
+                }
+                let channel = match publish.channel {
+                    Some(name) => channel(&name)?,
+                    None => self.channel.clone(),
+                };
+                let key = publish.key.map(|key| Key::new(&key)).transpose().map_err(bad)?;
+                let draft = Draft { channel, text: publish.text, key, trace: None };
+                self.publish(Some(publish.r#ref), draft)?;
             }
-            Err(error) => Err((error.code(), error.to_string())),
+            Command::Subscribe(subscribe) => {
+                let channel = channel(&subscribe.channel)?;
+                if self.listener.channels().contains(&channel) {
+                    return Err(bad("this channel is subscribed already"));
+                }
+                if self.listener.channels().len() >= MAX_CHANNELS {
+                    return Err(bad(format!("channel: at most {MAX_CHANNELS} of them")));
+                }
+                let (after, history) = (subscribe.after, subscribe.history);
+                let wish = Wish { channels: vec![channel.clone()], after, history };
+                self.listener.wish(Answering::Subscribe(subscribe.r#ref, channel), wish);
+            }
+            Command::Unsubscribe(unsubscribe) => {
+                let channel = channel(&unsubscribe.channel)?;
+                if let Some(Answering::Subscribe(reference, channel)) =
+                    self.listener.leave(&channel)
+                {
+                    output.push(commands::subscribed(
+                        &reference,
+                        channel.as_str(),
+                        &Met::default(),
+                    ));
+                }
+                output.push(commands::unsubscribed(&unsubscribe.r#ref, channel.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the listener has to say, as far as there is room.
+    fn listen(&mut self, context: &mut Context<'_>, output: &mut Output) {
+        self.more = false;
+        while self.failed.is_none() {
+            if output.len() >= REPLAYED {
+                self.more = true;
+                return;
+            }
+            match self.listener.poll(context) {
+                Poll::Pending => return,
+                Poll::Ready(Said::Message(message)) => output.push_shared(message.frame.clone()),
+                Poll::Ready(Said::Met(Answering::Ready, met)) => {
+                    let ready = json!({ "ready": self.worker.ready(&met) });
+                    output.push(text_frame(&ready.to_string()));
+                }
+                Poll::Ready(Said::Met(Answering::Subscribe(reference, channel), met)) => {
+                    output.push(commands::subscribed(&reference, channel.as_str(), &met));
+                }
+                Poll::Ready(Said::Failed(close)) => self.failed = Some(close),
+            }
         }
     }
-}
 
-/// `{"error":{"code","message"}}`
-fn error_frame(code: &str, message: &str) -> Bytes {
-    text_frame(&json!({ "error": { "code": code, "message": message } }).to_string())
-}
-
-impl Dialogue for Chat {
-    fn accept(&self) -> Accept {
-        Accept { max_message: self.worker.house.config.max_message.0, binary: false }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {
-        self.worker.hub.borrow_mut().set_waker(self.client.reader, context.waker());
-        if self.client.missed.take() {
-            output.push(self.worker.gap.clone());
-        }
-        while let Some(oldest) = self.publishing.front_mut() {
-            match Pin::new(oldest).poll(context) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => {
-                    output.push(error_frame(error.code(), &error.to_string()));
+    /// Tells the client what became of its messages.
+    fn settle(&mut self, context: &mut Context<'_>, output: &mut Output) {
+        while let Some((reference, oldest)) = self.publishing.front_mut() {
+            match (Pin::new(oldest).poll(context), reference) {
+                (Poll::Pending, _) => break,
+                (Poll::Ready(Ok(id)), Some(reference)) => {
+                    output.push(commands::published(reference, id.as_deref()));
+                }
+                (Poll::Ready(Ok(_)), None) => {}
+                (Poll::Ready(Err(error)), reference) => {
+                    let (reference, message) = (reference.as_ref(), error.to_string());
+                    output.push(commands::error(reference, error.code(), &message));
                 }
             }
             self.publishing.pop_front();
         }
+    }
+}
+
+fn bad(error: impl ToString) -> Mistake {
+    ("bad_request", error.to_string())
+}
+
+fn channel(name: &str) -> Result<Channel, Mistake> {
+    Channel::new(name).map_err(bad)
+}
+
+impl Dialogue for Chat {
+    fn accept(&self) -> Accept {
+        let limit = self.worker.house.config.max_message.0;
+        // A command has a text in it, written as JSON.
+        let max_message = if self.v1 { largest_body(limit) } else { limit };
+        Accept { max_message, binary: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {
+        let client = &self.listener.client;
+        self.worker.hub.borrow_mut().set_waker(client.reader, context.waker());
+        if client.missed.take() {
+            output.push(self.worker.gap.clone());
+        }
+        self.settle(context, output);
+        self.listen(context, output);
         if self.busy() {
             // It is not read, so it cannot be heard; that is not its fault.
             self.heard();
         }
     }
 
+    fn has_more(&self) -> bool {
+        self.more
+    }
+
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
-        if let Err((code, message)) = self.publish(&text) {
-            self.reject(code, &message, output);
+        if !self.v1 {
+            if let Err(mistake) = self.say(&text) {
+                self.reject(None, &mistake, output);
+            }
+            return;
+        }
+        let (reference, done) = match commands::parse(&text) {
+            Ok(command) => (Some(command.reference().clone()), self.obey(command, output)),
+            Err((reference, error)) => (reference, self.allow().and(Err(bad(error)))),
+        };
+        if let Err(mistake) = done {
+            self.reject(reference.as_ref(), &mistake, output);
         }
     }
 
-    fn too_late(&mut self, output: &mut Output) {
+    fn too_late(&mut self, text: Cow<'_, str>, output: &mut Output) {
+        let reference = if self.v1 {
+            match commands::parse(&text) {
+                Ok(command) => Some(command.reference().clone()),
+                Err((reference, _)) => reference,
+            }
+        } else {
+            None
+        };
         let error = PublishError::Closing;
-        self.reject(error.code(), &error.to_string(), output);
+        self.reject(reference.as_ref(), &(error.code(), error.to_string()), output);
     }
 
     fn heard(&mut self) {
-        self.client.heard.set(Instant::now());
-        self.client.pinged.set(false);
+        self.listener.client.heard.set(Instant::now());
+        self.listener.client.pinged.set(false);
     }
 
     fn busy(&self) -> bool {
@@ -146,15 +282,16 @@ impl Dialogue for Chat {
     }
 
     fn source(&self) -> Option<Source<'_>> {
-        Some((&self.worker.hub, self.client.reader))
+        Some((&self.worker.hub, self.listener.client.reader))
     }
 
     fn take_order(&mut self) -> Option<Order> {
-        self.client.take_order()
+        let failed = self.failed.take().map(|close| Order::Close(close, None));
+        failed.or_else(|| self.listener.client.take_order())
     }
 
     fn set_deadline(&mut self, deadline: Instant) {
-        self.client.deadline.set(Some(deadline));
+        self.listener.client.deadline.set(Some(deadline));
     }
 
     fn wrote(&mut self, written: Written) {
@@ -162,8 +299,6 @@ impl Dialogue for Chat {
     }
 
     fn ended(&mut self, close: Option<Close>) {
-        self.worker.hub.borrow_mut().close(self.client.reader);
-        self.worker.leave(self.key);
         self.worker.house.metrics.connection_closed(close);
     }
 

@@ -28,17 +28,20 @@ pub struct Client {
     pub deadline: Cell<Option<Instant>>,
     /// Messages may be missing, and the client is to be told.
     pub missed: Cell<bool>,
+    /// It can show that it lives: it is closed if it does not.
+    answers: bool,
     order: Cell<Option<Order>>,
 }
 
 impl Client {
-    pub fn new(reader: ReaderId) -> Self {
+    pub fn new(reader: ReaderId, answers: bool) -> Self {
         Self {
             reader,
             heard: Cell::new(Instant::now()),
             pinged: Cell::new(false),
             deadline: Cell::new(None),
             missed: Cell::new(false),
+            answers,
             order: Cell::new(None),
         }
     }
@@ -61,6 +64,13 @@ impl Client {
             return (deadline <= now).then_some(Order::Abort);
         }
         let silent = now.saturating_duration_since(self.heard.get());
+        if !self.answers {
+            let due = silent >= ping;
+            if due {
+                self.heard.set(now);
+            }
+            return due.then_some(Order::Ping);
+        }
         if silent >= ping * 2 {
             Some(Order::Close(Close::NoPong, None))
         } else if silent >= ping && !self.pinged.replace(true) {

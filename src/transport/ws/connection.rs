@@ -31,11 +31,16 @@ pub trait Dialogue {
     /// The connection's task runs; it is to be woken for the next order or shared frame.
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);
 
+    /// It has more to say than there was room for.
+    fn has_more(&self) -> bool {
+        false
+    }
+
     /// A message came.
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
 
     /// A message came, but the connection is about to end: it is not accepted.
-    fn too_late(&mut self, _output: &mut Output) {}
+    fn too_late(&mut self, _text: Cow<'_, str>, _output: &mut Output) {}
 
     /// A binary message came; only if they are accepted.
     fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut Output) {}
@@ -147,7 +152,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         // What was just read may have settled, or asked for something.
         self.dialogue.poll(context, &mut self.output);
         self.write(context)?;
-        if paused && !self.is_full() {
+        let room = self.dialogue.has_more() && self.output.is_empty();
+        if room || (paused && !self.is_full()) {
             // The socket was not asked for more, so it wakes nobody.
             context.waker().wake_by_ref();
         }
@@ -210,8 +216,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         let open = matches!(self.stage, Stage::Open);
         match event {
             Event::Text(text) if open => self.dialogue.text(text, &mut self.output),
-            Event::Text(_) if matches!(self.stage, Stage::Settling { .. }) => {
-                self.dialogue.too_late(&mut self.output);
+            Event::Text(text) if matches!(self.stage, Stage::Settling { .. }) => {
+                self.dialogue.too_late(text, &mut self.output);
             }
             Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
             Event::Ping(payload) if self.output.len() <= MAX_OWN => {

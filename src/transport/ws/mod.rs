@@ -2,12 +2,13 @@
 
 mod chat;
 mod client;
+mod commands;
 mod connection;
 mod handshake;
 mod limiter;
 mod output;
 
-pub use chat::spawn;
+pub use chat::{MAX_CHANNELS, spawn};
 pub use client::{Client, Order};
 pub use connection::{Connection, Dialogue};
 pub use handshake::{Admitted, handshake};

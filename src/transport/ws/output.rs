@@ -23,8 +23,16 @@ pub type Source<'a> = (&'a RefCell<Hub>, ReaderId);
 pub struct Output {
     /// The rest of a frame whose beginning is written.
     torn: Bytes,
-    own: VecDeque<Bytes>,
+    own: VecDeque<Own>,
     finished: bool,
+}
+
+/// A frame that waits here.
+#[derive(Debug)]
+struct Own {
+    frame: Bytes,
+    /// A message that others get, too.
+    shared: bool,
 }
 
 /// How far writing came.
@@ -50,8 +58,17 @@ pub struct Written {
 impl Output {
     /// Adds a frame of this connection alone. They precede shared frames, in their order.
     pub fn push(&mut self, frame: Bytes) {
+        self.add(frame, false);
+    }
+
+    /// Adds a frame that others get, too, and that is not in the hub any more.
+    pub fn push_shared(&mut self, frame: Bytes) {
+        self.add(frame, true);
+    }
+
+    fn add(&mut self, frame: Bytes, shared: bool) {
         if !self.finished {
-            self.own.push_back(frame);
+            self.own.push_back(Own { frame, shared });
         }
     }
 
@@ -93,7 +110,7 @@ impl Output {
             if taken.torn_was_finished {
                 self.torn = Bytes::new();
             }
-            self.own.drain(..taken.own);
+            written.deliveries += self.own.drain(..taken.own).filter(|own| own.shared).count();
             if self.own.is_empty() {
                 // Most of the time a connection has none.
                 self.own = VecDeque::new();
@@ -118,7 +135,8 @@ impl Output {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         let torn = (!self.torn.is_empty()).then_some(&self.torn);
-        for frame in torn.into_iter().chain(&self.own).take(SLICES) {
+        let waiting = || torn.into_iter().chain(self.own.iter().map(|own| &own.frame));
+        for frame in waiting().take(SLICES) {
             slices[count] = IoSlice::new(frame);
             count += 1;
         }
@@ -126,8 +144,8 @@ impl Output {
         if let Some((hub, reader)) = &hub
             && count < SLICES
         {
-            let more = hub.peek(*reader, |frame| {
-                slices[count] = IoSlice::new(frame);
+            let more = hub.peek(*reader, |broadcast| {
+                slices[count] = IoSlice::new(&broadcast.frame);
                 count += 1;
                 count < SLICES
             });
@@ -157,7 +175,7 @@ impl Output {
         let whole = whole.count();
         let torn_now = match whole.checked_sub(own) {
             _ if left == 0 => None,
-            None => torn.into_iter().chain(&self.own).nth(whole).map(|frame| frame.slice(left..)),
+            None => waiting().nth(whole).map(|frame| frame.slice(left..)),
             Some(place) => hub.as_ref().and_then(|(hub, reader)| nth(hub, *reader, place, left)),
         };
         let began = whole + usize::from(torn_now.is_some());
@@ -186,9 +204,9 @@ struct Taken {
 fn nth(hub: &Hub, reader: ReaderId, place: usize, offset: usize) -> Option<Bytes> {
     let mut seen = 0;
     let mut found = None;
-    let _ = hub.peek(reader, |frame| {
+    let _ = hub.peek(reader, |broadcast| {
         if seen == place {
-            found = Some(frame.slice(offset..));
+            found = Some(broadcast.frame.slice(offset..));
         }
         seen += 1;
         found.is_none()

@@ -1,0 +1,175 @@
+//! Which messages are second copies, to be delivered once only.
+//!
+//! Copies come from senders that try again (same channel and key) and from replicas that publish again
+//! what an earlier connection may have got out (same origin, a number that was passed already). The
+//! verdict depends on what was read before and on nothing else, neither clock nor replica, so that
+//! all who read one order come to the same.
+
+use crate::message::Channel;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+/// Seconds in which a key that was seen is known again.
+pub(super) const WINDOW: u64 = 120;
+/// Keys remembered at most.
+const MAX_KEYS: usize = 1 << 18;
+/// Publishing processes remembered at most.
+const MAX_ORIGINS: usize = 1 << 12;
+
+/// What may give a message away as a second copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks<'a> {
+    pub(super) key: Option<&'a str>,
+    /// The process that published it, and the number it gave it; these rise.
+    pub(super) origin: Option<(&'a str, u64)>,
+    /// When it was published, in seconds since 1970.
+    pub(super) stamp: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Once {
+    /// By the hash of channel and key.
+    keys: HashMap<u128, Seen>,
+    /// The same, oldest first; one that was seen again is in it again.
+    order: VecDeque<(u128, u64)>,
+    /// The highest number of each process, and when it came.
+    origins: HashMap<Box<str>, (u64, u64)>,
+    hashers: [RandomState; 2],
+}
+
+#[derive(Debug)]
+struct Seen {
+    first: Arc<str>,
+    stamp: u64,
+}
+
+/// What a message is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    First,
+    /// A second copy of the message with this id, if that is still known.
+    Second(Option<Arc<str>>),
+}
+
+impl Once {
+    /// Judges the next message in order, which has this id if it is a first.
+    pub(super) fn judge(&mut self, channel: &Channel, marks: Marks<'_>, id: &Arc<str>) -> Verdict {
+        let passed =
+            marks.origin.is_some_and(|(origin, number)| self.passed(origin, number, marks.stamp));
+        let known = marks.key.and_then(|key| self.known(channel, key, marks.stamp, id));
+        match known {
+            Some(first) => Verdict::Second(Some(first)),
+            None if passed => Verdict::Second(None),
+            None => Verdict::First,
+        }
+    }
+
+    /// Whether this process had published that number, or a higher one, before.
+    fn passed(&mut self, origin: &str, number: u64, stamp: u64) -> bool {
+        if let Some((highest, latest)) = self.origins.get_mut(origin) {
+            *latest = stamp.max(*latest);
+            let passed = number <= *highest;
+            *highest = number.max(*highest);
+            return passed;
+        }
+        if self.origins.len() >= MAX_ORIGINS {
+            let oldest = self.origins.iter().min_by_key(|(_, (_, latest))| *latest);
+            if let Some(oldest) = oldest.map(|(origin, _)| origin.clone()) {
+                self.origins.remove(&oldest);
+            }
+        }
+        self.origins.insert(origin.into(), (number, stamp));
+        false
+    }
+
+    /// The id of the first message of this key, if it was seen within the window.
+    fn known(
+        &mut self,
+        channel: &Channel,
+        key: &str,
+        stamp: u64,
+        id: &Arc<str>,
+    ) -> Option<Arc<str>> {
+        let [one, two] = self.hashers.each_ref().map(|hasher| hasher.hash_one((channel, key)));
+        let hash = u128::from(one) << 64 | u128::from(two);
+        self.forget(stamp);
+        self.order.push_back((hash, stamp));
+        match self.keys.get_mut(&hash) {
+            Some(seen) if seen.stamp.abs_diff(stamp) <= WINDOW => {
+                seen.stamp = stamp.max(seen.stamp);
+                Some(seen.first.clone())
+            }
+            _ => {
+                self.keys.insert(hash, Seen { first: id.clone(), stamp });
+                None
+            }
+        }
+    }
+
+    /// Drops what is too old to matter, even if clocks differ by as much as the window.
+    fn forget(&mut self, now: u64) {
+        while let Some((hash, stamp)) = self.order.front().copied()
+            && (stamp + 2 * WINDOW < now || self.order.len() >= MAX_KEYS)
+        {
+            self.order.pop_front();
+            if self.keys.get(&hash).is_some_and(|seen| seen.stamp <= stamp) {
+                self.keys.remove(&hash);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> Arc<str> {
+        text.into()
+    }
+
+    fn keyed<'a>(key: &'a str, stamp: u64) -> Marks<'a> {
+        Marks { key: Some(key), origin: None, stamp }
+    }
+
+    #[test]
+    fn a_key_is_known_for_two_minutes_in_its_channel() {
+        let (mut once, lobby) = (Once::default(), Channel::default());
+        let news = Channel::new("news").unwrap();
+        assert_eq!(once.judge(&lobby, keyed("k", 1000), &id("a")), Verdict::First);
+        let second = Verdict::Second(Some(id("a")));
+        assert_eq!(once.judge(&lobby, keyed("k", 1120), &id("b")), second);
+        assert_eq!(once.judge(&news, keyed("k", 1120), &id("c")), Verdict::First);
+        // Seen again, it is known for two more minutes.
+        assert_eq!(once.judge(&lobby, keyed("k", 1240), &id("d")), second);
+        assert_eq!(once.judge(&lobby, keyed("k", 1361), &id("e")), Verdict::First);
+        assert_eq!(once.judge(&lobby, keyed("k", 1361), &id("f")), Verdict::Second(Some(id("e"))));
+    }
+
+    #[test]
+    fn what_a_process_publishes_again_is_known_by_its_number() {
+        let (mut once, lobby) = (Once::default(), Channel::default());
+        let mut judge = |origin, number| {
+            let marks = Marks { key: None, origin: Some((origin, number)), stamp: 1 };
+            once.judge(&lobby, marks, &id("x")) == Verdict::First
+        };
+        let first: Vec<_> = [1, 2, 3, 2, 3, 4, 1, 5].map(|number| judge("a", number)).into();
+        assert_eq!(first, [true, true, true, false, false, true, false, true]);
+        assert!(judge("b", 3));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let (mut once, lobby) = (Once::default(), Channel::default());
+        for n in 0..MAX_KEYS + 10 {
+            let (key, origin) = (n.to_string(), format!("o{}", n % (2 * MAX_ORIGINS)));
+            let marks = Marks { key: Some(&key), origin: Some((&origin, n as u64)), stamp: 7 };
+            once.judge(&lobby, marks, &id("x"));
+        }
+        assert!(once.keys.len() <= MAX_KEYS && once.order.len() <= MAX_KEYS);
+        assert!(once.origins.len() <= MAX_ORIGINS);
+        once.judge(&lobby, keyed("late", 7 + 2 * WINDOW + 1), &id("y"));
+        assert_eq!((once.keys.len(), once.order.len()), (1, 1));
+    }
+}

@@ -1,0 +1,286 @@
+//! Reading the `log`: one stream for all replicas, each from where it stopped.
+
+use super::connection::SET_UP_TIMEOUT;
+use super::ended::Ended;
+use super::entry::{Entries, Mark};
+use super::progress::Progress;
+use super::reception::Reception;
+use super::stream::{From, PREFETCH, Stream, look_back};
+use super::topology::Topology;
+use crate::broker::Delivery;
+use crate::broker::body::Malformed;
+use lapin::Connection;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Entries at the end of the log that show how large messages are.
+const SAMPLE: u64 = 500;
+/// What a message takes in memory beyond its body, about.
+const OVERHEAD: u64 = 500;
+/// Entries that are read at most to fill the memory when a replica starts: two seconds' worth.
+const MOST: u64 = 50_000;
+/// How long what was read last may take to come again.
+const REJOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a log may take to show that it is not empty, where nothing proves that it is read.
+const FIRST_WORD: Duration = Duration::from_secs(1);
+
+pub(super) struct Log {
+    pub(super) topology: Topology,
+    pub(super) entries: Entries,
+    pub(super) progress: Arc<Progress>,
+    /// Memory to be filled, in bytes.
+    pub(super) memory: u64,
+    /// Seconds before a message in which a first copy of it may be.
+    pub(super) window: u64,
+    pub(super) max_message: usize,
+    /// Whether canaries prove that the log is read.
+    pub(super) proven: bool,
+    /// Nodes that can be asked.
+    pub(super) nodes: usize,
+    pub(super) state: State,
+}
+
+/// How far reading has come.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Where deliveries begin: what is before is only looked at. `None`: with the next entry.
+    start: Option<u64>,
+    /// Entries up to this one were there before this replica was.
+    past: Option<u64>,
+    begun: bool,
+    /// It has begun before, with another log.
+    again: bool,
+    /// The log has an entry that lapin cannot read: one at a time, to find which.
+    careful: bool,
+    /// How often such an entry was in the way of beginning.
+    repelled: u32,
+    /// Nodes in a row whose log did not have what was read last.
+    without: usize,
+}
+
+impl Log {
+    /// Reads on from where the last session stopped, until something ends it.
+    pub(super) async fn session(
+        &mut self,
+        connection: &Connection,
+        reception: &mut Reception,
+    ) -> Result<(), Ended> {
+        let opening = self.open(connection, reception);
+        let mut stream = timeout(SET_UP_TIMEOUT, opening).await??;
+        let mut rejoined = self.entries.last;
+        if rejoined.is_none() {
+            stream = match self.begin(connection, stream, reception).await {
+                Err(ended) if ended.is_unreadable() => {
+                    self.state.repelled += 1;
+                    return Err(ended);
+                }
+                began => began?,
+            };
+        }
+        let mut read_any = false;
+        loop {
+            let next = match rejoined {
+                Some(Mark { check: Some(_), .. }) => {
+                    match timeout(REJOIN_TIMEOUT, stream.next()).await {
+                        Ok(next) => next,
+                        Err(_) => return Err(self.without(connection).await?),
+                    }
+                }
+                _ => stream.next().await,
+            };
+            let (offset, delivery) = match next {
+                Err(ended) if ended.is_unreadable() => {
+                    self.unreadable(read_any, reception);
+                    return Err(ended);
+                }
+                next => next?,
+            };
+            read_any = true;
+            self.state.without = 0;
+            self.entries.past = self.state.past.is_some_and(|past| offset <= past);
+            if let Some(last) = rejoined.take() {
+                match self.rejoin(last, offset, &delivery)? {
+                    Rejoined::AtLast => continue,
+                    Rejoined::Behind => {}
+                    Rejoined::After => {
+                        reception.tell(Delivery::Gap).await;
+                        reception.tell(Delivery::From(offset)).await;
+                    }
+                }
+            }
+            self.read(offset, &delivery, reception).await;
+        }
+    }
+
+    /// Declares the log and begins to read it: at its end, if it was not read before.
+    async fn open(
+        &mut self,
+        connection: &Connection,
+        reception: &mut Reception,
+    ) -> Result<Stream, Ended> {
+        let channel = self.topology.declare(connection).await?;
+        channel.close(200, "done".into()).await?;
+        let from = match self.entries.last {
+            None if self.state.repelled < 2 => From::Last,
+            None => From::Next,
+            Some(Mark { offset, check: Some(_) }) => From::Offset(offset),
+            Some(Mark { offset, check: None }) => From::Offset(offset + 1),
+        };
+        let prefetch = if self.state.careful { 1 } else { PREFETCH };
+        let stream = Stream::attach(connection, self.topology.stream(), from, prefetch).await?;
+        if self.entries.last.is_some() || self.proven {
+            reception.reading();
+        }
+        Ok(stream)
+    }
+
+    /// Goes back from the end of the log, as far as fills the memory, and as far again as it takes to
+    /// know what is read there.
+    async fn begin(
+        &mut self,
+        connection: &Connection,
+        mut stream: Stream,
+        reception: &mut Reception,
+    ) -> Result<Stream, Ended> {
+        let State { begun, again, repelled, .. } = self.state;
+        self.state = State { again: begun || again, repelled, ..State::default() };
+        let first = if self.proven {
+            stream.next().await?
+        } else {
+            match timeout(FIRST_WORD, stream.next()).await {
+                Ok(first) => first?,
+                Err(_) => {
+                    reception.reading();
+                    return Ok(stream);
+                }
+            }
+        };
+        let end = first.0;
+        if end == 0 || repelled > 0 {
+            stream.put_back(first);
+            return Ok(stream);
+        }
+        stream.close().await?;
+        self.state.past = Some(end);
+        let name = self.topology.stream();
+        let tail = self.tail(connection, end).await?;
+        if tail >= end {
+            return Stream::attach(connection, name, From::First, PREFETCH).await;
+        }
+        self.state.start = Some(end - tail);
+        look_back(connection, name, end - tail, self.window).await
+    }
+
+    /// How many entries before `end` fill the memory.
+    async fn tail(&self, connection: &Connection, end: u64) -> Result<u64, Ended> {
+        let from = From::Offset(end.saturating_sub(SAMPLE));
+        let mut stream = Stream::attach(connection, self.topology.stream(), from, PREFETCH).await?;
+        let (mut entries, mut bytes) = (0, 0);
+        loop {
+            let (offset, delivery) = timeout(SET_UP_TIMEOUT, stream.next()).await??;
+            entries += 1;
+            bytes += OVERHEAD + delivery.data.len() as u64;
+            if offset >= end {
+                break;
+            }
+        }
+        stream.close().await?;
+        Ok((self.memory / (bytes / entries)).clamp(SAMPLE, MOST))
+    }
+
+    /// Whether what comes first continues what came last.
+    fn rejoin(
+        &mut self,
+        last: Mark,
+        offset: u64,
+        delivery: &lapin::message::Delivery,
+    ) -> Result<Rejoined, Ended> {
+        let next = last.offset + 1;
+        match last.check {
+            Some(check) if offset == last.offset && check == super::entry::check(delivery) => {
+                Ok(Rejoined::AtLast)
+            }
+            None if offset == next => Ok(Rejoined::Behind),
+            // Deleted for their age while this replica was away.
+            _ if offset > last.offset => Ok(Rejoined::After),
+            _ => Err(self.other()),
+        }
+    }
+
+    /// What was read last does not come again. If no node has it, the log is another one; a node that
+    /// has a log which ends before it may only be behind.
+    async fn without(&mut self, connection: &Connection) -> Result<Ended, Ended> {
+        let Some(last) = self.entries.last else { return Ok(Ended::OtherLog) };
+        let name = self.topology.stream();
+        let mut stream = Stream::attach(connection, name, From::Last, PREFETCH).await?;
+        while let Ok(next) = timeout(FIRST_WORD, stream.next()).await {
+            if next?.0 >= last.offset {
+                return Ok(Ended::Late);
+            }
+        }
+        self.state.without += 1;
+        if self.state.without < self.nodes {
+            return Ok(Ended::Late);
+        }
+        Ok(self.other())
+    }
+
+    /// What was read is of another log than what is there now.
+    fn other(&mut self) -> Ended {
+        self.entries = Entries::log(self.max_message);
+        self.state.without = 0;
+        Ended::OtherLog
+    }
+
+    async fn read(
+        &mut self,
+        offset: u64,
+        delivery: &lapin::message::Delivery,
+        reception: &mut Reception,
+    ) {
+        let entry = self.entries.read(delivery, Some(offset), None);
+        if self.state.start.is_some_and(|start| offset < start) {
+            return;
+        }
+        if !self.state.begun {
+            self.state.begun = true;
+            self.progress.begin(offset);
+            if self.state.again {
+                reception.tell(Delivery::Gap).await;
+            }
+            reception.tell(Delivery::From(offset)).await;
+        }
+        let second = matches!(entry, super::entry::Entry::Second(_));
+        reception.take(entry, delivery, self.entries.past).await;
+        self.progress.read(Mark { offset, check: None }, second);
+        if !self.proven && self.state.past.is_some_and(|past| offset == past) {
+            reception.reading();
+        }
+    }
+
+    /// lapin could not read what came, and the connection is lost. Read one by one, it is the entry
+    /// behind the last that could be read: it is passed over, as it would come again for ever.
+    fn unreadable(&mut self, read_any: bool, reception: &mut Reception) {
+        if let Some(last) = self.entries.last
+            && self.state.careful
+            && (read_any || last.check.is_none())
+        {
+            self.entries.last = Some(Mark { offset: last.offset + 1, check: None });
+            self.state.careful = false;
+            reception.refuse(Malformed::Unreadable);
+        } else {
+            self.state.careful = true;
+        }
+    }
+}
+
+/// How the log was found again.
+enum Rejoined {
+    /// With the entry that was read last.
+    AtLast,
+    /// With the one behind it.
+    Behind,
+    /// Some are gone.
+    After,
+}

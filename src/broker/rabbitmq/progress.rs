@@ -1,0 +1,77 @@
+//! How far this replica has read the log, and what it found, for those who read it again.
+
+use super::entry::Mark;
+use crate::broker::Head;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Second copies remembered; there are few.
+const MAX_SECONDS: usize = 1 << 16;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Progress {
+    head: watch::Sender<Option<Head>>,
+    judged: Mutex<Judged>,
+}
+
+/// Which entries were second copies.
+#[derive(Debug, Default)]
+struct Judged {
+    /// The first offset that was judged.
+    from: u64,
+    /// Offsets of second copies, ascending.
+    seconds: VecDeque<u64>,
+}
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self { head: watch::Sender::new(None), judged: Mutex::default() }
+    }
+
+    pub(super) fn head(&self) -> Option<Head> {
+        *self.head.borrow()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Head>> {
+        self.head.subscribe()
+    }
+
+    /// A log is read, and judged from this offset on: another one, if there was one before.
+    pub(super) fn begin(&self, from: u64) {
+        *self.judged() = Judged { from, seconds: VecDeque::new() };
+        self.head.send_modify(|head| {
+            let epoch = head.map_or(0, |head| head.epoch + 1);
+            *head = Some(Head { epoch, position: from.saturating_sub(1) });
+        });
+    }
+
+    /// An entry was read.
+    pub(super) fn read(&self, mark: Mark, second: bool) {
+        if second {
+            let mut judged = self.judged();
+            judged.seconds.push_back(mark.offset);
+            if judged.seconds.len() > MAX_SECONDS
+                && let Some(forgotten) = judged.seconds.pop_front()
+            {
+                judged.from = forgotten + 1;
+            }
+        }
+        self.head.send_modify(|head| {
+            if let Some(head) = head {
+                head.position = mark.offset;
+            }
+        });
+    }
+
+    /// Whether an entry that this replica has read is a second copy, if that is still known.
+    pub(super) fn is_second(&self, offset: u64) -> Option<bool> {
+        let judged = self.judged();
+        (offset >= judged.from).then(|| judged.seconds.binary_search(&offset).is_ok())
+    }
+
+    fn judged(&self) -> MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

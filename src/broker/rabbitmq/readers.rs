@@ -1,0 +1,290 @@
+//! Reading the log again, for clients that come back: few readers, each of which goes on with the next
+//! stretch where it can.
+
+use super::connection::{self, Connector, SET_UP_TIMEOUT};
+use super::ended::Ended;
+use super::entry::{self, Entries, Entry};
+use super::link::Link;
+use super::progress::Progress;
+use super::stream::{From, Stream, look_back};
+use crate::broker::{Head, LogError, STRETCH, Stretch};
+use crate::metrics::Metrics;
+use lapin::Connection;
+use lapin::message::Delivery;
+use std::fmt;
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// Readers at a time.
+const READERS: usize = 4;
+/// Entries in flight to a reader: what waits in memory, however large messages are.
+const PREFETCH: u16 = 100;
+/// How long the next entry may take, which is there already.
+const ENTRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reader is kept that nobody asks.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Readers {
+    stream: String,
+    progress: Arc<Progress>,
+    link: Arc<Link>,
+    /// Seconds before a message in which a first copy of it may be.
+    window: u64,
+    max_message: usize,
+    slots: Semaphore,
+    connector: Mutex<(Connector, Option<Arc<Connection>>)>,
+    idle: Lock<Vec<Reader>>,
+    used: watch::Sender<Instant>,
+}
+
+/// A consumer somewhere in the log.
+struct Reader {
+    stream: Stream,
+    entries: Entries,
+    epoch: u64,
+    /// The next offset that it will give.
+    next: u64,
+    /// It has read enough before to know second copies, and the ids of what says little.
+    informed: bool,
+    _counted: Counted,
+}
+
+impl fmt::Debug for Readers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readers").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Readers {
+    pub(super) fn new(
+        stream: &str,
+        connector: Connector,
+        progress: Arc<Progress>,
+        link: Arc<Link>,
+        window: u64,
+        max_message: usize,
+    ) -> Self {
+        Self {
+            stream: stream.to_owned(),
+            progress,
+            link,
+            window,
+            max_message,
+            slots: Semaphore::new(READERS),
+            connector: Mutex::new((connector, None)),
+            idle: Lock::default(),
+            used: watch::Sender::new(Instant::now()),
+        }
+    }
+
+    /// How far this replica has read the log; nothing before it has begun to.
+    pub fn head(&self) -> watch::Receiver<Option<Head>> {
+        self.progress.watch()
+    }
+
+    /// The first position that the log still has; `None` if it is empty.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn first(&self) -> Result<Option<u64>, LogError> {
+        let Some(Head { epoch, position }) = self.progress.head() else { return Ok(None) };
+        let _slot = self.slot().await?;
+        let first = async {
+            let mut reader = self.attach(From::First, 0, epoch).await?;
+            Ok::<_, Ended>(reader.stream.next().await?.0)
+        };
+        match timeout(ENTRY_TIMEOUT, first).await.unwrap_or_else(|late| Err(late.into())) {
+            Ok(first) => Ok((first <= position).then_some(first)),
+            Err(ended) => Err(LogError(ended.to_string())),
+        }
+    }
+
+    /// Reads the stretch of this number, as far as this replica has read the log itself.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn stretch(&self, number: u64) -> Result<Stretch, LogError> {
+        let start = number * STRETCH;
+        let head = self.progress.head();
+        let Some(Head { epoch, position }) = head.filter(|head| head.position >= start) else {
+            let epoch = head.map_or(0, |head| head.epoch);
+            return Ok(Stretch { epoch, from: start, to: start, messages: Vec::new() });
+        };
+        let end = (start + STRETCH).min(position + 1);
+        let _slot = self.slot().await?;
+        self.link.metrics.log_stretch();
+        if let Some(reader) = self.take_idle(start, epoch)
+            && let Ok(stretch) = self.read(reader, start, end).await
+        {
+            return Ok(stretch);
+        }
+        // There was none, or its connection is lost.
+        let read = async {
+            let reader = self.attach(From::Offset(start), start, epoch).await?;
+            self.read(reader, start, end).await
+        };
+        read.await.map_err(|ended| LogError(ended.to_string()))
+    }
+
+    /// Leave to use a reader.
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, LogError> {
+        self.used.send_replace(Instant::now());
+        self.slots.acquire().await.map_err(|closed| LogError(closed.to_string()))
+    }
+
+    /// Ends readers that nobody has asked for a while, for as long as anybody may ask.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        let mut used = self.used.subscribe();
+        while used.changed().await.is_ok() {
+            loop {
+                let until = *used.borrow_and_update() + IDLE;
+                sleep_until(until).await;
+                if !used.has_changed().unwrap_or(false) {
+                    break;
+                }
+            }
+            let idle = std::mem::take(&mut *self.idle());
+            let connection = self.connector.lock().await.1.take();
+            drop(idle);
+            // One in use ends with its reader.
+            if let Some(connection) = connection.and_then(Arc::into_inner) {
+                connection::close(connection).await;
+            }
+        }
+    }
+
+    /// An idle reader that has got to `start`. If there is none, a new one will be made: then one that
+    /// is idle ends, where there would be too many.
+    fn take_idle(&self, start: u64, epoch: u64) -> Option<Reader> {
+        let mut idle = self.idle();
+        let there = idle.iter().position(|reader| reader.epoch == epoch && reader.next == start);
+        if there.is_none() && idle.len() > self.slots.available_permits() {
+            idle.remove(0);
+        }
+        there.map(|place| idle.remove(place))
+    }
+
+    async fn attach(&self, from: From, next: u64, epoch: u64) -> Result<Reader, Ended> {
+        let attach = async {
+            let connection = self.connection().await?;
+            Stream::attach(&connection, &self.stream, from, PREFETCH).await
+        };
+        let stream = timeout(SET_UP_TIMEOUT, attach).await??;
+        Ok(self.reader(stream, next, epoch, next == 0))
+    }
+
+    fn reader(&self, stream: Stream, next: u64, epoch: u64, informed: bool) -> Reader {
+        let mut entries = Entries::log(self.max_message);
+        entries.past = true;
+        let _counted = Counted::new(&self.link.metrics);
+        Reader { stream, entries, epoch, next, informed, _counted }
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, Ended> {
+        let mut connector = self.connector.lock().await;
+        let (connector, present) = &mut *connector;
+        if let Some(connection) =
+            present.as_ref().filter(|connection| connection.status().connected())
+        {
+            return Ok(connection.clone());
+        }
+        let connection = timeout(SET_UP_TIMEOUT, connector.connect()).await?;
+        connector.succeeded();
+        Ok(present.insert(Arc::new(connection)).clone())
+    }
+
+    /// Reads from `start` to before `end`, all of which is there.
+    async fn read(&self, mut reader: Reader, start: u64, end: u64) -> Result<Stretch, Ended> {
+        let mut raw = reader.collect(end).await?;
+        if !reader.informed && self.is_in_doubt(&reader, &raw) {
+            reader = self.inform(reader, start).await?;
+            raw = reader.collect(end).await?;
+        }
+        let from = raw.first().map_or(end, |(offset, _)| *offset);
+        let epoch = self.progress.head().map(|head| head.epoch);
+        if from < start || epoch != Some(reader.epoch) {
+            return Err(Ended::OtherLog);
+        }
+        let mut messages = Vec::new();
+        for (offset, delivery) in &raw {
+            let second = self.progress.is_second(*offset);
+            if let Entry::Message(message) = reader.entries.read(delivery, Some(*offset), second) {
+                messages.push(message);
+            }
+        }
+        let stretch = Stretch { epoch: reader.epoch, from, to: end, messages };
+        self.idle().push(reader);
+        Ok(stretch)
+    }
+
+    /// Whether what stands before these entries may decide what they are.
+    fn is_in_doubt(&self, reader: &Reader, raw: &Raw) -> bool {
+        let Some((first, delivery)) = raw.first() else { return false };
+        let unnamed = !entry::says_something(delivery) && !reader.entries.is_anchored();
+        let judged = self.progress.is_second(*first).is_some();
+        let repeats = || raw.iter().any(|(_, delivery)| entry::may_be_second(delivery));
+        unnamed || (!judged && repeats())
+    }
+
+    /// A reader that comes to `start` after it has read what is needed to judge what follows.
+    async fn inform(&self, reader: Reader, start: u64) -> Result<Reader, Ended> {
+        let Reader { stream, epoch, .. } = reader;
+        stream.close().await?;
+        let connection = self.connection().await?;
+        let stream = look_back(&connection, &self.stream, start, self.window).await?;
+        let mut reader = self.reader(stream, start, epoch, true);
+        loop {
+            let (offset, delivery) = timeout(ENTRY_TIMEOUT, reader.stream.next()).await??;
+            if offset >= start {
+                reader.stream.put_back((offset, delivery));
+                return Ok(reader);
+            }
+            reader.entries.read(&delivery, Some(offset), None);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Reader>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reader {
+    /// The next entries, up to before `end`.
+    async fn collect(&mut self, end: u64) -> Result<Raw, Ended> {
+        let mut raw = Vec::new();
+        while self.next < end {
+            let entry = timeout(ENTRY_TIMEOUT, self.stream.next()).await??;
+            if entry.0 >= end {
+                // What was asked for is gone.
+                self.next = entry.0;
+                self.stream.put_back(entry);
+                break;
+            }
+            self.next = entry.0 + 1;
+            raw.push(entry);
+        }
+        Ok(raw)
+    }
+}
+
+/// Entries with their offsets.
+type Raw = Vec<(u64, Delivery)>;
+
+/// Counts readers that there are.
+struct Counted(Arc<Metrics>);
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.log_readers(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.log_readers(-1);
+    }
+}

@@ -1,0 +1,86 @@
+//! What becomes of what was read, whichever way.
+
+use super::control::Canary;
+use super::entry::{Entry, origin};
+use super::link::Link;
+use super::publisher::Echo;
+use crate::broker::body::Malformed;
+use crate::broker::{Delivery, Roster};
+use crate::burst::Burst;
+use lapin::message::Delivery as AmqpDelivery;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+pub(super) struct Reception {
+    pub(super) link: Arc<Link>,
+    pub(super) deliveries: mpsc::Sender<Delivery>,
+    /// Told of our own canaries.
+    pub(super) heard: mpsc::Sender<()>,
+    /// Told of our own messages.
+    pub(super) echoes: mpsc::UnboundedSender<Echo>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) malformed: Burst<Malformed>,
+}
+
+impl Reception {
+    /// Deliveries follow. A replica reads once this was said.
+    pub(super) fn reading(&self) {
+        self.link.update(|status| {
+            status.consuming = true;
+            status.problem = None;
+        });
+    }
+
+    /// Tells the house. At the end nobody listens any more.
+    pub(super) async fn tell(&self, delivery: Delivery) {
+        let _ = self.deliveries.send(delivery).await;
+    }
+
+    /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
+    /// it was there before this replica was.
+    pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
+        self.link.metrics.consumed();
+        match entry {
+            Entry::Message(message) => {
+                self.echo(delivery, Some(&message.id));
+                self.tell(if past { Delivery::Past(message) } else { Delivery::Message(message) })
+                    .await;
+            }
+            Entry::Second(first) => {
+                self.link.metrics.duplicate();
+                self.echo(delivery, first.as_ref());
+            }
+            Entry::Canary(canary) => self.canary(canary, past),
+            Entry::Malformed(malformed) => self.refuse(malformed),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, malformed: Malformed) {
+        self.link.metrics.malformed(malformed.label());
+        if let Some(count) = self.malformed.count(malformed) {
+            warn!(count, reason = %malformed, "messages on the exchange that cannot be delivered");
+        }
+    }
+
+    /// Tells the publisher of a message of its own.
+    fn echo(&self, delivery: &AmqpDelivery, id: Option<&Arc<str>>) {
+        if let Some((origin, number)) = origin(delivery)
+            && *origin == *self.link.origin
+        {
+            let _ = self.echoes.send((number, id.cloned()));
+        }
+    }
+
+    fn canary(&self, canary: Canary, past: bool) {
+        if canary.instance == self.link.instance {
+            // If some wait already, one more says nothing new.
+            let _ = self.heard.try_send(());
+        }
+        if canary.leaving {
+            self.roster.left(&canary.peer.name);
+        } else if !past {
+            self.roster.heard(canary.peer);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Stretches of the log that clients come back for: read once for all who ask, and kept a while.
+
+use crate::broadcast::Broadcast;
+use crate::broker::{LogError, Readers, STRETCH};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+
+/// Bytes of frames that are kept for the next who asks.
+const KEPT: usize = 32 << 20;
+
+/// Messages of one stretch, in the form that goes to clients.
+#[derive(Debug)]
+pub struct Page {
+    /// Which log it is of.
+    pub epoch: u64,
+    /// The first position that it has; what was before it is gone if this is not where it begins.
+    pub from: u64,
+    /// The first position that it does not have.
+    pub to: u64,
+    pub messages: Vec<Arc<Broadcast>>,
+}
+
+/// On its way, or there.
+type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, LogError>>>;
+
+/// See the module.
+pub struct Replays {
+    log: Arc<Readers>,
+    runtime: Handle,
+    pages: Mutex<Pages>,
+}
+
+#[derive(Default)]
+struct Pages {
+    epoch: u64,
+    flights: HashMap<u64, Flight>,
+    /// Whole pages that are there, oldest first, with their size.
+    kept: VecDeque<(u64, usize)>,
+    bytes: usize,
+}
+
+impl fmt::Debug for Replays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replays").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Replays {
+    /// Reads on the current runtime, which outlives those who ask.
+    pub fn new(log: Arc<Readers>) -> Arc<Self> {
+        Arc::new(Self { log, runtime: Handle::current(), pages: Mutex::default() })
+    }
+
+    pub fn log(&self) -> &Readers {
+        &self.log
+    }
+
+    /// The number of the page that a position is on.
+    pub fn number_of(position: u64) -> u64 {
+        position / STRETCH
+    }
+
+    /// The page of this number, as far as there is something.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn page(self: Arc<Self>, number: u64) -> Result<Arc<Page>, LogError> {
+        let flight = {
+            let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
+            let mut pages = self.pages();
+            if pages.epoch != epoch {
+                *pages = Pages { epoch, ..Pages::default() };
+            }
+            match pages.flights.get(&number) {
+                Some(flight) => flight.clone(),
+                None => {
+                    let flight = self.clone().load(number).boxed().shared();
+                    pages.flights.insert(number, flight.clone());
+                    // It goes on if those who asked first hang up.
+                    self.runtime.spawn(flight.clone());
+                    flight
+                }
+            }
+        };
+        flight.await
+    }
+
+    async fn load(self: Arc<Self>, number: u64) -> Result<Arc<Page>, LogError> {
+        let read = self.log.stretch(number).await.map(|stretch| {
+            let messages = stretch.messages.iter().map(Broadcast::new).map(Arc::new).collect();
+            let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
+            Arc::new(Page { epoch, from, to, messages })
+        });
+        self.pages().landed(number, read.as_deref().ok());
+        read
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    /// Keeps a page that is whole, and as many others as there is room for.
+    fn landed(&mut self, number: u64, page: Option<&Page>) {
+        let whole = page.filter(|page| page.to == (number + 1) * STRETCH);
+        let Some(page) = whole.filter(|page| page.epoch == self.epoch) else {
+            self.flights.remove(&number);
+            return;
+        };
+        const BOOKKEEPING: usize = 256;
+        let size = page.messages.iter().map(|message| message.frame.len() + BOOKKEEPING).sum();
+        self.kept.push_back((number, size));
+        self.bytes += size;
+        while self.bytes > KEPT
+            && let Some((oldest, size)) = self.kept.pop_front()
+        {
+            self.bytes -= size;
+            self.flights.remove(&oldest);
+        }
+    }
+}

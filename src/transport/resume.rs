@@ -1,0 +1,238 @@
+//! How a client goes on that names the last message it has: from memory, from the log, or not.
+
+use super::worker::Worker;
+use crate::broadcast::Broadcast;
+use crate::broker::LogError;
+use crate::config::Delivery;
+use crate::hub::Place;
+use crate::message::{Channel, is_vague, position_of};
+use crate::replays::{Page, Replays};
+use futures_util::future::LocalBoxFuture;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How far this replica may be behind another, from which a client comes.
+const BEHIND: Duration = Duration::from_secs(2);
+
+/// What becomes of a client that comes back.
+#[derive(Debug)]
+pub enum Resumed {
+    /// What it missed is in memory, from this place on.
+    Memory(Place),
+    /// What it missed is in the log.
+    Log(Replay),
+    Lost(Lost),
+}
+
+/// Why what a client missed is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It names something that is no id.
+    Malformed,
+    /// There is no such message here: it is of another log, broker or run.
+    Unknown,
+    /// It is no longer kept.
+    Expired,
+    /// Nothing is kept to go back to.
+    Live,
+}
+
+impl Lost {
+    /// The name towards clients, and the metric label.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// Finds out how to go on behind the message of this id.
+///
+/// # Errors
+/// When the log would have to be read, and cannot be.
+pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
+    let resumed = find(&worker, id).await;
+    worker.house.metrics.resumed(match &resumed {
+        Ok(Resumed::Memory(_)) => "memory",
+        Ok(Resumed::Log(_)) => "log",
+        Ok(Resumed::Lost(lost)) => lost.code(),
+        Err(_) => "unreadable",
+    });
+    resumed
+}
+
+async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
+    if let Some(place) = worker.hub.borrow().find(id) {
+        return Ok(Resumed::Memory(place));
+    }
+    let config = &worker.house.config;
+    if config.amqp_url.is_some() && config.delivery == Delivery::Live {
+        return Ok(Resumed::Lost(Lost::Live));
+    }
+    let Some(position) = position_of(id) else { return Ok(Resumed::Lost(Lost::Malformed)) };
+    let Some(replays) = &worker.house.replays else {
+        return Ok(Resumed::Lost(gone(worker, id, position)));
+    };
+    let mut head = replays.log().head();
+    let there = head.wait_for(|head| head.is_some_and(|head| head.position >= position));
+    if timeout(BEHIND, there).await.is_err() {
+        return match *replays.log().head().borrow() {
+            Some(_) => Ok(Resumed::Lost(Lost::Unknown)),
+            None => Err(LogError("it has not been read yet".to_owned())),
+        };
+    }
+    let kept_from = worker.hub.borrow().kept_from();
+    if kept_from.is_none_or(|from| from <= position) {
+        // It may be on its way to this worker.
+        let reached = poll_fn(|context| {
+            let reached = worker.hub.borrow_mut().reached(position, context.waker());
+            if reached { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = timeout(BEHIND, reached).await;
+        let place = worker.hub.borrow().find(id);
+        return Ok(place.map_or(Resumed::Lost(Lost::Unknown), Resumed::Memory));
+    }
+    if is_vague(id) {
+        return Ok(Resumed::Lost(Lost::Unknown));
+    }
+    let page = replays.clone().page(Replays::number_of(position)).await?;
+    if page.from > position {
+        return Ok(Resumed::Lost(Lost::Expired));
+    }
+    let found = page.messages.iter().find(|message| message.position == Some(position));
+    if found.is_none_or(|message| &*message.id != id) {
+        return Ok(Resumed::Lost(Lost::Unknown));
+    }
+    Ok(Resumed::Log(Replay::new(worker, replays, position + 1, page.epoch)))
+}
+
+/// Why the memory does not have a message, where there is nothing else.
+fn gone(worker: &Worker, id: &str, position: u64) -> Lost {
+    let hub = worker.hub.borrow();
+    let check = |id: &str| id.split_once('-').map(|(_, check)| check.to_owned());
+    let ours = hub.newest().is_some_and(|newest| check(newest) == check(id));
+    let before = hub.kept_from().is_some_and(|from| position < from);
+    if ours && before { Lost::Expired } else { Lost::Unknown }
+}
+
+/// Reads the log from a position on, until the memory has what follows.
+pub struct Replay {
+    replays: Arc<Replays>,
+    /// The next position that is to be read.
+    next: u64,
+    /// Which log it is, as the log itself and as the memory know it.
+    epochs: (u64, u64),
+    page: Option<(Arc<Page>, usize)>,
+    coming: Option<LocalBoxFuture<'static, Result<Arc<Page>, LogError>>>,
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// One step of a replay.
+#[derive(Debug)]
+pub enum Step {
+    Message(Arc<Broadcast>),
+    /// From this place on it is all in memory.
+    Joined(Place),
+}
+
+/// Why a replay is over before its time.
+#[derive(Debug)]
+pub enum Cut {
+    /// What was to follow is not kept any more.
+    Overtaken,
+    Unreadable(LogError),
+}
+
+impl Replay {
+    /// A replay of `next` and what follows it, of the log of this epoch.
+    pub fn new(worker: &Worker, replays: &Arc<Replays>, next: u64, epoch: u64) -> Self {
+        Self {
+            replays: replays.clone(),
+            next,
+            epochs: (epoch, worker.hub.borrow().epoch()),
+            page: None,
+            coming: None,
+        }
+    }
+
+    /// The next step; only messages of `channels` are given.
+    pub fn poll(
+        &mut self,
+        worker: &Worker,
+        channels: &[Channel],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Step, Cut>> {
+        loop {
+            let hub = worker.hub.borrow();
+            if hub.epoch() != self.epochs.1 {
+                // The client was told of the gap, and everything from then on is in memory.
+                return Poll::Ready(Ok(Step::Joined(hub.beginning())));
+            }
+            if let Some(place) = hub.join(self.next) {
+                return Poll::Ready(Ok(Step::Joined(place)));
+            }
+            let kept_from = hub.kept_from().unwrap_or(u64::MAX);
+            drop(hub);
+            let Some((page, place)) = &mut self.page else {
+                let fetched = match self.poll_page(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(fetched) => fetched,
+                };
+                if let Err(cut) = fetched {
+                    return Poll::Ready(Err(cut));
+                }
+                continue;
+            };
+            let Some(message) = page.messages.get(*place).cloned() else {
+                // Not beyond what the memory is known to have been given.
+                self.next = page.to.min(kept_from).max(self.next);
+                self.page = None;
+                continue;
+            };
+            *place += 1;
+            self.next = message.position.map_or(self.next, |position| position + 1);
+            if channels.contains(&message.channel) {
+                return Poll::Ready(Ok(Step::Message(message)));
+            }
+        }
+    }
+
+    /// Gets the page that has what follows.
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        let next = self.next;
+        let coming = self
+            .coming
+            .get_or_insert_with(|| Box::pin(self.replays.clone().page(Replays::number_of(next))));
+        let page = match Pin::new(coming).poll(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(page) => page,
+        };
+        self.coming = None;
+        let page = match page {
+            Ok(page) if page.epoch == self.epochs.0 => page,
+            Ok(_) => return Poll::Ready(Err(Cut::Overtaken)),
+            Err(error) => return Poll::Ready(Err(Cut::Unreadable(error))),
+        };
+        // A page without what follows would be asked for again and again.
+        if page.from > next || page.to <= next {
+            return Poll::Ready(Err(Cut::Overtaken));
+        }
+        let read = |message: &Arc<Broadcast>| message.position < Some(next);
+        let place = page.messages.partition_point(read);
+        self.page = Some((page, place));
+        Poll::Ready(Ok(()))
+    }
+}
