@@ -37,6 +37,14 @@ impl Broadcast {
         }
     }
 
+    /// One whose frame is these bytes, for tests of what handles frames.
+    #[cfg(test)]
+    pub fn of_frame(position: u64, channel: Channel, frame: &str) -> Arc<Self> {
+        let (id, frame) = (crate::message::id_at(position, "o"), Bytes::from(frame.to_owned()));
+        let position = Some(position);
+        Arc::new(Self { id, position, channel, frame, header: 0, event: OnceLock::new() })
+    }
+
     /// The JSON object that clients get.
     pub fn json(&self) -> &[u8] {
         &self.frame[self.header..]

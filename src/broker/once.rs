@@ -163,11 +163,13 @@ mod tests {
     fn memory_is_bounded() {
         let (mut once, lobby) = (Once::default(), Channel::default());
         for n in 0..MAX_KEYS + 10 {
-            let (key, origin) = (n.to_string(), format!("o{}", n % (2 * MAX_ORIGINS)));
-            let marks = Marks { key: Some(&key), origin: Some((&origin, n as u64)), stamp: 7 };
-            once.judge(&lobby, marks, &id("x"));
+            once.judge(&lobby, keyed(&n.to_string(), 7), &id("x"));
         }
         assert!(once.keys.len() <= MAX_KEYS && once.order.len() <= MAX_KEYS);
+        for n in 0..MAX_ORIGINS + 10 {
+            let origin = Some((&*n.to_string(), 1));
+            once.judge(&lobby, Marks { key: None, origin, stamp: 7 }, &id("x"));
+        }
         assert!(once.origins.len() <= MAX_ORIGINS);
         once.judge(&lobby, keyed("late", 7 + 2 * WINDOW + 1), &id("y"));
         assert_eq!((once.keys.len(), once.order.len()), (1, 1));

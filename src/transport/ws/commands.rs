@@ -3,8 +3,7 @@
 use crate::transport::listener::Met;
 use crate::wire::text_frame;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -93,32 +92,59 @@ pub fn parse(text: &str) -> Result<Command, (Option<Reference>, String)> {
     })
 }
 
-/// `{"published":{"ref","id"}}`
-pub fn published(reference: &Reference, id: Option<&str>) -> Bytes {
-    text_frame(&json!({ "published": { "ref": reference.0, "id": id } }).to_string())
+/// What a client is answered: one object under one name.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer<'a> {
+    Published {
+        r#ref: &'a RawValue,
+        id: Option<&'a str>,
+    },
+    Subscribed {
+        r#ref: &'a RawValue,
+        channel: &'a str,
+        recovered: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
+    },
+    Unsubscribed {
+        r#ref: &'a RawValue,
+        channel: &'a str,
+    },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        r#ref: Option<&'a RawValue>,
+        code: &'a str,
+        message: &'a str,
+    },
 }
 
-/// `{"subscribed":{"ref","channel","recovered"}}`, perhaps with a reason and a cursor.
-pub fn subscribed(reference: &Reference, channel: &str, met: &Met) -> Bytes {
-    let mut answer = met.to_json();
-    answer.insert("ref".to_owned(), json!(reference.0));
-    answer.insert("channel".to_owned(), json!(channel));
-    text_frame(&json!({ "subscribed": answer }).to_string())
-}
-
-/// `{"unsubscribed":{"ref","channel"}}`
-pub fn unsubscribed(reference: &Reference, channel: &str) -> Bytes {
-    let answer = json!({ "ref": reference.0, "channel": channel });
-    text_frame(&json!({ "unsubscribed": answer }).to_string())
-}
-
-/// `{"error":{"code","message"}}`, with the reference of what it is about if that is known.
-pub fn error(reference: Option<&Reference>, code: &str, message: &str) -> Bytes {
-    let mut error = json!({ "code": code, "message": message });
-    if let (Some(Reference(reference)), Some(error)) = (reference, error.as_object_mut()) {
-        error.insert("ref".to_owned(), json!(reference));
+impl Answer<'_> {
+    fn frame(&self) -> Bytes {
+        // Writing to memory has no way to fail.
+        text_frame(&serde_json::to_string(self).unwrap_or_default())
     }
-    text_frame(&json!({ "error": error }).to_string())
+}
+
+pub fn published(reference: &Reference, id: Option<&str>) -> Bytes {
+    Answer::Published { r#ref: &reference.0, id }.frame()
+}
+
+pub fn subscribed(reference: &Reference, channel: &str, met: &Met) -> Bytes {
+    let Met { recovered, reason, cursor } = met;
+    let (recovered, reason, cursor) = (*recovered, *reason, cursor.as_deref());
+    Answer::Subscribed { r#ref: &reference.0, channel, recovered, reason, cursor }.frame()
+}
+
+pub fn unsubscribed(reference: &Reference, channel: &str) -> Bytes {
+    Answer::Unsubscribed { r#ref: &reference.0, channel }.frame()
+}
+
+/// `reference`: of what it is about, if that is known.
+pub fn error(reference: Option<&Reference>, code: &str, message: &str) -> Bytes {
+    Answer::Error { r#ref: reference.map(|known| &*known.0), code, message }.frame()
 }
 
 #[cfg(test)]
@@ -137,7 +163,7 @@ mod tests {
         assert_eq!((publish.text.get(), publish.key.as_deref()), (r#"{"a":[1, 2]}"#, Some("k")));
         let frame = published(&publish.r#ref, Some("1-a"));
         let frame = std::str::from_utf8(&frame[2..]).unwrap();
-        assert_eq!(frame, r#"{"published":{"id":"1-a","ref":7.50}}"#);
+        assert_eq!(frame, r#"{"published":{"ref":7.50,"id":"1-a"}}"#);
         let text = r#"{"subscribe":{"ref":"a","channel":"c","after":"x","history":3}}"#;
         assert!(matches!(parse(text), Ok(Command::Subscribe(_))));
     }

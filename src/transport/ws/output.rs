@@ -217,9 +217,9 @@ fn nth(hub: &Hub, reader: ReaderId, place: usize, offset: usize) -> Option<Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Broadcast, Limits, Start};
+    use crate::broadcast::Broadcast;
+    use crate::hub::{Limits, Start};
     use crate::message::Channel;
-    use std::sync::Arc;
     use std::task::Waker;
 
     /// Takes a given number of bytes a call, and then none until asked again.
@@ -265,14 +265,10 @@ mod tests {
     fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
         for width in 1..40 {
             let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
-            let (reader, _) = hub.open(&[Channel::default()], Start::default());
+            let reader = hub.open();
+            hub.listen(reader, &Channel::default(), Start::Last(0));
             for text in ["[shared one]", "[shared two]", "[three]"] {
-                hub.append(Arc::new(Broadcast {
-                    id: "id".into(),
-                    position: None,
-                    channel: Channel::default(),
-                    frame: Bytes::from_static(text.as_bytes()),
-                }));
+                hub.append(Broadcast::of_frame(0, Channel::default(), text));
             }
             let hub = RefCell::new(hub);
             let mut output = Output::default();
@@ -288,13 +284,13 @@ mod tests {
                 io.open = true;
                 if !late && io.got.len() > 25 {
                     // Goes between frames, never into one.
-                    output.push(Bytes::from_static(b"(own three)"));
+                    output.push_shared(Bytes::from_static(b"(own three)"));
                     late = true;
                 }
             }
             let mut got = String::from_utf8(io.got).unwrap();
             assert_eq!(written.bytes, got.len());
-            assert_eq!(written.deliveries, 3);
+            assert_eq!(written.deliveries, 3 + usize::from(late));
             if late {
                 assert_eq!(got.matches("(own three)").count(), 1, "{got}");
                 got = got.replace("(own three)", "");

@@ -28,7 +28,7 @@ impl Dialogue for Parrot {
         output.push(text_frame(&text));
     }
 
-    fn too_late(&mut self, output: &mut Output) {
+    fn too_late(&mut self, _: Cow<'_, str>, output: &mut Output) {
         self.promises.set(self.promises.get() - 1);
         output.push(text_frame("too late"));
     }
