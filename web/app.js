@@ -72,7 +72,7 @@ function flush() {
   if (stuck) log.scrollTop = log.scrollHeight;
 }
 
-function render({ id, text, date, own }) {
+function render({ id, text, date }) {
   const { day, time } = dated(date);
   const nodes = [];
   if (day && day !== lastDay) nodes.push(element('p', { className: 'day', textContent: day }));
@@ -84,11 +84,16 @@ function render({ id, text, date, own }) {
   const article = element('article', {}, body);
   const length = body.textContent.length;
   if (length > LONG.characters || body.textContent.split('\n', LONG.lines + 1).length > LONG.lines) fold(body, article);
-  article.append(element('footer', {}, ...(own ? [element('span', { className: 'quiet', textContent: 'sent by you, ' })] : []), time));
+  article.append(element('footer', {}, time));
   article.dataset.id = id;
-  if (own) article.dataset.own = '';
+  if (mine.has(id)) markOwn(article);
   nodes.push(article);
   return nodes;
+}
+
+function markOwn(article) {
+  article.dataset.own = '';
+  article.lastElementChild.prepend(element('span', { className: 'quiet', textContent: 'sent by you, ' }));
 }
 
 function dated(date) {
@@ -136,7 +141,7 @@ $('newer').addEventListener('click', () => {
 });
 
 // ── What arrives ────────────────────────────────────────────────────────────────────────────────
-// A burst that follows a ready frame is a replay: it is counted, and not read out message by message.
+// A burst after the channel was taken up is a replay: it is counted, and not read out message by message.
 
 let lostAt = 0; // when the connection was lost, 0 while there is one or none was lost
 let replay = null;
@@ -147,7 +152,7 @@ on('message', (message) => {
     if (replay.away) divide();
     settle();
   }
-  enqueue({ ...message, own: own(message) });
+  enqueue(message);
   const first = replay && !replay.away; // the history that every page starts with is not news
   if (!stuck && !first) newer += 1;
   if (document.hidden && !first) unread += 1;
@@ -156,12 +161,15 @@ on('message', (message) => {
 });
 
 on('ready', ({ replica }) => {
+  $('replica').replaceChildren(...named(replica));
+  showRoster();
+});
+
+on('subscribed', () => {
   replay = { away: lostAt && Math.max(1, Date.now() - lostAt), count: 0, gap: false, divider: null, end: Date.now() + REPLAY, timer: 0 };
   lostAt = 0;
   log.ariaLive = 'off';
-  $('replica').replaceChildren(...named(replica));
   settle();
-  showRoster();
 });
 
 on('gap', () => {
@@ -200,7 +208,6 @@ function settled() {
     const news = missed ? `${count(missed, 'message')} while you were away` : 'you missed nothing';
     announce(`Connected again after ${duration(away, true)}: ${gap ? 'some messages may be missing' : news}.`);
   }
-  giveBack(unsure.splice(0).filter((text) => take(text)), 'The connection was lost while this was being sent. It may not have arrived.');
 }
 
 function showTitle() {
@@ -208,13 +215,14 @@ function showTitle() {
 }
 
 // ── Sending ─────────────────────────────────────────────────────────────────────────────────────
-// A text counts as sent once it comes back. If it does not, its writer gets it back.
+// The client module keeps a text until the server has it, also over a lost connection. If the server
+// will not have it, its writer gets it back.
 
 const composer = $('composer');
 const box = $('text');
 const MINE = 200;
-let pending = []; // texts that were sent and have not come back
-let unsure = []; // those of them whose connection was lost
+const sending = new Set(); // the publications that are not answered yet
+let returned = []; // texts on their way back to their writer
 let slow = 0;
 
 const mine = new Set(remembered());
@@ -227,57 +235,80 @@ function remembered() {
   }
 }
 
-function take(text) {
-  const index = pending.indexOf(text);
-  if (index >= 0) pending.splice(index, 1);
-  if (!pending.length) clearSlow();
-  return index >= 0;
-}
-
-function own({ id, text }) {
-  if (mine.has(id)) return true;
-  if (!take(text)) return false;
+/** The message itself may come before its id is known to be ours, or after. */
+function remember(id) {
   mine.add(id);
+  const shown = log.querySelector(`[data-id="${CSS.escape(id)}"]`);
+  if (shown) markOwn(shown);
   try {
     sessionStorage.setItem(ONCE_MINE, JSON.stringify([...mine].slice(-MINE)));
   } catch {
     // Without storage, a reload forgets which messages were sent from here.
   }
-  return true;
 }
 
 function notice(text, kind = '') {
-  $('notice').textContent = text;
+  if ($('notice').textContent !== text) $('notice').textContent = text; // or it would be read out again
   $('notice').dataset.kind = kind;
 }
 
-function clearSlow() {
+/** Says what is not sent yet, and why. */
+function showSending() {
   clearTimeout(slow);
-  if ($('notice').dataset.kind === 'slow') notice('');
+  const { kind } = $('notice').dataset;
+  if (!sending.size) {
+    if (kind === 'slow') notice('');
+  } else if (kind === 'error') {
+    // That has to be read first.
+  } else if (warren.state !== 'open') {
+    notice(`Waiting for the connection to send ${count(sending.size, 'message')}…`, 'slow');
+  } else {
+    slow = setTimeout(() => notice('Sending…', 'slow'), kind === 'slow' ? 0 : SENDING);
+  }
 }
 
-function giveBack(texts, why) {
-  if (!texts.length) return;
-  box.value = [...texts, box.value].filter(Boolean).join('\n');
+const WHY = {
+  too_large: 'That message is too long for this server.',
+  unknown_outcome: 'No answer came for this message. It may or may not have been sent.',
+  outbox_full: 'Not sent: too many messages wait already.',
+  closed: 'Not connected. Your text stays here until it can be sent.',
+};
+
+function giveBack(text, why) {
+  // Several may come back at once: they keep their order.
+  if (!returned.length) {
+    setTimeout(() => {
+      box.value = [...returned, box.value].filter(Boolean).join('\n');
+      returned = [];
+    });
+  }
+  returned.push(text);
   notice(why, 'error');
 }
 
-function submit() {
+async function submit() {
   const text = box.value;
   if (!text.trim()) return;
-  if (!warren.send(text)) {
-    notice('Not connected. Your text stays here until it can be sent.', 'error');
-    return;
-  }
-  pending.push(text);
+  const publishing = warren.publish(text);
+  sending.add(publishing);
   box.value = '';
   notice('');
-  clearTimeout(slow);
-  slow = setTimeout(() => pending.length && notice('Sending…', 'slow'), SENDING);
+  showSending();
   toNewest();
   box.focus();
+  try {
+    const { id } = await publishing;
+    if (id !== null) remember(id);
+  } catch ({ code, message }) {
+    giveBack(text, WHY[code] ?? failure({ code, message }));
+  }
+  sending.delete(publishing);
+  showSending();
 }
 
+const failure = ({ code, message }) => `Not sent: ${message || code || 'the server gave no reason'}`.replace(/\.*$/, '.');
+
+$('send').disabled = false;
 composer.addEventListener('submit', (event) => {
   event.preventDefault();
   submit();
@@ -289,21 +320,18 @@ box.addEventListener('keydown', (event) => {
   submit();
 });
 
-on('error', ({ code, message }) => {
-  // What is refused at once is the newest text; what failed on its way, the oldest.
-  const text = String(code).startsWith('publish_') ? pending.shift() : pending.pop();
-  if (!pending.length) clearSlow();
-  const why = `Not sent: ${message || code || 'the server gave no reason'}`.replace(/\.*$/, '.');
-  if (text === undefined) notice(why, 'error');
-  else giveBack([text], why);
+// What waits ends with the page.
+addEventListener('beforeunload', (event) => {
+  if (sending.size && warren.state !== 'open') event.preventDefault();
 });
+
+on('error', ({ message }) => notice(message, 'error'));
 
 // ── The connection ──────────────────────────────────────────────────────────────────────────────
 
-const TOO_BIG = 1009;
 let countdown = 0;
 
-function showState({ state, retryAt, code, reason }) {
+function showState({ state, retryAt, reason }) {
   clearInterval(countdown);
   const again = lostAt ? 'Reconnecting…' : 'Connecting…';
   const text = { connecting: again, open: 'Connected', waiting: again, closed: 'Disconnected' };
@@ -321,18 +349,18 @@ function showState({ state, retryAt, code, reason }) {
     tick();
     countdown = setInterval(tick, 1000);
   }
-  if (state !== 'open' && document.activeElement === $('send')) box.focus();
-  $('send').disabled = state !== 'open';
+  if (state === 'closed' && document.activeElement === $('send')) box.focus();
+  $('send').disabled = state === 'closed';
   if (state === 'closed' && reason) notice(`The server closed the connection: ${reason}`, 'closed');
   if (state === 'open' && $('notice').dataset.kind === 'closed') notice('');
-  if (code === TOO_BIG) giveBack(pending.splice(0), 'That message is too long for this server.');
+  showSending();
 }
 
 let wasOpen = false;
 
 on('state', (change) => {
   if (wasOpen && change.state !== 'open') {
-    lostAt = Date.now();
+    lostAt ||= Date.now();
     if (replay) {
       clearTimeout(replay.timer);
       replay = null;
@@ -341,7 +369,6 @@ on('state', (change) => {
   }
   wasOpen = change.state === 'open';
   showState(change);
-  if (lostAt) unsure = [...pending];
 });
 
 $('retry').addEventListener('click', () => {

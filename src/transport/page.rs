@@ -17,7 +17,7 @@ struct Asset {
     body: &'static str,
 }
 
-const ASSETS: [Asset; 5] = [
+const ASSETS: [Asset; 6] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -37,6 +37,11 @@ const ASSETS: [Asset; 5] = [
         path: "/client.js",
         content_type: "text/javascript; charset=utf-8",
         body: include_str!("../../web/client.js"),
+    },
+    Asset {
+        path: "/client.d.ts",
+        content_type: "text/plain; charset=utf-8",
+        body: include_str!("../../web/client.d.ts"),
     },
     Asset {
         path: "/icon.svg",
@@ -78,7 +83,7 @@ fn respond(asset: &Asset, etag: &str, request: &HttpRequest) -> HttpResponse {
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY));
-    if asset.path == "/client.js" {
+    if asset.path.starts_with("/client.") {
         // Other sites may import it; what they may connect to is for the handshake to say.
         response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
     }

@@ -150,6 +150,7 @@ describe('the chat page', () => {
     await once(b.page, 'hello from B');
     await once(a.page, 'hello from B');
     assert.equal(await a.page.inputValue('#text'), '');
+    await a.page.locator('article[data-own]').getByText('hello from A').waitFor();
     assert.equal(await a.page.locator('article[data-own]').count(), 1, 'a page knows its own messages');
     const time = a.page.locator('article time').first();
     assert.ok(!Number.isNaN(Date.parse(await time.getAttribute('datetime'))));
@@ -217,6 +218,7 @@ describe('the chat page', () => {
       ['/style.css', /^text\/css/],
       ['/app.js', /^text\/javascript/],
       ['/client.js', /^text\/javascript/],
+      ['/client.d.ts', /^text\/plain/],
       ['/icon.svg', /^image\/svg\+xml/],
     ]) {
       const answer = await page.request.get(new URL(path, A).href);
@@ -290,6 +292,18 @@ describe('the chat page', () => {
     assert.ok((await top()) > 0);
   });
 
+  test('a text that is too long comes back to its writer', async (t) => {
+    const { page } = await open(t, A, freshChannel());
+    const long = 'x'.repeat(70_000);
+    await say(page, long);
+    await page.waitForFunction(() => /too long/.test(document.getElementById('notice').textContent));
+    assert.equal(await page.inputValue('#text'), long);
+    await connected(page);
+    await say(page, 'a shorter one');
+    await once(page, 'a shorter one');
+    assert.equal(await page.inputValue('#text'), '');
+  });
+
   test('the channel can be changed', async (t) => {
     const channel = freshChannel();
     const { page, faults } = await open(t, A, freshChannel());
@@ -305,7 +319,7 @@ describe('the chat page', () => {
     ['the same replica', A],
     ['another replica', B],
   ]) {
-    test(`a lost connection comes back by itself, to ${title}, with what was missed`, async (t) => {
+    test(`a lost connection comes back by itself, to ${title}, with what was missed and what waited`, async (t) => {
       const channel = freshChannel();
       const proxy = await proxyTo(t, A);
       const a = await open(t, proxy.base, channel);
@@ -316,10 +330,9 @@ describe('the chat page', () => {
 
       proxy.cut();
       await a.page.waitForSelector('#state:not([data-state="open"])');
+      await say(a.page, 'said meanwhile');
+      assert.match(await a.page.textContent('#notice'), /^Waiting for the connection to send 1 message/);
       await a.page.fill('#text', 'a draft');
-      await a.page.press('#text', 'Enter');
-      assert.ok(await a.page.locator('#send').isDisabled());
-      assert.match(await a.page.textContent('#notice'), /Not connected/);
       await say(b.page, 'missed');
       await once(b.page, 'missed');
       assert.equal(await said(a.page, 'missed').count(), 0);
@@ -329,12 +342,15 @@ describe('the chat page', () => {
       await once(a.page, 'missed');
       await once(a.page, 'before');
       assert.equal(await a.page.textContent('#replica'), back === A ? nameOfA : nameOfB);
+      for (const { page } of [a, b]) await once(page, 'said meanwhile');
+      await a.page.waitForFunction(() => document.getElementById('notice').textContent === '');
       assert.equal(await a.page.inputValue('#text'), 'a draft', 'the draft is kept');
-      assert.match(await a.page.textContent('.divider'), /^You were away \d+ s · 1 message/);
+      assert.match(await a.page.textContent('.divider'), /^You were away \d+ s · [12] messages?$/, 'and nothing is missing');
       assert.deepEqual(
         await a.page.$$eval('.divider, article .body', (nodes) => nodes.map((node) => (node.matches('.divider') ? '—' : node.textContent))),
-        ['before', '—', 'missed'],
+        ['before', '—', 'missed', 'said meanwhile'],
       );
+      assert.equal(await a.page.locator('article[data-own]').count(), 1);
       await a.page.press('#text', 'Enter');
       await once(b.page, 'a draft');
       await once(a.page, 'a draft');

@@ -111,6 +111,7 @@ async fn the_page_is_in_the_binary_and_its_policy_is_strict() {
     for (path, kind) in [
         ("/", "text/html"),
         ("/client.js", "text/javascript"),
+        ("/client.d.ts", "text/plain"),
         ("/app.js", "text/javascript"),
         ("/style.css", "text/css"),
         ("/icon.svg", "image/svg+xml"),

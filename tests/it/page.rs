@@ -15,7 +15,7 @@ async fn two_pages_on_two_replicas() {
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut node = Command::new("node");
     node.arg("--test")
-        .args(["client", "chat"].map(|name| format!("{TESTS}/{name}.test.mjs")))
+        .args(["client", "types", "chat"].map(|name| format!("{TESTS}/{name}.test.mjs")))
         .env("WARREN_A", format!("http://{}", one.addr))
         .env("WARREN_B", format!("http://{}", two.addr));
     let mut node = Process::spawn(node);
