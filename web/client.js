@@ -170,12 +170,12 @@ export class Warren extends EventTarget {
         sent: false,
         since: 0,
         doubt: false,
-        settle: (error, id = null) => {
+        settle: (error, id) => {
           this.#outbox.delete(entry);
           this.#outboxBytes -= bytes;
           clearTimeout(entry.timer);
           signal?.removeEventListener('abort', abort);
-          if (error) reject(error);
+          if (id === undefined) reject(error);
           else resolve({ id, key });
         },
       };
@@ -295,7 +295,7 @@ export class Warren extends EventTarget {
       if (!this.#outbox.has(entry)) {
         // Its caller has given up.
       } else if (!error) {
-        entry.settle(null, answer.id);
+        entry.settle(null, answer.id ?? null);
       } else if (!PASSING.has(error.code)) {
         entry.settle(new WarrenError(error.code, error.message));
       } else {
