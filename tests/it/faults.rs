@@ -1,10 +1,10 @@
-//! RabbitMQ away, its topology deleted, its memory full.
+//! RabbitMQ away, its topology deleted, its memory full. What delivery `log` makes of it is in `log`.
 
 use crate::support::amqp::Peer;
 use crate::support::client::Client;
 use crate::support::http;
 use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::replica::Replica;
+use crate::support::replica::{LIVE, Replica};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use serde_json::Value;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn gets_through(client: &mut Client, name: &str) {
 async fn rabbitmq_stops_and_starts_under_load() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
-    let settings = [("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
+    let settings = [LIVE, ("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &settings).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &settings).await;
     let mut sender = one.client("").await;
@@ -114,7 +114,7 @@ async fn queues(rabbitmq: &RabbitMq, exchange: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let other = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
 
@@ -139,16 +139,17 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
 #[tokio::test]
 async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let url = rabbitmq.url();
+    let replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
-    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let peer = Peer::connect(&url, &unique("elsewhere")).await;
     // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
     // nothing tells the replica that its binding went with it.
     peer.channel
         .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
         .await
         .unwrap();
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = Peer::live(&url, &exchange).await;
     replica.metric_becomes("warren_deaf_total", |count| count >= 1.0).await;
     replica.becomes_ready(true).await;
     peer.publish("", b"{\"text\":\"heard again\"}", lapin::BasicProperties::default()).await;

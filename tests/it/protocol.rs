@@ -59,7 +59,7 @@ async fn the_error_codes_are_those_that_clients_get() {
         http::get(replica.addr, "/ws?channel=").await,
         http::send(replica.addr, &foreign).await,
         http::get(replica.addr, "/nowhere").await,
-        http::get(replica.addr, "/messages").await,
+        http::post(replica.addr, "/replicas", "").await,
         replica.post("lobby", "x".repeat(101)).await,
         http::get(replica.addr, "/ws").await,
         http::send(replica.addr, HANDSHAKE).await,

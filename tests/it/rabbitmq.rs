@@ -5,10 +5,10 @@ use crate::support::amqp::Peer;
 use crate::support::http;
 use crate::support::process::Process;
 use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::Replica;
+use crate::support::replica::{LIVE, Replica};
 use lapin::BasicProperties;
-use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::options::ExchangeDeleteOptions;
+use lapin::types::AMQPValue;
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -44,8 +44,8 @@ async fn a_message_crosses_from_one_replica_to_another() {
 #[tokio::test]
 async fn bodies_and_properties_are_what_any_amqp_program_expects() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
-    let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
+    let mut peer = Peer::live(&rabbitmq.url(), &exchange).await;
+    let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     client.send("hello").await;
     let seen = client.message().await;
@@ -89,7 +89,7 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
 async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let name = unique("tracks");
-    let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[]).await;
+    let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[LIVE]).await;
     let connections = rabbitmq.ctl(&["list_connections", "client_properties"]).await;
     for role in ["publish", "consume"] {
         assert!(connections.contains(&format!("warren {name} {role}")), "{connections}");
@@ -166,7 +166,7 @@ async fn the_node_server_it_grew_from_shares_the_exchange() {
         .env("EXCHANGE", &exchange);
     let mut recipe = Process::spawn(node);
     recipe.line(LIMIT, |line| line == "{\"up\":true}").await;
-    let replica = Replica::joined("successor", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::joined("successor", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
 
     recipe.write_line("from node");
@@ -182,46 +182,49 @@ async fn the_node_server_it_grew_from_shares_the_exchange() {
 }
 
 #[tokio::test]
-async fn an_exchange_of_another_kind_is_a_clear_error_and_is_retried() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    let none = FieldTable::default();
-    peer.channel
-        .exchange_declare(exchange.as_str().into(), lapin::ExchangeKind::Fanout, options, none)
-        .await
-        .unwrap();
-    let settings = [
-        ("AMQP_URL", rabbitmq.url()),
-        ("EXCHANGE", exchange.clone()),
-        ("CANARY_INTERVAL", "500ms".to_owned()),
-    ];
-    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let mut replica = Replica::start(&settings).await;
-    replica
-        .process
-        .line(LIMIT, |line| {
-            line.contains(&format!("exchange '{exchange}'"))
-                && line.contains("received 'false' but current is 'true'")
-        })
-        .await;
-    replica.becomes_ready(false).await;
-    let reason = http::get(replica.admin, "/readyz").await.body;
-    assert!(reason.contains(&exchange), "{reason}");
-    peer.channel
-        .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
-        .await
-        .unwrap();
-    replica.becomes_ready(true).await;
+async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
+    let rabbitmq = shared().await;
+    let url = rabbitmq.url();
+    for (delivery, difference) in [
+        ("live", "received 'false' but current is 'true'"),
+        ("log", "received 'true' but current is 'false'"),
+    ] {
+        let exchange = unique("messages");
+        let peer = match delivery {
+            "live" => Peer::connect(&url, &exchange).await,
+            _ => Peer::live(&url, &exchange).await,
+        };
+        let settings = [
+            ("AMQP_URL", url.as_str()),
+            ("EXCHANGE", &exchange),
+            ("CANARY_INTERVAL", "500ms"),
+            ("DELIVERY", delivery),
+        ];
+        let mut replica = Replica::start(&settings).await;
+        replica
+            .process
+            .line(LIMIT, |line| {
+                line.contains(&format!("exchange '{exchange}'")) && line.contains(difference)
+            })
+            .await;
+        replica.becomes_ready(false).await;
+        let reason = http::get(replica.admin, "/readyz").await.body;
+        assert!(reason.contains(&exchange) && reason.contains("WARREN_DELIVERY"), "{reason}");
+        peer.channel
+            .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
+            .await
+            .unwrap();
+        replica.becomes_ready(true).await;
+    }
 }
 
 #[tokio::test]
 async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = Peer::live(&rabbitmq.url(), &exchange).await;
     let mut ids = Vec::new();
     let dated = br#"{"text":"tick","date":"2026-01-02T03:04:05Z"}"#;
     for body in [&dated[..], dated] {

@@ -1,6 +1,7 @@
 //! A program of somebody else's on the same exchange.
 
 use super::LIMIT;
+use super::rabbitmq::unique;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -8,7 +9,10 @@ use lapin::options::{
     QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind,
+    PublisherConfirm,
+};
 use tokio::time::timeout;
 
 pub struct Peer {
@@ -19,8 +23,17 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Connects, declares the exchange as the Node server does, and listens.
+    /// Connects, declares the exchange as delivery `log` has it, and listens.
     pub async fn connect(url: &str, exchange: &str) -> Self {
+        Self::join(url, exchange, true).await
+    }
+
+    /// The same with the exchange of delivery `live` and of the Node server: it is not durable.
+    pub async fn live(url: &str, exchange: &str) -> Self {
+        Self::join(url, exchange, false).await
+    }
+
+    async fn join(url: &str, exchange: &str, durable: bool) -> Self {
         let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
@@ -29,7 +42,7 @@ impl Peer {
             .exchange_declare(
                 exchange.into(),
                 ExchangeKind::Fanout,
-                ExchangeDeclareOptions::default(),
+                ExchangeDeclareOptions { durable, ..ExchangeDeclareOptions::default() },
                 none(),
             )
             .await
@@ -53,18 +66,26 @@ impl Peer {
     }
 
     pub async fn publish(&self, key: &str, body: &[u8], properties: BasicProperties) {
-        self.channel
-            .basic_publish(
-                self.exchange.as_str().into(),
-                key.into(),
-                BasicPublishOptions::default(),
-                body,
-                properties,
-            )
-            .await
-            .unwrap()
-            .await
-            .unwrap();
+        self.send(key, body, properties).await.await.unwrap();
+    }
+
+    /// Publishes all bodies and then awaits their confirmations.
+    pub async fn publish_all(&self, key: &str, bodies: impl IntoIterator<Item = String>) {
+        let mut confirmations = Vec::new();
+        for body in bodies {
+            let id = unique("message");
+            let properties = BasicProperties::default().with_message_id(id.into());
+            confirmations.push(self.send(key, body.as_bytes(), properties).await);
+        }
+        for confirmation in confirmations {
+            confirmation.await.unwrap();
+        }
+    }
+
+    async fn send(&self, key: &str, body: &[u8], properties: BasicProperties) -> PublisherConfirm {
+        let options = BasicPublishOptions::default();
+        let exchange = self.exchange.as_str().into();
+        self.channel.basic_publish(exchange, key.into(), options, body, properties).await.unwrap()
     }
 
     /// The next message that is for clients.

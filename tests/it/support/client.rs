@@ -3,14 +3,19 @@
 use super::LIMIT;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
+    /// Frames that came while an answer was awaited.
+    kept: VecDeque<Value>,
     /// The content of the ready frame.
     pub ready: Value,
 }
@@ -30,10 +35,29 @@ impl Client {
         Self::try_connect(addr, query).await.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
     }
 
+    /// The same with the subprotocol in which clients give commands.
+    pub async fn connect_v1(addr: SocketAddr, query: &str) -> Self {
+        let client = Self::handshake(addr, query, Some("warren.v1")).await;
+        client.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
+    }
+
     pub async fn try_connect(addr: SocketAddr, query: &str) -> Result<Self, Error> {
+        Self::handshake(addr, query, None).await
+    }
+
+    async fn handshake(
+        addr: SocketAddr,
+        query: &str,
+        protocol: Option<&'static str>,
+    ) -> Result<Self, Error> {
         let connect = async {
             let stream = TcpStream::connect(addr).await?;
-            let (mut socket, _) = client_async(format!("ws://{addr}/ws{query}"), stream).await?;
+            let mut request = format!("ws://{addr}/ws{query}").into_client_request()?;
+            if let Some(protocol) = protocol {
+                let name = "Sec-WebSocket-Protocol";
+                request.headers_mut().insert(name, HeaderValue::from_static(protocol));
+            }
+            let (mut socket, _) = client_async(request, stream).await?;
             let ready = loop {
                 if let Message::Text(text) =
                     socket.next().await.ok_or(Error::ConnectionClosed)??
@@ -42,7 +66,7 @@ impl Client {
                 }
             };
             assert!(ready["ready"]["replica"].is_string(), "no ready frame: {ready}");
-            Ok(Self { socket, ready: ready["ready"].clone() })
+            Ok(Self { socket, kept: VecDeque::new(), ready: ready["ready"].clone() })
         };
         timeout(LIMIT, connect).await.expect("a handshake in time")
     }
@@ -55,8 +79,41 @@ impl Client {
         self.socket.send(message).await.expect("the socket takes a message");
     }
 
+    /// Sends a command of `warren.v1`.
+    pub async fn command(&mut self, command: &Value) {
+        self.send(command.to_string()).await;
+    }
+
+    /// Sends a command and awaits the frame with the same `ref`. Other frames that come before it
+    /// are kept for later.
+    pub async fn ask(&mut self, command: &Value) -> Value {
+        self.command(command).await;
+        self.answer(&content(command)["ref"]).await
+    }
+
+    /// Awaits the frame with this `ref`.
+    pub async fn answer(&mut self, reference: &Value) -> Value {
+        if let Some(n) = self.kept.iter().position(|frame| content(frame)["ref"] == *reference) {
+            return self.kept.remove(n).unwrap();
+        }
+        loop {
+            let frame = self.next_frame().await.expect("an answer");
+            if frame["id"].is_null() && content(&frame)["ref"] == *reference {
+                return frame;
+            }
+            self.kept.push_back(frame);
+        }
+    }
+
     /// The next frame that is an object.
     pub async fn frame(&mut self) -> Result<Value, Ended> {
+        match self.kept.pop_front() {
+            Some(frame) => Ok(frame),
+            None => self.next_frame().await,
+        }
+    }
+
+    async fn next_frame(&mut self) -> Result<Value, Ended> {
         let next = async {
             loop {
                 match self.socket.next().await {
@@ -102,4 +159,9 @@ impl Client {
         let _ = self.socket.close(None).await;
         while self.socket.next().await.is_some_and(|next| next.is_ok()) {}
     }
+}
+
+/// What a frame with one key has under it.
+fn content(frame: &Value) -> &Value {
+    frame.as_object().and_then(|object| object.values().next()).unwrap_or(&Value::Null)
 }

@@ -4,6 +4,8 @@
 
 pub mod amqp;
 pub mod client;
+pub mod cluster;
+pub mod events;
 pub mod haproxy;
 pub mod http;
 pub mod ports;

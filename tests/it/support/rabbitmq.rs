@@ -7,12 +7,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -39,39 +40,28 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{}-{}", process::id(), count())
 }
 
+/// A name for a node.
+pub fn node_name() -> String {
+    unique("warren") + "@localhost"
+}
+
 fn count() -> u32 {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     COUNT.fetch_add(1, Ordering::Relaxed)
 }
 
-pub struct RabbitMq {
-    /// None while it is stopped.
-    node: Option<Process>,
-    /// Erlang's port mapper. A node would start one in the background that outlives it.
-    _epmd: Process,
+/// What nodes that can join each other have in common: a cookie, which Erlang makes in the sandbox,
+/// and a port mapper.
+pub struct Family {
     sandbox: Arc<Sandbox>,
-    name: String,
-    port: u16,
-    dist_port: u16,
+    /// A node would start one in the background that outlives it.
+    _epmd: Process,
     epmd_port: u16,
 }
 
-impl RabbitMq {
-    /// Starts a new, empty node and waits until it serves AMQP.
-    pub async fn start() -> Self {
-        assert!(
-            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
-            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
-        );
-        let sandbox = Sandbox::new();
-        let (port, dist_port, epmd_port) = (free_port(), free_port(), free_port());
-        let write = |name, content: &str| {
-            fs::write(sandbox.dir().join(name), content).expect("sandbox is writable")
-        };
-        write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n"));
-        write("advanced.config", "[].\n");
-        write("enabled_plugins", "[].\n");
-
+impl Family {
+    pub async fn start() -> Arc<Self> {
+        let (sandbox, epmd_port) = (Sandbox::new(), free_port());
         let mut epmd = Command::new("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let mut epmd = sandbox.spawn(epmd);
@@ -79,18 +69,50 @@ impl RabbitMq {
             TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()
         })
         .await;
+        Arc::new(Self { sandbox, _epmd: epmd, epmd_port })
+    }
+}
 
-        let name = format!("warren-{}-{}@localhost", process::id(), count());
-        let mut rabbitmq =
-            Self { node: None, _epmd: epmd, sandbox, name, port, dist_port, epmd_port };
+pub struct RabbitMq {
+    /// None while it is stopped.
+    node: Option<Process>,
+    family: Arc<Family>,
+    /// Where its configuration and its data are.
+    dir: PathBuf,
+    name: String,
+    port: u16,
+    dist_port: u16,
+}
+
+impl RabbitMq {
+    /// Starts a new, empty node and waits until it serves AMQP.
+    pub async fn start() -> Self {
+        let mut rabbitmq = Self::new(&Family::start().await, &node_name(), "");
         rabbitmq.start_again().await;
         rabbitmq
+    }
+
+    /// A node that has not been started yet; `settings` are lines for its configuration.
+    pub fn new(family: &Arc<Family>, name: &str, settings: &str) -> Self {
+        assert!(
+            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
+            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
+        );
+        let (port, dist_port) = (free_port(), free_port());
+        let dir = family.sandbox.dir().join(name);
+        fs::create_dir(&dir).expect("sandbox is writable");
+        let write =
+            |name, content: &str| fs::write(dir.join(name), content).expect("sandbox is writable");
+        write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n{settings}"));
+        write("advanced.config", "[].\n");
+        write("enabled_plugins", "[].\n");
+        Self { node: None, family: family.clone(), dir, name: name.to_owned(), port, dist_port }
     }
 
     /// Starts a stopped node on the same port, with the data that it had.
     pub async fn start_again(&mut self) {
         assert!(self.node.is_none(), "it is running");
-        let mut node = self.sandbox.spawn(self.command("rabbitmq-server"));
+        let mut node = self.family.sandbox.spawn(self.command("rabbitmq-server"));
         answers(&mut node, async || serves_amqp(self.port).await).await;
         self.node = Some(node);
     }
@@ -113,6 +135,15 @@ impl RabbitMq {
         self.node.as_mut().expect("it is running").signal(if frozen { "STOP" } else { "CONT" });
     }
 
+    /// Whether it has been started and neither stopped nor killed.
+    pub fn is_running(&self) -> bool {
+        self.node.is_some()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -125,10 +156,16 @@ impl RabbitMq {
     pub async fn ctl(&self, args: &[&str]) -> String {
         let mut command = self.command("rabbitmqctl");
         command.arg("--quiet").args(args);
-        let mut ctl = self.sandbox.spawn(command);
+        let mut ctl = self.family.sandbox.spawn(command);
         let status = ctl.ended(STOP_LIMIT).await;
         assert!(status.success(), "rabbitmqctl {args:?}: {status}");
         ctl.output()
+    }
+
+    /// Runs `rabbitmqctl` and returns what it answers as JSON.
+    pub async fn ask(&self, args: &[&str]) -> Value {
+        let output = self.ctl(&[&["--formatter", "json"], args].concat()).await;
+        serde_json::from_str(&output).unwrap_or_else(|_| panic!("no JSON: {output}"))
     }
 
     /// Above this share of the machine's memory the node raises an alarm and blocks its publishers:
@@ -140,19 +177,18 @@ impl RabbitMq {
     /// One of RabbitMQ's scripts, with nothing of the caller's environment and all that keeps the
     /// node apart.
     fn command(&self, script: &str) -> Command {
-        let dir = self.sandbox.dir();
+        let (dir, home) = (&self.dir, self.family.sandbox.dir());
         let mut command = Command::new(Path::new(SCRIPTS).join(script));
         command
             .current_dir(dir)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("LANG", "C.UTF-8")
-            // Erlang makes the cookie that the node and rabbitmqctl share here.
-            .env("HOME", dir)
+            .env("HOME", home)
             .env("ERL_FLAGS", "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}")
             .env("ERL_CRASH_DUMP_SECONDS", "0")
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            .env("ERL_EPMD_PORT", self.epmd_port.to_string())
+            .env("ERL_EPMD_PORT", self.family.epmd_port.to_string())
             .env("RABBITMQ_NODENAME", &self.name)
             .env("RABBITMQ_DIST_PORT", self.dist_port.to_string())
             .env("RABBITMQ_CTL_DIST_PORT_MIN", "0")

@@ -2,7 +2,9 @@
 
 use super::LIMIT;
 use super::client::Client;
+use super::events::Events;
 use super::http::{self, Response};
+use super::ports::free_port;
 use super::process::Process;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -12,10 +14,14 @@ use tokio::time::{Instant, sleep};
 /// The binary under test.
 pub const WARREN: &str = env!("CARGO_BIN_EXE_warren");
 
+/// The setting for the delivery that is not the default.
+pub const LIVE: (&str, &str) = ("DELIVERY", "live");
+
 pub struct Replica {
     pub process: Process,
     pub addr: SocketAddr,
     pub admin: SocketAddr,
+    settings: Vec<(String, String)>,
 }
 
 /// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
@@ -41,7 +47,22 @@ impl Replica {
         let line = process.line(LIMIT, |line| line.contains("\"serving:")).await;
         let line: Value = serde_json::from_str(&line).unwrap();
         let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
-        Self { addr: address("address"), admin: address("admin"), process }
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let settings = settings.iter().map(owned).collect();
+        Self { addr: address("address"), admin: address("admin"), process, settings }
+    }
+
+    /// Ends it as a power cut would. What [`Replica::joined`] made can be started again.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it anew with the same settings, hence at the same addresses.
+    pub async fn start_again(&mut self) {
+        assert!(self.process.exited().is_some(), "it is running");
+        let settings = self.settings.clone();
+        let settings: Vec<_> = settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+        *self = Self::start(&settings).await;
     }
 
     /// Starts one and waits until it is ready.
@@ -53,7 +74,10 @@ impl Replica {
 
     /// Starts one on this RabbitMQ and exchange, and waits until it is ready.
     pub async fn joined(name: &str, url: &str, exchange: &str, more: &[(&str, &str)]) -> Self {
+        let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut settings = vec![
+            ("LISTEN", listen.as_str()),
+            ("ADMIN_LISTEN", admin.as_str()),
             ("REPLICA", name),
             ("AMQP_URL", url),
             ("EXCHANGE", exchange),
@@ -67,10 +91,33 @@ impl Replica {
         Client::connect(self.addr, query).await
     }
 
+    /// A client that gives commands.
+    pub async fn v1(&self, query: &str) -> Client {
+        Client::connect_v1(self.addr, query).await
+    }
+
+    pub async fn events(&self, query: &str) -> Events {
+        Events::connect(self.addr, query).await
+    }
+
+    /// One page of `GET /messages`.
+    pub async fn page(&self, query: &str) -> Value {
+        let page = http::get(self.addr, &format!("/messages{query}")).await;
+        assert_eq!(page.status, 200, "{query}: {}", page.body);
+        page.json()
+    }
+
     /// Publishes over HTTP.
     pub async fn post(&self, channel: &str, text: impl Into<Value>) -> Response {
         let body = serde_json::json!({ "channel": channel, "text": text.into() });
         http::post(self.addr, "/messages", &body.to_string()).await
+    }
+
+    /// Publishes over HTTP and returns the id.
+    pub async fn say(&self, channel: &str, text: impl Into<Value>) -> String {
+        let response = self.post(channel, text).await;
+        assert_eq!(response.status, 202, "{}", response.body);
+        response.json()["id"].as_str().expect("an id").to_owned()
     }
 
     pub async fn becomes_ready(&self, ready: bool) {

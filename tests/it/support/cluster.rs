@@ -1,0 +1,90 @@
+//! Three RabbitMQ nodes that are one cluster.
+
+use super::LIMIT;
+use super::process::POLL;
+use super::rabbitmq::{Family, RabbitMq, node_name};
+use futures_util::future::join_all;
+use serde_json::Value;
+use std::fmt::Write;
+use tokio::time::{Instant, sleep};
+
+const NODES: usize = 3;
+
+pub struct Cluster {
+    pub nodes: Vec<RabbitMq>,
+}
+
+impl Cluster {
+    /// Starts three new nodes that find each other, and waits until they have.
+    pub async fn start() -> Self {
+        let family = Family::start().await;
+        let names: Vec<_> = (0..NODES).map(|_| node_name()).collect();
+        let mut settings = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
+        for (n, name) in (1..).zip(&names) {
+            writeln!(settings, "cluster_formation.classic_config.nodes.{n} = {name}").unwrap();
+        }
+        let nodes = names.iter().map(|name| RabbitMq::new(&family, name, &settings)).collect();
+        let mut cluster = Self { nodes };
+        join_all(cluster.nodes.iter_mut().map(RabbitMq::start_again)).await;
+        let joined = |status: &Value| status["running_nodes"].as_array().unwrap().len() == NODES;
+        cluster.becomes(&["cluster_status"], joined).await;
+        cluster
+    }
+
+    /// The addresses of all nodes, that of `first` before the others, as `WARREN_AMQP_URL` takes
+    /// them.
+    pub fn urls(&self, first: usize) -> String {
+        let urls = (0..NODES).map(|n| self.nodes[(first + n) % NODES].url());
+        urls.collect::<Vec<_>>().join(",")
+    }
+
+    /// The node that leads a stream.
+    pub async fn leader_of(&self, stream: &str) -> usize {
+        let list = self.ask(&["list_queues", "name", "leader"]).await;
+        self.node(&row(&list, "name", stream)["leader"])
+    }
+
+    /// The node that serves the connection that its client gave this name.
+    pub async fn node_of(&self, connection: &str) -> usize {
+        let list = self.ask(&["list_connections", "node", "client_properties"]).await;
+        let mut rows = list.as_array().unwrap().iter();
+        let row = rows.find(|row| row["client_properties"].to_string().contains(connection));
+        self.node(&row.unwrap_or_else(|| panic!("no {connection} in {list}"))["node"])
+    }
+
+    /// Waits until a stream has all of its members.
+    pub async fn whole(&self, stream: &str) {
+        let whole =
+            |list: &Value| row(list, "name", stream)["online"].as_array().unwrap().len() == NODES;
+        self.becomes(&["list_queues", "name", "online"], whole).await;
+    }
+
+    fn node(&self, name: &Value) -> usize {
+        let found = self.nodes.iter().position(|node| *name == node.name());
+        found.unwrap_or_else(|| panic!("no node {name}"))
+    }
+
+    /// Asks a node that runs.
+    async fn ask(&self, command: &[&str]) -> Value {
+        let node = self.nodes.iter().find(|node| node.is_running()).expect("a running node");
+        node.ask(command).await
+    }
+
+    async fn becomes(&self, command: &[&str], wanted: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let status = self.ask(command).await;
+            if wanted(&status) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{command:?}: {status}");
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// The row of a list that has this value in this column.
+pub fn row<'a>(list: &'a Value, column: &str, value: &str) -> &'a Value {
+    let mut rows = list.as_array().expect("a list").iter();
+    rows.find(|row| row[column] == value).unwrap_or_else(|| panic!("no {value} in {list}"))
+}

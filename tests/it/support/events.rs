@@ -1,0 +1,154 @@
+//! A client of server-sent events: raw HTTP, read as it comes.
+
+use super::LIMIT;
+use super::http::Response;
+use serde_json::Value;
+use std::net::SocketAddr;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The fields that came before an empty line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Empty for the default type.
+    pub kind: String,
+    pub id: Option<String>,
+    pub data: String,
+    /// Milliseconds.
+    pub retry: Option<u64>,
+}
+
+impl Event {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+}
+
+pub struct Events {
+    stream: BufReader<TcpStream>,
+    /// What chunks brought and no line has taken.
+    text: Vec<u8>,
+    /// The response's head.
+    pub head: Response,
+    /// The data of the ready event, and its id.
+    pub ready: Value,
+    pub cursor: Option<String>,
+    /// Comment lines that came so far.
+    pub comments: usize,
+}
+
+impl Events {
+    /// Connects and awaits the ready event. `query` is what follows `/events`.
+    pub async fn connect(addr: SocketAddr, query: &str) -> Self {
+        Self::connect_with(addr, query, "").await
+    }
+
+    /// The same with more header lines, each with its line end.
+    pub async fn connect_with(addr: SocketAddr, query: &str, headers: &str) -> Self {
+        let mut events = Self::open(addr, query, headers).await;
+        assert_eq!(events.head.status, 200, "{:?}", events.head);
+        assert!(events.head.header("content-type").starts_with("text/event-stream"));
+        let ready = events.next().await.expect("an event");
+        assert_eq!(ready.kind, "ready", "{ready:?}");
+        events.ready = ready.json();
+        events.cursor = ready.id;
+        events
+    }
+
+    /// Sends the request and reads the response's head.
+    async fn open(addr: SocketAddr, query: &str, headers: &str) -> Self {
+        let open = async {
+            let mut stream = BufReader::new(TcpStream::connect(addr).await.unwrap());
+            let request = format!(
+                "GET /events{query} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n\
+                 {headers}\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "a whole head: {head}");
+            }
+            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+            let status = status.expect("a status");
+            let head = Response { status, head, body: String::new() };
+            Self { stream, text: Vec::new(), head, ready: Value::Null, cursor: None, comments: 0 }
+        };
+        timeout(LIMIT, open).await.expect("an answer in time")
+    }
+
+    /// The next event; `None` when the server has ended the stream as it should be ended.
+    pub async fn next(&mut self) -> Option<Event> {
+        timeout(LIMIT, self.event()).await.expect("an event in time")
+    }
+
+    /// The next event, which must be a message.
+    pub async fn message(&mut self) -> Value {
+        let event = self.next().await.expect("a message");
+        assert_eq!((event.kind.as_str(), event.retry), ("", None), "{event:?}");
+        let message = event.json();
+        assert_eq!(message["id"], event.id.expect("an id"));
+        message
+    }
+
+    /// The next message's text.
+    pub async fn text(&mut self) -> Value {
+        self.message().await["text"].clone()
+    }
+
+    async fn event(&mut self) -> Option<Event> {
+        let mut event = Event::default();
+        let mut fields = 0;
+        loop {
+            let line = self.line().await?;
+            if line.is_empty() {
+                if fields > 0 {
+                    return Some(event);
+                }
+                continue;
+            }
+            if line.starts_with(':') {
+                self.comments += 1;
+                continue;
+            }
+            fields += 1;
+            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => event.kind = value.to_owned(),
+                "id" => event.id = Some(value.to_owned()),
+                "retry" => event.retry = Some(value.parse().expect("milliseconds")),
+                "data" if event.data.is_empty() => event.data = value.to_owned(),
+                "data" => event.data = format!("{}\n{value}", event.data),
+                _ => panic!("no field of an event: {line}"),
+            }
+        }
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(length) = self.text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<_> = self.text.drain(..=length).collect();
+                let line = String::from_utf8(line).expect("UTF-8");
+                return Some(line.trim_end_matches(['\r', '\n']).to_owned());
+            }
+            if !self.chunk().await {
+                assert!(self.text.is_empty(), "it ends within a line");
+                return None;
+            }
+        }
+    }
+
+    /// Reads the next chunk; false for the last one, which is empty.
+    async fn chunk(&mut self) -> bool {
+        let mut size = String::new();
+        self.stream.read_line(&mut size).await.unwrap();
+        let size = usize::from_str_radix(size.trim_end(), 16).expect("the size of a chunk");
+        let mut chunk = vec![0; size + 2];
+        self.stream.read_exact(&mut chunk).await.unwrap();
+        assert!(chunk.ends_with(b"\r\n"), "a chunk ends with its line");
+        chunk.truncate(size);
+        self.text.append(&mut chunk);
+        size > 0
+    }
+}
