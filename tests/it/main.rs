@@ -7,6 +7,13 @@
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
+//! - `log`: delivery `log`, and what becomes of it when something is away
+//! - `resume`, `cursors`, `pages`: coming back, and reading what was said
+//! - `events`: server-sent events
+//! - `v1`, `once`: the subprotocol `warren.v1`, and keys that keep a message from being said twice
+//! - `poison`: messages that no library would write
+//! - `crowd`: many clients that come back at once
+//! - `ledger`: every message once and in one order, whatever is killed
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
 //! - `page`: the chat page in a browser
@@ -18,11 +25,16 @@ mod support;
 
 mod chat;
 mod cluster;
+mod cursors;
+mod events;
 mod faults;
 mod leaving;
 mod limits;
+mod log;
 mod page;
+mod pages;
 mod protocol;
 mod rabbitmq;
+mod resume;
 mod settings;
 mod wire;

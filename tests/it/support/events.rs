@@ -96,6 +96,18 @@ impl Events {
         self.message().await["text"].clone()
     }
 
+    /// Waits until so many comments came; events that come meanwhile are a failure.
+    pub async fn heartbeats(&mut self, count: usize) {
+        let beating = async {
+            while self.comments < count {
+                let line = self.line().await.expect("it stays connected");
+                assert!(line.is_empty() || line.starts_with(':'), "{line}");
+                self.comments += usize::from(!line.is_empty());
+            }
+        };
+        timeout(LIMIT, beating).await.expect("comments in time");
+    }
+
     async fn event(&mut self) -> Option<Event> {
         let mut event = Event::default();
         let mut fields = 0;

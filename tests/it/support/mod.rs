@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod events;
 pub mod haproxy;
 pub mod http;
+pub mod listener;
 pub mod ports;
 pub mod process;
 pub mod rabbitmq;

@@ -17,6 +17,10 @@ pub const WARREN: &str = env!("CARGO_BIN_EXE_warren");
 /// The setting for the delivery that is not the default.
 pub const LIVE: (&str, &str) = ("DELIVERY", "live");
 
+/// Settings with which a replica forgets what lies more than some 320 KiB back, so that older
+/// messages have to come from the stream.
+pub const FORGETFUL: [(&str, &str); 2] = [("HISTORY_BYTES", "64KiB"), ("CLIENT_BACKLOG", "64KiB")];
+
 pub struct Replica {
     pub process: Process,
     pub addr: SocketAddr,

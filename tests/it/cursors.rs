@@ -1,0 +1,157 @@
+//! Cursors that cannot be taken up, and why not.
+
+use crate::support::amqp::Peer;
+use crate::support::listener::{Listener, TRANSPORTS};
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{FORGETFUL, LIVE, Replica};
+use lapin::BasicProperties;
+use serde_json::json;
+
+/// `after` is not taken up, for this reason, on any transport; history is sent instead, of which
+/// `last` is the last message.
+async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
+    for transport in TRANSPORTS {
+        let mut lost = Listener::connect(transport, replica, &["lobby"], after, 1).await;
+        let ready = &lost.ready;
+        assert_eq!(ready["recovered"], false, "{after:?} over {transport:?}: {ready}");
+        assert_eq!(ready["reason"], reason, "{after:?} over {transport:?}: {ready}");
+        assert_eq!(lost.message().await["id"], last, "{after:?} over {transport:?}");
+    }
+    let page = replica.page(&format!("?channel=lobby&after={after}")).await;
+    let expected = json!({ "messages": [], "recovered": false, "more": false, "reason": reason });
+    assert_eq!(page, expected, "{after:?}");
+}
+
+/// The offset that an id begins with.
+fn offset(id: &str) -> u64 {
+    u64::from_str_radix(id.split('-').next().unwrap(), 16).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_no_id_or_is_the_id_of_nothing_here() {
+    let (rabbitmq, exchange, elsewhere) = (shared().await, unique("messages"), unique("elsewhere"));
+    let quiet = [("CANARY_INTERVAL", "0s")];
+    let replica = Replica::joined("here", &rabbitmq.url(), &exchange, &quiet).await;
+    let other = Replica::joined("there", &rabbitmq.url(), &elsewhere, &quiet).await;
+    let mut id = String::new();
+    let mut foreign = String::new();
+    for n in 0..20 {
+        id = replica.say("lobby", n).await;
+        foreign = other.say("lobby", n).await;
+    }
+    let (_, check) = id.split_once('-').unwrap();
+    for malformed in ["hello", "-", "1-", "-1", "1-1", "%F0%9F%90%87", &id[..id.len() - 1]] {
+        refused(&replica, malformed, "malformed", &id).await;
+    }
+    let mistyped = if check.ends_with('0') { "1" } else { "0" };
+    let mistyped = format!("{}{mistyped}", &id[..id.len() - 1]);
+    let future = format!("{:x}-{check}", offset(&id) + 1000);
+    let shifted = format!("{:x}-{check}", offset(&id) - 1);
+    for unknown in [&mistyped, &future, &shifted, &foreign] {
+        refused(&replica, unknown, "unknown", &id).await;
+    }
+    for outcome in ["malformed", "unknown"] {
+        let series = format!("warren_resumes_total{{outcome=\"{outcome}\"}}");
+        assert!(replica.metric(&series).await > 0.0, "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_longer_kept() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let settings = [&FORGETFUL[..], &[("LOG_MAX_BYTES", "1MiB")]].concat();
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let padding = "x".repeat(32 << 10);
+    let first = replica.say("lobby", padding.clone()).await;
+    // RabbitMQ drops whole segments, when a segment is full.
+    for _ in 0..400 {
+        replica.say("lobby", padding.clone()).await;
+        if replica.page("?channel=lobby&limit=1").await["messages"][0]["id"] != first {
+            break;
+        }
+    }
+    let last = replica.say("lobby", "last").await;
+    refused(&replica, &first, "expired", &last).await;
+    let series = "warren_resumes_total{outcome=\"expired\"}";
+    assert!(replica.metric(series).await > 0.0);
+
+    // The oldest that there is can be taken up, by a replica that never saw it before as well.
+    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    let page = new.page("?channel=lobby&limit=2").await;
+    let ids = [0, 1].map(|n| page["messages"][n]["id"].as_str().unwrap().to_owned());
+    for replica in [&replica, &new] {
+        for transport in TRANSPORTS {
+            let mut back = Listener::connect(transport, replica, &["lobby"], &ids[0], 0).await;
+            assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+            assert_eq!(back.message().await["id"], ids[1]);
+        }
+        refused(replica, &first, "expired", &last).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let quiet = [("CANARY_INTERVAL", "0s")];
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &quiet).await;
+    let stream = format!("{exchange}.log");
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut client = replica.client("").await;
+    // The same bytes at the same place of both streams.
+    let same = br#"{"text":"same","date":"2026-01-02T03:04:05Z"}"#;
+    let plain = BasicProperties::default;
+    let mut old = Vec::new();
+    for _ in 0..100 {
+        peer.publish("", same, plain()).await;
+        old.push(client.message().await["id"].as_str().unwrap().to_owned());
+    }
+    let mut listeners = Vec::new();
+    for transport in TRANSPORTS {
+        listeners.push(Listener::connect(transport, &replica, &["lobby"], "", 0).await);
+    }
+
+    rabbitmq.ctl(&["delete_queue", &stream]).await;
+    for listener in &mut listeners {
+        listener.gap().await;
+    }
+    while client.frame().await.expect("it stays connected")["gap"].is_null() {}
+    replica.becomes_ready(true).await;
+    let mut new = Vec::new();
+    for _ in 0..100 {
+        peer.publish("", same, plain()).await;
+        new.push(client.message().await["id"].as_str().unwrap().to_owned());
+    }
+    for listener in &mut listeners {
+        for id in &new {
+            listener.hears(id, "same").await;
+        }
+    }
+    let common: Vec<_> =
+        old.iter().filter(|old| new.iter().any(|new| offset(new) == offset(old))).collect();
+    assert!(common.len() > 10, "some stand at the same place: {old:?} {new:?}");
+    for id in [common[0], common[common.len() - 1], &old[0], &old[99]] {
+        refused(&replica, id, "unknown", &new[99]).await;
+    }
+    // A replica that never saw the first stream does not take them for its own either.
+    let second = Replica::joined("second", &rabbitmq.url(), &exchange, &quiet).await;
+    for id in [common[0], common[common.len() - 1]] {
+        refused(&second, id, "unknown", &new[99]).await;
+    }
+    let mut back = second.client(&format!("?after={}", new[98])).await;
+    assert_eq!(back.ready["recovered"], true);
+    assert_eq!(back.message().await["id"], new[99]);
+}
+
+#[tokio::test]
+async fn live_keeps_nothing_to_come_back_to() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let id = replica.say("lobby", "heard").await;
+    for transport in TRANSPORTS {
+        let mut back = Listener::connect(transport, &replica, &["lobby"], &id, 1).await;
+        assert_eq!(back.ready["recovered"], false);
+        assert_eq!(back.ready["reason"], "live", "{transport:?}: {}", back.ready);
+        back.hears(&id, "heard").await;
+    }
+    assert!(replica.metric("warren_resumes_total{outcome=\"live\"}").await > 0.0);
+}

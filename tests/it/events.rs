@@ -1,0 +1,118 @@
+//! Server-sent events.
+
+use crate::support::events::Events;
+use crate::support::http;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::Replica;
+use serde_json::json;
+
+#[tokio::test]
+async fn what_is_said_arrives_as_events() {
+    let replica = Replica::ready(&[("REPLICA", "only")]).await;
+    replica.say("a", "old").await;
+    let mut events = replica.events("?channel=a&channel=b&history=5").await;
+    assert_eq!(events.ready["replica"], "only");
+    assert_eq!(events.ready["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(events.ready["recovered"], false);
+    assert_eq!(events.text().await, "old");
+    let mut client = replica.client("?channel=a&channel=b").await;
+    let id = replica.say("b", json!({ "lines": "one\ntwo\r\nthree \u{1F407}" })).await;
+    let message = events.message().await;
+    assert_eq!(message, client.message().await, "the same as over a WebSocket");
+    assert_eq!((&message["id"], &message["channel"]), (&json!(id), &json!("b")));
+    replica.say("elsewhere", "not for them").await;
+    client.send("from a WebSocket").await;
+    assert_eq!(events.text().await, "from a WebSocket");
+    assert_eq!(events.head.header("cache-control"), "no-store");
+    let mut lobby = replica.events("").await;
+    replica.say("lobby", "without a channel").await;
+    assert_eq!(lobby.text().await, "without a channel");
+}
+
+#[tokio::test]
+async fn the_header_of_a_browser_that_comes_back_counts_before_the_address() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(replica.say("lobby", n).await);
+    }
+    let query = format!("?after={}", ids[0]);
+    let header = format!("Last-Event-ID: {}\r\n", ids[2]);
+    let mut back = Events::connect_with(replica.addr, &query, &header).await;
+    assert_eq!(back.ready["recovered"], true);
+    assert_eq!(back.text().await, 3);
+    let mut back = replica.events(&query).await;
+    assert_eq!(back.text().await, 1);
+    // The cursor is the id of the ready event, so that a browser that hears nothing sends it.
+    let quiet = replica.events("?channel=quiet").await;
+    let cursor = quiet.cursor.expect("a cursor");
+    replica.say("quiet", "at last").await;
+    let header = format!("Last-Event-ID: {cursor}\r\n");
+    let mut back = Events::connect_with(replica.addr, "?channel=quiet", &header).await;
+    assert_eq!(back.text().await, "at last");
+}
+
+#[tokio::test]
+async fn comments_tell_that_it_lives() {
+    let replica = Replica::ready(&[("PING_INTERVAL", "100ms")]).await;
+    let mut events = replica.events("").await;
+    for beats in [1, 5, 20] {
+        events.heartbeats(beats).await;
+    }
+    replica.say("lobby", "still here").await;
+    assert_eq!(events.text().await, "still here");
+}
+
+#[tokio::test]
+async fn on_drain_it_says_when_to_come_back_and_ends() {
+    let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "1s")];
+    let mut replica = Replica::ready(&settings).await;
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        all.push(replica.events("").await);
+    }
+    replica.process.signal("TERM");
+    let mut pauses = Vec::new();
+    for events in &mut all {
+        let farewell = events.next().await.expect("a pause to make");
+        pauses.push(farewell.retry.expect("milliseconds"));
+        assert_eq!((farewell.data.as_str(), farewell.id), ("", None));
+        assert_eq!(events.next().await, None, "and then it ends");
+    }
+    pauses.sort_unstable();
+    pauses.dedup();
+    assert!(pauses.len() > 5, "returns are spread: {pauses:?}");
+    assert_eq!(replica.process.ended(crate::support::LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_listen_if_they_are_allowed() {
+    let replica = Replica::ready(&[("ALLOWED_ORIGINS", "https://friend.example")]).await;
+    let with = |origin: &str| {
+        format!(
+            "GET /events HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\n\r\n",
+            replica.addr
+        )
+    };
+    let foreign = http::send(replica.addr, &with("https://evil.example")).await;
+    assert_eq!((foreign.status, foreign.error().as_str()), (403, "origin_not_allowed"));
+    let header = "Origin: https://friend.example\r\n";
+    let mut friend = Events::connect_with(replica.addr, "", header).await;
+    assert_eq!(friend.head.header("access-control-allow-origin"), "https://friend.example");
+    let header = format!("Origin: http://{}\r\n", replica.addr);
+    let mut own = Events::connect_with(replica.addr, "", &header).await;
+    replica.say("lobby", "hello").await;
+    for events in [&mut friend, &mut own] {
+        assert_eq!(events.text().await, "hello");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_are_told() {
+    let replica = Replica::ready(&[]).await;
+    for query in ["?channel=", "?history=all", "?channel=a%0Ab"] {
+        let response = http::get(replica.addr, &format!("/events{query}")).await;
+        assert_eq!((response.status, response.error().as_str()), (400, "bad_request"), "{query}");
+    }
+}

@@ -1,0 +1,121 @@
+//! GET /messages: the log, page by page.
+
+use crate::support::amqp::Peer;
+use crate::support::http;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{FORGETFUL, Replica};
+use serde_json::{Value, json};
+
+/// All pages of these channels from the oldest message on.
+async fn all(replica: &Replica, channels: &str, limit: usize) -> Vec<Value> {
+    let (mut messages, mut after) = (Vec::<Value>::new(), String::new());
+    loop {
+        let page = replica.page(&format!("?{channels}&limit={limit}{after}")).await;
+        assert_eq!(page["recovered"], true, "{page}");
+        let more = page["more"].as_bool().unwrap();
+        let page = page["messages"].as_array().unwrap();
+        assert!(page.len() <= limit && (page.len() == limit || !more), "only the last is short");
+        messages.extend(page.iter().cloned());
+        if !more {
+            return messages;
+        }
+        after = format!("&after={}", page.last().unwrap()["id"].as_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
+    const COUNT: usize = 210;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let forgetful = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let other = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let padding = "x".repeat(4 << 10);
+    let mut expected = Vec::new();
+    for n in 0..COUNT {
+        let channel = ["a", "b", "c"][n % 3];
+        let id = forgetful.say(channel, json!([n, padding])).await;
+        expected.push((id, channel, n));
+    }
+    for replica in [&forgetful, &other] {
+        for channels in ["channel=a&channel=b&channel=c", "channel=c&channel=a", "channel=b"] {
+            for limit in [1000, 100, COUNT / 3, 7] {
+                let messages = all(replica, channels, limit).await;
+                let told = messages.iter().map(|message| {
+                    (message["id"].as_str().unwrap(), message["text"][0].as_u64().unwrap())
+                });
+                let wanted = expected.iter().filter(|(_, channel, _)| {
+                    channels.split('&').any(|name| name == format!("channel={channel}"))
+                });
+                let wanted: Vec<_> = wanted.map(|(id, _, n)| (&**id, *n as u64)).collect();
+                assert_eq!(told.collect::<Vec<_>>(), wanted, "{channels} by {limit}");
+            }
+        }
+        // A message has the same four members as everywhere.
+        let page = replica.page("?channel=a&limit=1").await;
+        let (message, more) = (&page["messages"][0], &page["more"]);
+        assert_eq!(message.as_object().unwrap().len(), 4, "{message}");
+        assert_eq!((&message["channel"], more), (&json!("a"), &json!(true)));
+        // Without a limit it is 100; at the end there is nothing more, until something is said.
+        let page = replica.page("?channel=a&channel=b&channel=c").await;
+        assert_eq!(page["messages"].as_array().unwrap().len(), 100);
+        let last = &expected[COUNT - 1].0;
+        let page = replica.page(&format!("?channel=a&after={last}")).await;
+        assert_eq!(page, json!({ "messages": [], "recovered": true, "more": false }));
+    }
+    let last = &expected[COUNT - 1].0;
+    let id = other.say("a", "news").await;
+    let page = other.page(&format!("?channel=a&after={last}")).await;
+    assert_eq!((&page["messages"][0]["id"], &page["more"]), (&json!(id), &json!(false)));
+    assert_eq!(page["messages"][0]["text"], "news");
+}
+
+#[tokio::test]
+async fn a_rare_channel_is_found_behind_much_that_others_said() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let first = replica.say("rare", "first").await;
+    peer.publish_all("busy", (0..20_000).map(|n| n.to_string())).await;
+    let second = replica.say("rare", "second").await;
+    let ids = |page: &Value| -> Vec<_> {
+        let messages = page["messages"].as_array().unwrap();
+        messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&replica.page("?channel=rare").await), [first.clone(), second.clone()]);
+    let page = replica.page(&format!("?channel=rare&after={first}")).await;
+    assert_eq!((ids(&page), &page["more"]), (vec![second.clone()], &json!(false)));
+    let page = replica.page("?channel=rare&limit=1").await;
+    assert_eq!((ids(&page), &page["more"]), (vec![first.clone()], &json!(true)));
+    let page = replica.page("?channel=nobody").await;
+    assert_eq!(page, json!({ "messages": [], "recovered": true, "more": false }));
+    let mut back = replica.client(&format!("?channel=rare&after={first}")).await;
+    assert_eq!(back.ready["recovered"], true);
+    assert_eq!(back.message().await["id"], second);
+}
+
+#[tokio::test]
+async fn pages_of_the_embedded_broker() {
+    let replica = Replica::ready(&[]).await;
+    for n in 0..5 {
+        replica.say("a", n).await;
+    }
+    let messages = all(&replica, "channel=a", 2).await;
+    let texts: Vec<_> = messages.iter().map(|message| &message["text"]).collect();
+    assert_eq!(texts, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn mistakes_are_told() {
+    let replica = Replica::ready(&[]).await;
+    for query in [
+        "?channel=",
+        "?channel=a&limit=0",
+        "?channel=a&limit=1001",
+        "?channel=a&limit=many",
+        "?channel=a&limit=-1",
+    ] {
+        let response = http::get(replica.addr, &format!("/messages{query}")).await;
+        assert_eq!((response.status, response.error().as_str()), (400, "bad_request"), "{query}");
+    }
+    assert_eq!(replica.page("").await["messages"], json!([]), "the lobby");
+}

@@ -1,0 +1,151 @@
+//! Coming back with `after`: what was missed comes, and what is said from then on.
+
+use crate::support::amqp::Peer;
+use crate::support::listener::{Listener, TRANSPORTS, Transport};
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{FORGETFUL, Replica};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::cell::Cell;
+use tokio::sync::watch;
+
+const CHANNELS: [&str; 3] = ["a", "b", "c"];
+
+/// Says so many long texts that a forgetful replica has only the last of them in memory. The n-th
+/// text begins with n.
+async fn fill(replica: &Replica, peer: &Peer, count: usize) -> Vec<Value> {
+    let padding = "x".repeat(4 << 10);
+    let mut client = replica.client("?channel=a&channel=b&channel=c").await;
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        // In stretches that no client is too slow for.
+        let stretch = messages.len()..messages.len() + 6;
+        for n in stretch.clone() {
+            let body = json!({ "text": [n, padding], "date": "2026-01-02T03:04:05Z" });
+            peer.publish_all(CHANNELS[n % 3], [body.to_string()]).await;
+        }
+        for _ in stretch {
+            messages.push(client.message().await);
+        }
+    }
+    messages
+}
+
+fn number(message: &Value) -> usize {
+    message["text"][0].as_u64().unwrap() as usize
+}
+
+#[tokio::test]
+async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transport() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let all = fill(&replica, &peer, 240).await;
+    let id = |message: &Value| message["id"].as_str().unwrap().to_owned();
+
+    for transport in TRANSPORTS {
+        for from in [0, 1, 50, 200, 238, 239] {
+            for channels in [&CHANNELS[..], &["b"], &["c", "a"]] {
+                if transport == Transport::Subscribe && channels.len() > 1 {
+                    continue;
+                }
+                let after = id(&all[from]);
+                let mut back = Listener::connect(transport, &replica, channels, &after, 7).await;
+                assert_eq!(back.ready["recovered"], true, "{transport:?} {from}: {}", back.ready);
+                assert!(back.ready["reason"].is_null(), "{}", back.ready);
+                let missed = all[from + 1..].iter();
+                for message in missed
+                    .filter(|message| channels.contains(&message["channel"].as_str().unwrap()))
+                {
+                    assert_eq!(&back.message().await, message, "{transport:?} {from} {channels:?}");
+                }
+                let now = replica.say(channels[0], "now").await;
+                back.hears(&now, "now").await;
+            }
+        }
+    }
+    let outcome = |outcome| format!("warren_resumes_total{{outcome=\"{outcome}\"}}");
+    assert!(replica.metric(&outcome("memory")).await > 0.0);
+    assert!(replica.metric(&outcome("log")).await > 0.0);
+    assert!(replica.metric("warren_log_pages_total").await > 0.0);
+    replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said() {
+    const OLD: usize = 150;
+    const CLIENTS: usize = 30;
+    const FURTHER: usize = 40;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let padding = "x".repeat(4 << 10);
+    let mut ids = Vec::new();
+    for n in 0..OLD {
+        ids.push(one.say("lobby", json!([n, padding])).await);
+    }
+
+    let (said, wanted) = (watch::Sender::new(OLD), Cell::new(CLIENTS));
+    let talking = async {
+        while wanted.get() > 0 {
+            let n = *said.borrow();
+            one.say("lobby", json!([n, padding])).await;
+            said.send_replace(n + 1);
+        }
+    };
+    let returning = (0..CLIENTS).map(async |client| {
+        let (transport, replica) = (TRANSPORTS[client % 5], [&one, &two][client % 2]);
+        // One after the other, while the talk goes on.
+        said.subscribe().wait_for(|said| *said >= OLD + client).await.unwrap();
+        let from = client * OLD / CLIENTS;
+        let mut back = Listener::connect(transport, replica, &["lobby"], &ids[from], 0).await;
+        assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+        let last = *said.borrow() + FURTHER;
+        for expected in from + 1..last {
+            assert_eq!(number(&back.message().await), expected, "{transport:?} after {from}");
+        }
+        wanted.set(wanted.get() - 1);
+    });
+    tokio::join!(talking, join_all(returning));
+    let series = "warren_resumes_total{outcome=\"log\"}";
+    assert!(one.metric(series).await + two.metric(series).await > 0.0);
+}
+
+#[tokio::test]
+async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    for transport in TRANSPORTS {
+        replica.say("lobby", "before").await;
+        let listener = Listener::connect(transport, &replica, &["lobby"], "outdated", 0).await;
+        let cursor = listener.ready["cursor"].as_str().expect("a cursor").to_owned();
+        drop(listener);
+        let ids = [replica.say("elsewhere", 1).await, replica.say("lobby", 2).await];
+        let mut back = Listener::connect(transport, &replica, &["lobby"], &cursor, 9).await;
+        assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+        back.hears(&ids[1], 2).await;
+        // A message of another channel is a cursor as well.
+        let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[0], 9).await;
+        back.hears(&ids[1], 2).await;
+    }
+}
+
+#[tokio::test]
+async fn on_the_embedded_broker_it_is_the_same_as_far_as_memory_goes() {
+    let replica = Replica::ready(&FORGETFUL).await;
+    let padding = "x".repeat(4 << 10);
+    let mut ids = Vec::new();
+    for n in 0..200 {
+        ids.push(replica.say("lobby", json!([n, padding])).await);
+    }
+    for transport in TRANSPORTS {
+        let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[190], 0).await;
+        assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+        for (n, id) in ids.iter().enumerate().skip(191) {
+            back.hears(id, json!([n, padding])).await;
+        }
+        let lost = Listener::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
+        assert_eq!(lost.ready["recovered"], false);
+        assert_eq!(lost.ready["reason"], "expired", "{transport:?}");
+    }
+}
