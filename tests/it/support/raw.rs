@@ -59,13 +59,20 @@ impl Raw {
         raw
     }
 
-    /// Reads the handshake's answer and the ready frame.
-    pub async fn switched(&mut self) {
+    /// Reads the handshake's answer.
+    pub async fn head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.byte().await.unwrap());
         }
-        assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        head
+    }
+
+    /// Reads the handshake's answer and the ready frame.
+    pub async fn switched(&mut self) {
+        self.head().await;
         let (opcode, payload) = self.frame().await.unwrap();
         assert!(opcode == 1 && payload.starts_with(b"{\"ready\""));
     }

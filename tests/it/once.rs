@@ -1,0 +1,162 @@
+//! Keys: what is said again with the same key is delivered once.
+
+use crate::support::amqp::Peer;
+use crate::support::client::Client;
+use crate::support::http;
+use crate::support::listener::{Listener, TRANSPORTS};
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{FORGETFUL, Replica};
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+
+/// Publishes over HTTP with a key; the id.
+async fn post(replica: &Replica, channel: &str, key: &str, text: impl Into<Value>) -> String {
+    let body = json!({ "channel": channel, "key": key, "text": text.into() }).to_string();
+    let response = http::post(replica.addr, "/messages", &body).await;
+    assert_eq!(response.status, 202, "{}", response.body);
+    response.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// Publishes as a command with a key; the id.
+async fn command(client: &mut Client, key: &str, text: &str) -> String {
+    let content = json!({ "ref": "r", "key": key, "text": text });
+    let answer = client.ask(&json!({ "publish": content })).await;
+    answer["published"]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_key_that_was_seen_is_answered_with_the_first_id_wherever_it_arrives() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let mut two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let mut listener = one.client("?channel=lobby&channel=news").await;
+    let mut client = one.v1("?channel=lobby").await;
+
+    let first = post(&one, "lobby", "k1", "first").await;
+    assert_eq!(listener.message().await["id"], first);
+    assert_eq!(post(&one, "lobby", "k1", "first").await, first, "on the same replica");
+    assert_eq!(command(&mut client, "k1", "first").await, first, "over a WebSocket");
+    assert_eq!(post(&two, "lobby", "k1", "first").await, first, "on another replica");
+    two.kill();
+    two.start_again().await;
+    two.becomes_ready(true).await;
+    assert_eq!(post(&two, "lobby", "k1", "first").await, first, "on one that has just begun");
+
+    // Another channel, another key, no key: other messages.
+    let mut others = vec![
+        post(&two, "news", "k1", "in another channel").await,
+        post(&one, "lobby", "k2", "under another key").await,
+        command(&mut client, "K1", "keys are compared as they are").await,
+        one.say("lobby", "without a key").await,
+        one.say("lobby", "without a key").await,
+    ];
+    for id in &others {
+        assert_eq!(listener.message().await["id"], **id, "nothing came twice");
+    }
+    others.push(first);
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), 6);
+}
+
+#[tokio::test]
+async fn of_two_that_arrive_at_once_on_two_replicas_one_is_delivered() {
+    const KEYS: usize = 50;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let (mut here, mut there) = (one.client("").await, two.client("").await);
+    for n in 0..KEYS {
+        let key = format!("k{n}");
+        let (a, b, c) = tokio::join!(
+            post(&one, "lobby", &key, n),
+            post(&two, "lobby", &key, n),
+            post(&one, "lobby", &key, n),
+        );
+        assert_eq!((&a, &a), (&b, &c));
+        for client in [&mut here, &mut there] {
+            let message = client.message().await;
+            assert_eq!((&message["id"], &message["text"]), (&json!(a), &json!(n)));
+        }
+    }
+    let copies = one.metric("warren_duplicates_total").await;
+    assert!(copies > 0.0, "some of them were on the stream twice");
+    let page = two.page("?channel=lobby&limit=1000").await;
+    let texts = page["messages"].as_array().unwrap().iter().map(|message| &message["text"]);
+    assert!(texts.eq((0..KEYS).map(|n| json!(n)).collect::<Vec<_>>().iter()));
+}
+
+#[tokio::test]
+async fn the_second_copy_is_nowhere() {
+    const COUNT: usize = 150;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let padding = "x".repeat(4 << 10);
+    // Every message is on the stream a second time, ten messages after the first.
+    let (mut ids, mut copies) = (Vec::new(), Vec::new());
+    for n in 0..COUNT {
+        ids.push(post(&replica, "lobby", &format!("k{n}"), json!([n, padding])).await);
+        copies.push(peer.message().await);
+        if n >= 10 {
+            let copy = &copies[n - 10];
+            peer.publish("", &copy.data, copy.properties.clone()).await;
+            peer.message().await;
+        }
+    }
+    let end = replica.say("lobby", json!(["end"])).await;
+    ids.push(end);
+    replica.metric_becomes("warren_duplicates_total", |count| count >= (COUNT - 10) as f64).await;
+
+    let second = Replica::joined("second", &rabbitmq.url(), &exchange, &[]).await;
+    for replica in [&replica, &second] {
+        let page = replica.page("?channel=lobby&limit=1000").await;
+        let messages = page["messages"].as_array().unwrap();
+        assert!(messages.iter().map(|message| message["id"].as_str().unwrap()).eq(&ids));
+        for transport in TRANSPORTS {
+            // From between the two copies of most that follow.
+            for from in [0, 20, 60, 135, 149] {
+                let mut back =
+                    Listener::connect(transport, replica, &["lobby"], &ids[from], 0).await;
+                assert_eq!(back.ready["recovered"], true);
+                for id in &ids[from + 1..] {
+                    assert_eq!(back.message().await["id"], **id, "{transport:?} from {from}");
+                }
+            }
+            let mut late = Listener::connect(transport, replica, &["lobby"], "none", 20).await;
+            for id in &ids[COUNT - 19..] {
+                assert_eq!(late.message().await["id"], **id, "history over {transport:?}");
+            }
+        }
+    }
+    // In pages that begin between the copies.
+    let mut after = ids[5].clone();
+    for stretch in ids[6..].chunks(7) {
+        let page = replica.page(&format!("?channel=lobby&limit=7&after={after}")).await;
+        let messages = page["messages"].as_array().unwrap();
+        assert!(messages.iter().map(|message| message["id"].as_str().unwrap()).eq(stretch));
+        after.clone_from(stretch.last().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut client = replica.client("").await;
+    let id = replica.say("lobby", "once").await;
+    let copy = peer.message().await;
+    // As a replica does it that cannot know whether the first copy got through.
+    let mut headers = copy.properties.headers().clone().unwrap_or_default();
+    headers.insert("warren-repeated".into(), lapin::types::AMQPValue::Boolean(true));
+    let again = copy.properties.clone().with_headers(headers);
+    peer.publish("", &copy.data, again).await;
+    peer.publish("", b"next", BasicProperties::default()).await;
+    assert_eq!(client.message().await["id"], id);
+    assert_eq!(client.text().await, "next");
+    let mut late = replica.client("?history=5").await;
+    assert_eq!([late.text().await, late.text().await], [json!("once"), json!("next")]);
+    let page = replica.page("?channel=lobby").await;
+    assert_eq!(page["messages"].as_array().unwrap().len(), 2, "{page}");
+}
