@@ -34,6 +34,7 @@ mod log;
 mod once;
 mod page;
 mod pages;
+mod poison;
 mod protocol;
 mod rabbitmq;
 mod resume;

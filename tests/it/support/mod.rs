@@ -13,6 +13,7 @@ pub mod ports;
 pub mod process;
 pub mod rabbitmq;
 pub mod raw;
+pub mod raw_amqp;
 pub mod replica;
 
 use std::time::Duration;

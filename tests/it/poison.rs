@@ -1,0 +1,109 @@
+//! Messages that no library would write, for ever on the stream.
+
+use crate::support::amqp::Peer;
+use crate::support::listener::{Listener, TRANSPORTS};
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw_amqp::{RawAmqp, Strange};
+use crate::support::replica::{FORGETFUL, Replica};
+use lapin::BasicProperties;
+use serde_json::json;
+
+const NOT_UTF8: &[u8] = b"caf\xe9\xff";
+
+#[tokio::test]
+async fn names_that_are_not_utf8_stop_nobody() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let mut client = replica.client("").await;
+    let mut raw = RawAmqp::connect(rabbitmq.port()).await;
+    let plain = Strange::default();
+    let mut ids = vec![replica.say("lobby", json!([0])).await];
+    for (n, strange) in (1..).zip([
+        plain,
+        Strange { routing_key: NOT_UTF8, ..plain },
+        Strange { message_id: NOT_UTF8, ..plain },
+        Strange { kind: NOT_UTF8, ..plain },
+        Strange { content_type: NOT_UTF8, ..plain },
+        Strange { app_id: NOT_UTF8, ..plain },
+        Strange { header: NOT_UTF8, ..plain },
+        Strange { kind: b"warren.caf\xe9", ..plain },
+        Strange { routing_key: &[0xff; 255], message_id: &[0xfe; 255], ..plain },
+    ]) {
+        raw.publish(&exchange, b"{\"text\":\"strange\"}", strange).await;
+        ids.push(replica.say("lobby", json!([n])).await);
+    }
+    // Some of the strange ones may be shown. All of ours are.
+    async fn ours(listener: &mut Listener, ids: &[String]) {
+        for id in ids {
+            while listener.message().await["id"] != **id {}
+        }
+    }
+    for id in &ids {
+        while client.message().await["id"] != **id {}
+    }
+    // Back to memory, so that what follows is read from the stream; and then by a replica that has
+    // only the stream.
+    let padding = "x".repeat(8 << 10);
+    for n in 0..100 {
+        ids.push(replica.say("lobby", json!([n, padding])).await);
+    }
+    for begun_anew in [false, true] {
+        if begun_anew {
+            replica.kill();
+            replica.start_again().await;
+            replica.becomes_ready(true).await;
+        }
+        for transport in TRANSPORTS {
+            let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
+            assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+            ours(&mut back, &ids[1..]).await;
+        }
+        let page = replica.page("?channel=lobby&limit=1000").await;
+        let mut listed = page["messages"].as_array().unwrap().iter();
+        for id in &ids {
+            assert!(listed.any(|message| message["id"] == **id), "{id} in {page}");
+        }
+    }
+    assert_eq!(replica.metric("warren_amqp_reconnects_total{role=\"consume\"}").await, 0.0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_delivered_is_passed_over_in_replays_as_well() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let settings = [&FORGETFUL[..], &[("MAX_MESSAGE", "8KiB")]].concat();
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let typed = |kind: &str| BasicProperties::default().with_type(kind.into());
+    let huge = vec![b'x'; 3 << 20];
+    let deep = "[".repeat(20_000);
+    let mut ids = vec![replica.say("lobby", json!([0])).await];
+    for (n, (key, body, kind)) in (1..).zip([
+        ("", &b"\xff\xfe"[..], ""),
+        ("", &huge, ""),
+        ("", &huge[..9 << 10], ""),
+        ("", deep.as_bytes(), ""),
+        ("a\nb", b"bad channel", ""),
+        ("", b"not a canary", "warren.replica"),
+        ("", b"from tomorrow", "warren.tomorrow"),
+    ]) {
+        peer.publish(key, body, typed(kind)).await;
+        ids.push(replica.say("lobby", json!([n])).await);
+    }
+    let padding = "x".repeat(7 << 10);
+    for n in 0..100 {
+        ids.push(replica.say("lobby", json!([n, padding])).await);
+    }
+    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    for replica in [&replica, &new] {
+        for transport in TRANSPORTS {
+            let mut back = Listener::connect(transport, replica, &["lobby"], &ids[0], 0).await;
+            assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+            for id in &ids[1..] {
+                assert_eq!(back.message().await["id"], **id, "{transport:?}");
+            }
+        }
+        let page = replica.page("?channel=lobby&limit=1000").await;
+        let messages = page["messages"].as_array().unwrap();
+        assert!(messages.iter().map(|message| message["id"].as_str().unwrap()).eq(&ids));
+    }
+}
