@@ -25,10 +25,12 @@ mod support;
 
 mod chat;
 mod cluster;
+mod crowd;
 mod cursors;
 mod events;
 mod faults;
 mod leaving;
+mod ledger;
 mod limits;
 mod log;
 mod once;

@@ -37,8 +37,12 @@ impl Client {
 
     /// The same with the subprotocol in which clients give commands.
     pub async fn connect_v1(addr: SocketAddr, query: &str) -> Self {
-        let client = Self::handshake(addr, query, Some("warren.v1")).await;
+        let client = Self::try_connect_v1(addr, query).await;
         client.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
+    }
+
+    pub async fn try_connect_v1(addr: SocketAddr, query: &str) -> Result<Self, Error> {
+        Self::handshake(addr, query, Some("warren.v1")).await
     }
 
     pub async fn try_connect(addr: SocketAddr, query: &str) -> Result<Self, Error> {
@@ -72,7 +76,11 @@ impl Client {
     }
 
     pub async fn send(&mut self, text: impl Into<String>) {
-        self.socket.send(Message::text(text.into())).await.expect("the socket takes a message");
+        self.try_send(text).await.expect("the socket takes a message");
+    }
+
+    pub async fn try_send(&mut self, text: impl Into<String>) -> Result<(), Error> {
+        self.socket.send(Message::text(text.into())).await
     }
 
     pub async fn send_raw(&mut self, message: Message) {

@@ -1,6 +1,7 @@
 //! The smallest HTTP client that shows a whole response.
 
 use super::LIMIT;
+use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,29 +42,37 @@ pub async fn get(addr: SocketAddr, path: &str) -> Response {
 }
 
 pub async fn post(addr: SocketAddr, path: &str, body: &str) -> Response {
+    try_post(addr, path, body).await.expect("an answer")
+}
+
+/// The same with a server that may be gone.
+pub async fn try_post(addr: SocketAddr, path: &str, body: &str) -> io::Result<Response> {
     let length = body.len();
-    send(
-        addr,
-        &format!(
-            "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        ),
-    )
-    .await
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    try_send(addr, &request).await
 }
 
 /// Sends a request as it is written, and reads until the server hangs up.
 pub async fn send(addr: SocketAddr, request: &str) -> Response {
+    try_send(addr, request).await.expect("an answer")
+}
+
+/// The same with a server that may be gone.
+pub async fn try_send(addr: SocketAddr, request: &str) -> io::Result<Response> {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await?;
         stream.write_all(request.as_bytes()).await?;
         let mut response = Vec::new();
         stream.read_to_end(&mut response).await?;
-        std::io::Result::Ok(response)
+        io::Result::Ok(response)
     };
-    let response = timeout(LIMIT, exchange).await.expect("an answer in time").expect("an answer");
+    let response = timeout(LIMIT, exchange).await.expect("an answer in time")?;
     let response = String::from_utf8(response).expect("text");
-    let (head, body) = response.split_once("\r\n\r\n").expect("a head and a body");
+    let cut_off = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let (head, body) = response.split_once("\r\n\r\n").ok_or_else(cut_off)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Response { status, head: head.to_owned(), body: body.to_owned() }
+    Ok(Response { status, head: head.to_owned(), body: body.to_owned() })
 }

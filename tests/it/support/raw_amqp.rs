@@ -52,8 +52,8 @@ impl RawAmqp {
         let response = [&[0; 4], &short(b"PLAIN")[..], &long(b"\0guest\0guest"), &short(b"en_US")];
         raw.method(0, START_OK, &response.concat()).await;
         raw.expect(TUNE).await;
-        // Any number of channels, frames of 128 KiB, no heartbeats.
-        raw.method(0, TUNE_OK, &[0, 0, 0, 2, 0, 0, 0, 0]).await;
+        // One channel, frames of 128 KiB, no heartbeats.
+        raw.method(0, TUNE_OK, &[0, 1, 0, 2, 0, 0, 0, 0]).await;
         raw.method(0, OPEN, &[&short(b"/")[..], &[0, 0]].concat()).await;
         raw.expect(OPEN_OK).await;
         raw.method(1, CHANNEL_OPEN, &[0]).await;
@@ -110,7 +110,10 @@ impl RawAmqp {
     async fn expect(&mut self, method: Method) {
         let read = async {
             let mut head = [0; 7];
-            self.stream.read_exact(&mut head).await.unwrap();
+            self.stream
+                .read_exact(&mut head)
+                .await
+                .unwrap_or_else(|error| panic!("{method:?}: {error}"));
             let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
             let mut rest = vec![0; size + 1];
             self.stream.read_exact(&mut rest).await.unwrap();

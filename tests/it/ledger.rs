@@ -1,0 +1,113 @@
+//! Every message once and in one order, whatever is killed.
+
+use crate::support::cluster::Cluster;
+use crate::support::files::allow_open_files;
+use crate::support::ledger::Ledger;
+use crate::support::rabbitmq::{RabbitMq, unique};
+use crate::support::replica::Replica;
+use fastrand::Rng;
+use futures_util::future::join_all;
+use std::cell::RefCell;
+
+/// Small enough that who was away for long needs the stream.
+const SETTINGS: [(&str, &str); 5] = [
+    ("HISTORY_BYTES", "64KiB"),
+    ("CLIENT_BACKLOG", "128KiB"),
+    ("CLIENT_RATE", "1000000/s"),
+    ("PING_INTERVAL", "10m"),
+    ("CANARY_INTERVAL", "1s"),
+];
+
+/// Runs publishers, clients and what happens to them; then looks whether nothing is missing.
+async fn run(
+    replicas: &RefCell<Vec<Replica>>,
+    clients: usize,
+    messages: usize,
+    faults: impl AsyncFnOnce(&Ledger),
+) {
+    let addrs: Vec<_> = replicas.borrow().iter().map(|replica| replica.addr).collect();
+    let start = replicas.borrow()[0].say("lobby", "start").await;
+    let ledger = Ledger::new(addrs, start, messages);
+    let over_http = messages / 20;
+    let following = (0..clients).map(|n| ledger.follow(n % 4 == 0, Rng::with_seed(n as u64)));
+    tokio::join!(
+        join_all(following),
+        ledger.command(0..messages - over_http, Rng::with_seed(1000)),
+        ledger.post(messages - over_http..messages, Rng::with_seed(1001)),
+        async {
+            faults(&ledger).await;
+            ledger.end().await;
+        },
+    );
+    ledger.balance();
+    // Something of all this was read from the stream.
+    let mut replays = 0.0;
+    for replica in &*replicas.borrow() {
+        replays += replica.metric("warren_resumes_total{outcome=\"log\"}").await;
+    }
+    assert!(replays > 0.0);
+}
+
+/// Ends one replica and starts it again.
+async fn power_cut(replicas: &RefCell<Vec<Replica>>, n: usize) {
+    let mut replica = replicas.borrow_mut().remove(n);
+    replica.kill();
+    replica.start_again().await;
+    replica.becomes_ready(true).await;
+    replicas.borrow_mut().insert(n, replica);
+}
+
+#[tokio::test]
+async fn two_hundred_clients_have_everything_whatever_is_killed() {
+    allow_open_files(4096);
+    let mut rabbitmq = RabbitMq::start().await;
+    let (url, exchange) = (rabbitmq.url(), unique("messages"));
+    let replicas = ["one", "two", "three"];
+    let replicas = replicas.map(|name| Replica::joined(name, &url, &exchange, &SETTINGS));
+    let replicas = RefCell::new(join_all(replicas).await);
+    run(&replicas, 200, 20_000, async |ledger| {
+        ledger.reaches(1_000).await;
+        rabbitmq.stop().await;
+        rabbitmq.start_again().await;
+        for (n, count) in [4_000, 8_000, 12_000].into_iter().enumerate() {
+            ledger.reaches(count).await;
+            power_cut(&replicas, n).await;
+        }
+        ledger.reaches(16_000).await;
+        rabbitmq.kill();
+        rabbitmq.start_again().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_a_cluster_nodes_can_be_killed_one_after_the_other() {
+    allow_open_files(4096);
+    let cluster = RefCell::new(Cluster::start().await);
+    let exchange = unique("messages");
+    let stream = format!("{exchange}.log");
+    let urls = [0, 1, 2].map(|first| cluster.borrow().urls(first));
+    let replicas = ["one", "two", "three"].iter().zip(&urls);
+    let replicas = replicas.map(|(name, urls)| Replica::joined(name, urls, &exchange, &SETTINGS));
+    let replicas = RefCell::new(join_all(replicas).await);
+    cluster.borrow().whole(&stream).await;
+    run(&replicas, 30, 3_000, async |ledger| {
+        let mut cluster = cluster.borrow_mut();
+        ledger.reaches(300).await;
+        let node = cluster.node_of("warren one consume").await;
+        cluster.nodes[node].kill();
+        // With two of three nodes it goes on.
+        ledger.reaches(900).await;
+        cluster.nodes[node].start_again().await;
+        cluster.whole(&stream).await;
+
+        let leader = cluster.leader_of(&stream).await;
+        cluster.nodes[leader].kill();
+        ledger.reaches(2_000).await;
+        cluster.nodes[leader].start_again().await;
+        cluster.whole(&stream).await;
+        let now = cluster.leader_of(&stream).await;
+        assert_ne!(now, leader, "another one leads");
+    })
+    .await;
+}
