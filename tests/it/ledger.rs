@@ -7,7 +7,6 @@ use crate::support::rabbitmq::{RabbitMq, unique};
 use crate::support::replica::Replica;
 use fastrand::Rng;
 use futures_util::future::join_all;
-use std::cell::RefCell;
 
 /// Small enough that who was away for long needs the stream.
 const SETTINGS: [(&str, &str); 5] = [
@@ -20,13 +19,13 @@ const SETTINGS: [(&str, &str); 5] = [
 
 /// Runs publishers, clients and what happens to them; then looks whether nothing is missing.
 async fn run(
-    replicas: &RefCell<Vec<Replica>>,
+    mut replicas: Vec<Replica>,
     clients: usize,
     messages: usize,
-    faults: impl AsyncFnOnce(&Ledger),
+    faults: impl AsyncFnOnce(&Ledger, &mut [Replica]),
 ) {
-    let addrs: Vec<_> = replicas.borrow().iter().map(|replica| replica.addr).collect();
-    let start = replicas.borrow()[0].say("lobby", "start").await;
+    let addrs = replicas.iter().map(|replica| replica.addr).collect();
+    let start = replicas[0].say("lobby", "start").await;
     let ledger = Ledger::new(addrs, start, messages);
     let over_http = messages / 20;
     let following = (0..clients).map(|n| ledger.follow(n % 4 == 0, Rng::with_seed(n as u64)));
@@ -35,26 +34,17 @@ async fn run(
         ledger.command(0..messages - over_http, Rng::with_seed(1000)),
         ledger.post(messages - over_http..messages, Rng::with_seed(1001)),
         async {
-            faults(&ledger).await;
+            faults(&ledger, &mut replicas).await;
             ledger.end().await;
         },
     );
     ledger.balance();
     // Something of all this was read from the stream.
     let mut replays = 0.0;
-    for replica in &*replicas.borrow() {
+    for replica in &replicas {
         replays += replica.metric("warren_resumes_total{outcome=\"log\"}").await;
     }
     assert!(replays > 0.0);
-}
-
-/// Ends one replica and starts it again.
-async fn power_cut(replicas: &RefCell<Vec<Replica>>, n: usize) {
-    let mut replica = replicas.borrow_mut().remove(n);
-    replica.kill();
-    replica.start_again().await;
-    replica.becomes_ready(true).await;
-    replicas.borrow_mut().insert(n, replica);
 }
 
 #[tokio::test]
@@ -64,14 +54,15 @@ async fn two_hundred_clients_have_everything_whatever_is_killed() {
     let (url, exchange) = (rabbitmq.url(), unique("messages"));
     let replicas = ["one", "two", "three"];
     let replicas = replicas.map(|name| Replica::joined(name, &url, &exchange, &SETTINGS));
-    let replicas = RefCell::new(join_all(replicas).await);
-    run(&replicas, 200, 20_000, async |ledger| {
+    run(join_all(replicas).await, 200, 20_000, async |ledger, replicas| {
         ledger.reaches(1_000).await;
         rabbitmq.stop().await;
         rabbitmq.start_again().await;
-        for (n, count) in [4_000, 8_000, 12_000].into_iter().enumerate() {
+        for (replica, count) in replicas.iter_mut().zip([4_000, 8_000, 12_000]) {
             ledger.reaches(count).await;
-            power_cut(&replicas, n).await;
+            replica.kill();
+            replica.start_again().await;
+            replica.becomes_ready(true).await;
         }
         ledger.reaches(16_000).await;
         rabbitmq.kill();
@@ -83,16 +74,15 @@ async fn two_hundred_clients_have_everything_whatever_is_killed() {
 #[tokio::test]
 async fn in_a_cluster_nodes_can_be_killed_one_after_the_other() {
     allow_open_files(4096);
-    let cluster = RefCell::new(Cluster::start().await);
+    let mut cluster = Cluster::start().await;
     let exchange = unique("messages");
     let stream = format!("{exchange}.log");
-    let urls = [0, 1, 2].map(|first| cluster.borrow().urls(first));
+    let urls = [0, 1, 2].map(|first| cluster.urls(first));
     let replicas = ["one", "two", "three"].iter().zip(&urls);
     let replicas = replicas.map(|(name, urls)| Replica::joined(name, urls, &exchange, &SETTINGS));
-    let replicas = RefCell::new(join_all(replicas).await);
-    cluster.borrow().whole(&stream).await;
-    run(&replicas, 30, 3_000, async |ledger| {
-        let mut cluster = cluster.borrow_mut();
+    let replicas = join_all(replicas).await;
+    cluster.whole(&stream).await;
+    run(replicas, 30, 3_000, async |ledger, _| {
         ledger.reaches(300).await;
         let node = cluster.node_of("warren one consume").await;
         cluster.nodes[node].kill();

@@ -25,17 +25,34 @@ pub struct Ledger {
     messages: usize,
     book: RefCell<Book>,
     confirmed: watch::Sender<usize>,
+    /// So many may be published for now.
+    allowed: watch::Sender<usize>,
 }
 
 impl Ledger {
     pub fn new(addrs: Vec<SocketAddr>, start: String, messages: usize) -> Self {
         let (book, confirmed) = (RefCell::default(), watch::Sender::new(0));
-        Self { addrs, start, messages, book, confirmed }
+        Self { addrs, start, messages, book, confirmed, allowed: watch::Sender::new(0) }
     }
 
-    /// Waits until so many numbers are confirmed.
+    /// Waits until so many numbers are confirmed. Some more follow, but not all: what is done next
+    /// is done while others publish.
     pub async fn reaches(&self, count: usize) {
+        self.allowed.send_replace(count + self.messages / 8);
+        self.are_confirmed(count).await;
+    }
+
+    async fn are_confirmed(&self, count: usize) {
         self.confirmed.subscribe().wait_for(|confirmed| *confirmed >= count).await.unwrap();
+    }
+
+    /// Waits until one more than so many may be published.
+    async fn may_exceed(&self, count: usize) {
+        self.allowed.subscribe().wait_for(|allowed| *allowed > count).await.unwrap();
+    }
+
+    fn confirmed(&self) -> usize {
+        *self.confirmed.borrow()
     }
 
     /// Publishes numbers as commands, each under a key of its own and again until it is confirmed.
@@ -49,6 +66,7 @@ impl Ledger {
             };
             loop {
                 while outstanding.len() < OUTSTANDING
+                    && self.confirmed() + outstanding.len() < *self.allowed.borrow()
                     && let Some(n) = waiting.pop_front()
                 {
                     outstanding.insert(n);
@@ -56,8 +74,12 @@ impl Ledger {
                     // If it is gone, reading tells.
                     let _ = client.try_send(json!({ "publish": content }).to_string()).await;
                 }
-                if outstanding.is_empty() {
+                if outstanding.is_empty() && waiting.is_empty() {
                     return;
+                }
+                if outstanding.is_empty() {
+                    self.may_exceed(self.confirmed()).await;
+                    continue;
                 }
                 let Ok(frame) = client.frame().await else { break };
                 if let Some(n) = frame["published"]["ref"].as_u64() {
@@ -79,6 +101,7 @@ impl Ledger {
     /// Publishes numbers over HTTP, in the same way.
     pub async fn post(&self, numbers: Range<usize>, mut rng: Rng) {
         for n in numbers {
+            self.may_exceed(self.confirmed()).await;
             let body = json!({ "key": key(n), "text": n }).to_string();
             loop {
                 match try_post(self.any(&mut rng), "/messages", &body).await {
@@ -104,7 +127,7 @@ impl Ledger {
             if goal < self.messages {
                 follower.disconnect();
                 if absent {
-                    self.reaches((goal + self.messages / 3).min(self.messages)).await;
+                    self.are_confirmed((goal + self.messages / 3).min(self.messages)).await;
                 }
             }
         }
@@ -123,7 +146,6 @@ impl Ledger {
     /// Says that this is the end, once all numbers are confirmed.
     pub async fn end(&self) {
         self.reaches(self.messages).await;
-        self.confirmed.send_replace(0);
         self.post(self.messages..self.messages + 1, Rng::with_seed(0)).await;
     }
 
