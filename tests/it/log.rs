@@ -195,12 +195,9 @@ async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
     for n in 1..50 {
         ids.push(one.say("lobby", n).await);
     }
-    let list = rabbitmq.ask(&["list_connections", "pid", "client_properties"]).await;
-    let connections = list.as_array().unwrap().iter().filter(|connection| {
-        connection["client_properties"].to_string().contains(&format!("warren {name} "))
-    });
-    for connection in connections {
-        let pid = connection["pid"].as_str().unwrap();
+    let list = rabbitmq.ctl(&["list_connections", "pid", "client_properties"]).await;
+    for connection in list.lines().filter(|line| line.contains(&format!("warren {name} "))) {
+        let (pid, _) = connection.split_once('\t').expect("two columns");
         rabbitmq.ctl(&["close_connection", pid, "cut off"]).await;
     }
     two.process.signal("CONT");

@@ -41,15 +41,18 @@ impl Cluster {
     /// The node that leads a stream.
     pub async fn leader_of(&self, stream: &str) -> usize {
         let list = self.ask(&["list_queues", "name", "leader"]).await;
-        self.node(&row(&list, "name", stream)["leader"])
+        let leader = &row(&list, "name", stream)["leader"];
+        let found = self.nodes.iter().position(|node| *leader == node.name());
+        found.unwrap_or_else(|| panic!("no node {leader}"))
     }
 
     /// The node that serves the connection that its client gave this name.
     pub async fn node_of(&self, connection: &str) -> usize {
-        let list = self.ask(&["list_connections", "node", "client_properties"]).await;
+        let list = self.ask(&["list_connections", "port", "client_properties"]).await;
         let mut rows = list.as_array().unwrap().iter();
         let row = rows.find(|row| row["client_properties"].to_string().contains(connection));
-        self.node(&row.unwrap_or_else(|| panic!("no {connection} in {list}"))["node"])
+        let port = &row.unwrap_or_else(|| panic!("no {connection} in {list}"))["port"];
+        self.nodes.iter().position(|node| *port == node.port()).expect("a port of a node")
     }
 
     /// Waits until a stream has all of its members.
@@ -57,11 +60,6 @@ impl Cluster {
         let whole =
             |list: &Value| row(list, "name", stream)["online"].as_array().unwrap().len() == NODES;
         self.becomes(&["list_queues", "name", "online"], whole).await;
-    }
-
-    fn node(&self, name: &Value) -> usize {
-        let found = self.nodes.iter().position(|node| *name == node.name());
-        found.unwrap_or_else(|| panic!("no node {name}"))
     }
 
     /// Asks a node that runs.
