@@ -37,10 +37,14 @@ impl Broadcast {
         }
     }
 
+    #[cfg(test)]
+    pub const CHECK: &str = "0123456789abcdef";
+
     /// One whose frame is these bytes, for tests of what handles frames.
     #[cfg(test)]
     pub fn of_frame(position: u64, channel: Channel, frame: &str) -> Arc<Self> {
-        let (id, frame) = (crate::message::id_at(position, "o"), Bytes::from(frame.to_owned()));
+        let (id, frame) =
+            (crate::message::id_at(position, Self::CHECK), Bytes::from(frame.to_owned()));
         let position = Some(position);
         Arc::new(Self { id, position, channel, frame, header: 0, event: OnceLock::new() })
     }

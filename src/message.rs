@@ -116,6 +116,9 @@ impl Message {
     }
 }
 
+/// Digits of the part of an id that tells messages from others at the same position.
+const CHECK: usize = 16;
+
 /// The id of the message at `position`; `check` tells it from others that may stand there in another
 /// order.
 pub fn id_at(position: u64, check: &str) -> Arc<str> {
@@ -124,12 +127,11 @@ pub fn id_at(position: u64, check: &str) -> Arc<str> {
 
 /// The position that an id claims. Whether that message stands there is for the reader to check.
 pub fn position_of(id: &str) -> Option<u64> {
-    let (position, _) = id.split_once('-')?;
-    let written_here = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if !position.bytes().all(written_here) {
-        return None;
-    }
-    u64::from_str_radix(position, 16).ok()
+    let (position, check) = id.split_once('-')?;
+    let (check, distance) = check.split_once('-').unwrap_or((check, "0"));
+    let hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let well_formed = hex(position) && hex(check) && check.len() == CHECK && hex(distance);
+    u64::from_str_radix(position, 16).ok().filter(|_| well_formed)
 }
 
 /// Whether an id is of a message that nothing tells from others that say the same: it cannot be found

@@ -59,34 +59,32 @@ impl Replays {
         &self.log
     }
 
-    /// The number of the page that a position is on.
-    pub fn number_of(position: u64) -> u64 {
-        position / STRETCH
-    }
-
-    /// The page of this number, as far as there is something.
+    /// The page with this position, if this replica has read so far; else as far as there is something.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn page(self: Arc<Self>, number: u64) -> Result<Arc<Page>, LogError> {
-        let flight = {
-            let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
-            let mut pages = self.pages();
-            if pages.epoch != epoch {
-                *pages = Pages { epoch, ..Pages::default() };
-            }
-            match pages.flights.get(&number) {
-                Some(flight) => flight.clone(),
-                None => {
-                    let flight = self.clone().load(number).boxed().shared();
-                    pages.flights.insert(number, flight.clone());
-                    // It goes on if those who asked first hang up.
-                    self.runtime.spawn(flight.clone());
-                    flight
-                }
-            }
-        };
-        flight.await
+    pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<Page>, LogError> {
+        let page = self.flight(position / STRETCH).await?;
+        if page.to > position {
+            return Ok(page);
+        }
+        // It was on its way when there was less to be read.
+        self.flight(position / STRETCH).await
+    }
+
+    fn flight(self: &Arc<Self>, number: u64) -> Flight {
+        let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
+        let mut pages = self.pages();
+        if pages.epoch != epoch {
+            *pages = Pages { epoch, ..Pages::default() };
+        }
+        let flight = pages.flights.entry(number).or_insert_with(|| {
+            let flight = self.clone().load(number).boxed().shared();
+            // It goes on if those who asked first hang up.
+            self.runtime.spawn(flight.clone());
+            flight
+        });
+        flight.clone()
     }
 
     async fn load(self: Arc<Self>, number: u64) -> Result<Arc<Page>, LogError> {

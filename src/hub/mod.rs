@@ -343,6 +343,19 @@ impl Hub {
         Some(Place(self.first + low as u64))
     }
 
+    /// Whether there is time to read from `place` before it is dropped: it is not among the oldest.
+    pub fn is_safe(&self, place: Place) -> bool {
+        let before = place.0.saturating_sub(self.first) as usize;
+        let older = self.kept / self.order.len().max(1) * before;
+        let room = self.limits.history.saturating_sub(self.kept) + older;
+        room >= self.limits.history / 4
+    }
+
+    /// Position behind the newest message; `None` before there is one.
+    pub fn end(&self) -> Option<u64> {
+        self.newest_position().map(|newest| newest + 1)
+    }
+
     /// The first position from which on everything is kept, if positions mean anything here.
     pub fn kept_from(&self) -> Option<u64> {
         self.kept_from

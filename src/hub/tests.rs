@@ -103,26 +103,33 @@ fn a_cursor_is_taken_up_whatever_channel_its_message_was_in() {
     for position in 0..6 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    let place = hub.find(&id_at(2, "o")).unwrap();
+    let place = hub.find(&id_at(2, Broadcast::CHECK)).unwrap();
     let reader = open(&mut hub, &["b"], Start::At(place));
     assert_eq!(read(&mut hub, reader).unwrap(), [3, 5]);
-    assert_eq!(hub.newest(), Some(&id_at(5, "o")));
+    assert_eq!(hub.newest(), Some(&id_at(5, Broadcast::CHECK)));
 }
 
 #[test]
 fn an_unknown_cursor_is_not_found() {
     let mut hub = Hub::new(LIMITS);
+    let check = Broadcast::CHECK;
+    let [seven, eight, nine] = [7, 8, 9].map(|position| id_at(position, check));
     say(&mut hub, "a", 7);
-    assert_eq!(hub.find("7-o"), None, "there is no order");
+    assert_eq!(hub.find(&seven), None, "there is no order");
     hub.begin(8);
-    assert_eq!((hub.find("7-o"), hub.newest()), (None, None), "it is of another order");
+    assert_eq!((hub.find(&seven), hub.newest()), (None, None), "it is of another order");
     say(&mut hub, "a", 8);
-    for id in
-        ["", "o", "7-o", "9-o", "8-other", "zz-o", "-o", "8-o-8", "8", "+8-o", "ffffffffffffffff-o"]
-    {
+    let other = id_at(8, &check.replace('0', "1"));
+    let most = id_at(u64::MAX, check);
+    let more = format!("{eight}-8");
+    for id in ["", check, &seven, &nine, &other, &more, &most, "8", "8-", &eight[..9]] {
         assert_eq!(hub.find(id), None, "{id}");
     }
-    assert!(hub.find("8-o").is_some());
+    for id in [format!("zz-{check}"), format!("+8-{check}"), format!("{}-{check}", "f".repeat(17))]
+    {
+        assert_eq!(hub.find(&id), None, "{id}");
+    }
+    assert!(hub.find(&eight).is_some());
 }
 
 #[test]

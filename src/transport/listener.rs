@@ -107,6 +107,14 @@ impl<T: Clone> Listener<T> {
 
     /// What is to be told before anything that waits in the hub. The task is woken when there is more.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
+        let said = self.step(context);
+        if let Poll::Ready(Said::Failed(_)) = said {
+            self.wishes.clear();
+        }
+        said
+    }
+
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
         while let Some((name, wish, stage)) = self.wishes.front_mut() {
             match stage {
                 Stage::Begin => match wish.after.take() {

@@ -70,17 +70,22 @@ pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
 }
 
 async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
-    if let Some(place) = worker.hub.borrow().find(id) {
-        return Ok(Resumed::Memory(place));
-    }
     let config = &worker.house.config;
     if config.amqp_url.is_some() && config.delivery == Delivery::Live {
         return Ok(Resumed::Lost(Lost::Live));
     }
     let Some(position) = position_of(id) else { return Ok(Resumed::Lost(Lost::Malformed)) };
+    if is_vague(id) {
+        return Ok(Resumed::Lost(Lost::Unknown));
+    }
+    let place = worker.hub.borrow().find(id);
     let Some(replays) = &worker.house.replays else {
-        return Ok(Resumed::Lost(gone(worker, id, position)));
+        let lost = || Resumed::Lost(gone(worker, id, position));
+        return Ok(place.map_or_else(lost, Resumed::Memory));
     };
+    if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe(*place)) {
+        return Ok(Resumed::Memory(place));
+    }
     let mut head = replays.log().head();
     let there = head.wait_for(|head| head.is_some_and(|head| head.position >= position));
     if timeout(BEHIND, there).await.is_err() {
@@ -90,7 +95,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         };
     }
     let kept_from = worker.hub.borrow().kept_from();
-    if kept_from.is_none_or(|from| from <= position) {
+    if place.is_none() && kept_from.is_none_or(|from| from <= position) {
         // It may be on its way to this worker.
         let reached = poll_fn(|context| {
             let reached = worker.hub.borrow_mut().reached(position, context.waker());
@@ -100,10 +105,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         let place = worker.hub.borrow().find(id);
         return Ok(place.map_or(Resumed::Lost(Lost::Unknown), Resumed::Memory));
     }
-    if is_vague(id) {
-        return Ok(Resumed::Lost(Lost::Unknown));
-    }
-    let page = replays.clone().page(Replays::number_of(position)).await?;
+    let page = replays.clone().page(position).await?;
     if page.from > position {
         return Ok(Resumed::Lost(Lost::Expired));
     }
@@ -181,10 +183,13 @@ impl Replay {
                 // The client was told of the gap, and everything from then on is in memory.
                 return Poll::Ready(Ok(Step::Joined(hub.beginning())));
             }
-            if let Some(place) = hub.join(self.next) {
+            // What this worker has not seen yet will come from memory, and must not come twice.
+            let end = hub.end().unwrap_or(self.next);
+            if let Some(place) = hub.join(self.next)
+                && (self.next >= end || hub.is_safe(place))
+            {
                 return Poll::Ready(Ok(Step::Joined(place)));
             }
-            let kept_from = hub.kept_from().unwrap_or(u64::MAX);
             drop(hub);
             let Some((page, place)) = &mut self.page else {
                 let fetched = match self.poll_page(context) {
@@ -196,14 +201,19 @@ impl Replay {
                 }
                 continue;
             };
-            let Some(message) = page.messages.get(*place).cloned() else {
-                // Not beyond what the memory is known to have been given.
-                self.next = page.to.min(kept_from).max(self.next);
+            let message = page.messages.get(*place).cloned();
+            let Some((message, next)) = message.and_then(|it| Some((it.clone(), it.position? + 1)))
+            else {
+                self.next = page.to.min(end).max(self.next);
                 self.page = None;
                 continue;
             };
+            if next > end {
+                self.next = end.max(self.next);
+                continue;
+            }
             *place += 1;
-            self.next = message.position.map_or(self.next, |position| position + 1);
+            self.next = next;
             if channels.contains(&message.channel) {
                 return Poll::Ready(Ok(Step::Message(message)));
             }
@@ -213,9 +223,7 @@ impl Replay {
     /// Gets the page that has what follows.
     fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         let next = self.next;
-        let coming = self
-            .coming
-            .get_or_insert_with(|| Box::pin(self.replays.clone().page(Replays::number_of(next))));
+        let coming = self.coming.get_or_insert_with(|| Box::pin(self.replays.clone().page(next)));
         let page = match Pin::new(coming).poll(context) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(page) => page,

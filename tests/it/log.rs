@@ -161,7 +161,14 @@ async fn while_rabbitmq_is_away_clients_stay_and_afterwards_they_have_missed_not
         }
         rabbitmq.start_again().await;
         // What another program says before the replicas are back reaches everyone as well.
-        let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+        // RabbitMQ takes connections, and confirms messages, before it has the stream back.
+        let stream = format!("{exchange}.log");
+        let peer = loop {
+            let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+            if peer.bind(&stream).await.is_ok() {
+                break peer;
+            }
+        };
         peer.publish("other", b"meanwhile", BasicProperties::default()).await;
         for n in 1..100 {
             assert_eq!(listener.text().await, format!("{}", expected + n), "in order, and no gap");

@@ -49,8 +49,6 @@ pub(super) struct State {
     /// Entries up to this one were there before this replica was.
     past: Option<u64>,
     begun: bool,
-    /// It has begun before, with another log.
-    again: bool,
     /// The log has an entry that lapin cannot read: one at a time, to find which.
     careful: bool,
     /// How often such an entry was in the way of beginning.
@@ -143,14 +141,21 @@ impl Log {
         mut stream: Stream,
         reception: &mut Reception,
     ) -> Result<Stream, Ended> {
-        let State { begun, again, repelled, .. } = self.state;
-        self.state = State { again: begun || again, repelled, ..State::default() };
+        let State { begun, repelled, .. } = self.state;
+        self.state = State { repelled, ..State::default() };
+        if begun {
+            // It was another log. Nothing that was said in it is taken for part of this one.
+            reception.tell(Delivery::Gap).await;
+            reception.tell(Delivery::From(u64::MAX)).await;
+        }
         let first = if self.proven {
             stream.next().await?
         } else {
             match timeout(FIRST_WORD, stream.next()).await {
                 Ok(first) => first?,
                 Err(_) => {
+                    // It is empty.
+                    self.start_at(0, reception).await;
                     reception.reading();
                     return Ok(stream);
                 }
@@ -240,16 +245,12 @@ impl Log {
         reception: &mut Reception,
     ) {
         let entry = self.entries.read(delivery, Some(offset), None);
+
         if self.state.start.is_some_and(|start| offset < start) {
             return;
         }
         if !self.state.begun {
-            self.state.begun = true;
-            self.progress.begin(offset);
-            if self.state.again {
-                reception.tell(Delivery::Gap).await;
-            }
-            reception.tell(Delivery::From(offset)).await;
+            self.start_at(offset, reception).await;
         }
         let second = matches!(entry, super::entry::Entry::Second(_));
         reception.take(entry, delivery, self.entries.past).await;
@@ -257,6 +258,13 @@ impl Log {
         if !self.proven && self.state.past.is_some_and(|past| offset == past) {
             reception.reading();
         }
+    }
+
+    /// Everything from here on is delivered.
+    async fn start_at(&mut self, offset: u64, reception: &mut Reception) {
+        self.state.begun = true;
+        self.progress.begin(offset);
+        reception.tell(Delivery::From(offset)).await;
     }
 
     /// lapin could not read what came, and the connection is lost. Read one by one, it is the entry
@@ -267,6 +275,7 @@ impl Log {
             && (read_any || last.check.is_none())
         {
             self.entries.last = Some(Mark { offset: last.offset + 1, check: None });
+            self.progress.hole(last.offset + 1);
             self.state.careful = false;
             reception.refuse(Malformed::Unreadable);
         } else {

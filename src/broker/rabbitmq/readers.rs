@@ -122,11 +122,73 @@ impl Readers {
             return Ok(stretch);
         }
         // There was none, or its connection is lost.
-        let read = async {
-            let reader = self.attach(From::Offset(start), start, epoch).await?;
-            self.read(reader, start, end).await
+        let mut holes = self.progress.holes_in(start, end);
+        if holes.is_empty() {
+            let read = async {
+                let reader = self.attach(From::Offset(start), start, epoch).await?;
+                self.read(reader, start, end).await
+            };
+            match read.await {
+                Ok(stretch) => return Ok(stretch),
+                Err(ended) if ended.is_unreadable() => holes = self.find_hole(start).await,
+                Err(ended) => return Err(LogError(ended.to_string())),
+            }
+        }
+        let read = self.read_around(start, end, epoch, &holes).await;
+        read.map_err(|ended| LogError(ended.to_string()))
+    }
+
+    /// Looks for an entry that lapin cannot read, one by one.
+    async fn find_hole(&self, start: u64) -> Vec<u64> {
+        let mut next = start;
+        let look = async {
+            let connection = self.connection().await?;
+            let from = From::Offset(start);
+            let mut stream = Stream::attach(&connection, &self.stream, from, 1).await?;
+            loop {
+                next = timeout(ENTRY_TIMEOUT, stream.next()).await??.0 + 1;
+            }
         };
-        read.await.map_err(|ended| LogError(ended.to_string()))
+        let looked: Result<(), Ended> = look.await;
+        match looked {
+            Err(ended) if ended.is_unreadable() => {
+                self.progress.hole(next);
+                vec![next]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads a stretch without what lapin cannot read.
+    async fn read_around(
+        &self,
+        start: u64,
+        end: u64,
+        epoch: u64,
+        holes: &[u64],
+    ) -> Result<Stretch, Ended> {
+        let mut entries = Entries::log(self.max_message);
+        entries.past = true;
+        let mut messages = Vec::new();
+        let mut next = start;
+        for hole in holes.iter().copied().chain([end]) {
+            if next < hole {
+                let connection = self.connection().await?;
+                let (from, count) = (From::Offset(next), (hole - next) as u16);
+                let mut stream = Stream::attach_for(&connection, &self.stream, from, count).await?;
+                while next < hole {
+                    let (offset, delivery) = timeout(ENTRY_TIMEOUT, stream.next()).await??;
+                    next = offset + 1;
+                    let second = self.progress.is_second(offset);
+                    if let Entry::Message(message) = entries.read(&delivery, Some(offset), second) {
+                        messages.push(message);
+                    }
+                }
+                stream.close().await?;
+            }
+            next = hole + 1;
+        }
+        Ok(Stretch { epoch, from: start, to: end, messages })
     }
 
     /// Leave to use a reader.

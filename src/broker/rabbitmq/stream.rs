@@ -86,6 +86,18 @@ impl Stream {
         })
     }
 
+    /// Begins to read so many entries, and no more.
+    pub(super) async fn attach_for(
+        connection: &Connection,
+        name: &str,
+        from: From,
+        count: u16,
+    ) -> Result<Self, Ended> {
+        let stream = Self::attach(connection, name, from, count).await?;
+        // What is never acknowledged makes room for nothing.
+        Ok(Self { prefetch: u16::MAX, ..stream })
+    }
+
     /// Reads no more.
     pub(super) async fn close(self) -> Result<(), Ended> {
         Ok(self.channel.close(200, "done".into()).await?)
@@ -104,7 +116,7 @@ impl Stream {
             let delivery = tokio::select! {
                 biased;
                 delivery = self.consumer.next() => delivery,
-                () = sleep(ACK_AFTER), if self.unacknowledged > 0 => {
+                () = sleep(ACK_AFTER), if self.unacknowledged > 0 && self.prefetch < u16::MAX => {
                     self.acknowledge().await?;
                     continue;
                 }

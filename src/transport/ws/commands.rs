@@ -87,7 +87,8 @@ pub fn parse(text: &str) -> Result<Command, (Option<Reference>, String)> {
             r#ref: Option<Reference>,
         }
         let any = serde_json::from_str::<BTreeMap<String, Any>>(text).ok();
-        let reference = any.and_then(|any| any.into_values().next()?.r#ref);
+        let one = any.filter(|any| any.len() == 1);
+        let reference = one.and_then(|any| any.into_values().next()?.r#ref);
         (reference, error.to_string())
     })
 }

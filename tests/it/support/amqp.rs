@@ -69,6 +69,13 @@ impl Peer {
         self.send(key, body, properties).await.await.unwrap();
     }
 
+    /// Binds a queue of somebody else's, once it is there.
+    pub async fn bind(&self, queue: &str) -> lapin::Result<()> {
+        let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
+        let options = QueueBindOptions::default();
+        self.channel.queue_bind(queue.into(), exchange, "".into(), options, none).await
+    }
+
     /// Publishes all bodies and then awaits their confirmations.
     pub async fn publish_all(&self, key: &str, bodies: impl IntoIterator<Item = String>) {
         let mut confirmations = Vec::new();
