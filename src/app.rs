@@ -85,6 +85,7 @@ impl Application {
             config: config.clone(),
             metrics: metrics.clone(),
             publisher: broker.publisher.clone(),
+            status: broker.status.clone(),
             replays: broker.log.clone().map(Replays::new),
             roster: broker.roster.clone(),
             inboxes: inboxes.clone(),

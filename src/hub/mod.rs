@@ -111,7 +111,8 @@ impl Hub {
         self.order.push_back((index, broadcast));
     }
 
-    /// Adds a message that was said before anyone came: those who listen do not get it.
+    /// Adds a message that was said before this replica was: those who listen do not get it, unless
+    /// they go on from one before it.
     pub fn append_past(&mut self, broadcast: Arc<Broadcast>) {
         let index = self.log(&broadcast.channel);
         let (end, size) = (self.logs[index].end(), broadcast.frame.len() as u64);
@@ -119,7 +120,8 @@ impl Hub {
         for id in &self.logs[index].readers {
             let cursors = &mut self.readers[*id].cursors;
             // Who has not read to the end was here before another order began.
-            for cursor in cursors.iter_mut().filter(|it| it.log == index && it.next == end) {
+            let early = |it: &&mut Cursor| it.log == index && it.next == end && !it.resumed;
+            for cursor in cursors.iter_mut().filter(early) {
                 cursor.next += 1;
                 cursor.read += size;
             }
@@ -181,7 +183,8 @@ impl Hub {
             Start::At(Place(sequence)) => log.since(sequence),
             Start::Last(count) => log.last(count),
         };
-        let cursor = Cursor { log: index, next, read: log.bytes_before(next) };
+        let resumed = matches!(start, Start::At(_));
+        let cursor = Cursor { log: index, next, read: log.bytes_before(next), resumed };
         log.readers.push(reader.0);
         let behind = log.bytes() - cursor.read;
         let reader = &mut self.readers[reader.0];

@@ -10,6 +10,8 @@ pub(super) struct Cursor {
     pub(super) next: u64,
     /// Frame bytes of the log before that place.
     pub(super) read: u64,
+    /// It goes on from a message of the order, and misses none, whenever it was said.
+    pub(super) resumed: bool,
 }
 
 #[derive(Debug, Default)]

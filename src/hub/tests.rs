@@ -162,11 +162,15 @@ fn what_was_said_before_is_kept_but_not_told() {
     for position in [1, 2] {
         hub.append_past(Broadcast::of_frame(position, channel("a"), &position.to_string()));
     }
-    say(&mut hub, "a", 3);
+    let place = hub.find(&id_at(2, Broadcast::CHECK)).unwrap();
+    let returned = open(&mut hub, &["a"], Start::At(place));
+    hub.append_past(Broadcast::of_frame(3, channel("a"), "3"));
+    say(&mut hub, "a", 4);
     hub.wake();
-    assert_eq!(read(&mut hub, early).unwrap(), [3]);
+    assert_eq!(read(&mut hub, early).unwrap(), [4]);
+    assert_eq!(read(&mut hub, returned).unwrap(), [3, 4]);
     let late = open(&mut hub, &["a"], Start::Last(2));
-    assert_eq!(read(&mut hub, late).unwrap(), [2, 3]);
+    assert_eq!(read(&mut hub, late).unwrap(), [3, 4]);
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Page {
             return Ok(kept_from.is_none().then_some(Lost::Live));
         };
         let Some(head) = *replays.log().head().borrow() else {
-            return Err(LogError("it has not been read yet".to_owned()).into());
+            return Err(LogError("this replica has not begun to read it".to_owned()).into());
         };
         let first = replays.log().first().await?.unwrap_or(head.position);
         let resumed = Resumed::Log(Replay::new(worker, replays, first, head.epoch));

@@ -22,7 +22,7 @@ pub mod ws;
 pub use connections::Connections;
 pub use server::{listen, serve};
 
-use crate::broker::{Publisher, Roster};
+use crate::broker::{Publisher, Roster, Status};
 use crate::config::Config;
 use crate::fanout::Inboxes;
 use crate::metrics::Metrics;
@@ -37,6 +37,7 @@ pub struct House {
     pub config: Config,
     pub metrics: Arc<Metrics>,
     pub publisher: Publisher,
+    pub status: watch::Receiver<Status>,
     /// What was said before, where that is kept outside this process.
     pub replays: Option<Arc<Replays>>,
     pub roster: Arc<Roster>,

@@ -86,13 +86,16 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe(*place)) {
         return Ok(Resumed::Memory(place));
     }
+    let ready = || worker.house.status.borrow().unready().is_none();
+    let was_ready = ready();
     let mut head = replays.log().head();
     let there = head.wait_for(|head| head.is_some_and(|head| head.position >= position));
     if timeout(BEHIND, there).await.is_err() {
-        return match *replays.log().head().borrow() {
-            Some(_) => Ok(Resumed::Lost(Lost::Unknown)),
-            None => Err(LogError("it has not been read yet".to_owned())),
-        };
+        // A replica that has just come back itself may not have read so far.
+        if was_ready && ready() {
+            return Ok(Resumed::Lost(Lost::Unknown));
+        }
+        return Err(LogError("this replica has not read so far yet".to_owned()));
     }
     let kept_from = worker.hub.borrow().kept_from();
     if place.is_none() && kept_from.is_none_or(|from| from <= position) {

@@ -23,6 +23,8 @@ const READERS: usize = 4;
 const PREFETCH: u16 = 100;
 /// How long the next entry may take, which is there already.
 const ENTRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a stretch is begun that cannot be read, for no cause that is found.
+const ATTEMPTS: u32 = 3;
 /// How long a reader is kept that nobody asks.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -122,41 +124,54 @@ impl Readers {
             return Ok(stretch);
         }
         // There was none, or its connection is lost.
-        let mut holes = self.progress.holes_in(start, end);
-        if holes.is_empty() {
+        let mut attempts = ATTEMPTS;
+        loop {
+            let holes = self.progress.holes_in(start, end);
             let read = async {
+                if !holes.is_empty() {
+                    return self.read_around(start, end, epoch, &holes).await;
+                }
                 let reader = self.attach(From::Offset(start), start, epoch).await?;
                 self.read(reader, start, end).await
             };
             match read.await {
                 Ok(stretch) => return Ok(stretch),
-                Err(ended) if ended.is_unreadable() => holes = self.find_hole(start).await,
+                Err(ended) if ended.is_unreadable() => {
+                    // The connection may as well be lost by what another reader came upon.
+                    let next = holes.last().map_or(start, |hole| hole + 1);
+                    if !self.find_hole(next, end).await {
+                        attempts -= 1;
+                    }
+                    if attempts == 0 {
+                        return Err(LogError(ended.to_string()));
+                    }
+                }
                 Err(ended) => return Err(LogError(ended.to_string())),
             }
         }
-        let read = self.read_around(start, end, epoch, &holes).await;
-        read.map_err(|ended| LogError(ended.to_string()))
     }
 
-    /// Looks for an entry that lapin cannot read, one by one.
-    async fn find_hole(&self, start: u64) -> Vec<u64> {
+    /// Looks for an entry that lapin cannot read, one by one and on a connection of its own, which
+    /// nothing else can end; whether there is one.
+    async fn find_hole(&self, start: u64, end: u64) -> bool {
+        let connecting = async { self.connector.lock().await.0.connect().await };
+        let Ok(connection) = timeout(SET_UP_TIMEOUT, connecting).await else { return false };
         let mut next = start;
         let look = async {
-            let connection = self.connection().await?;
             let from = From::Offset(start);
             let mut stream = Stream::attach(&connection, &self.stream, from, 1).await?;
-            loop {
+            while next < end {
                 next = timeout(ENTRY_TIMEOUT, stream.next()).await??.0 + 1;
             }
+            Ok::<_, Ended>(())
         };
-        let looked: Result<(), Ended> = look.await;
-        match looked {
-            Err(ended) if ended.is_unreadable() => {
-                self.progress.hole(next);
-                vec![next]
-            }
-            _ => Vec::new(),
+        let looked = look.await;
+        connection::close(connection).await;
+        let found = looked.is_err_and(|ended| ended.is_unreadable());
+        if found {
+            self.progress.hole(next);
         }
+        found
     }
 
     /// Reads a stretch without what lapin cannot read.
