@@ -97,8 +97,8 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         }
         return Err(LogError("this replica has not read so far yet".to_owned()));
     }
-    let kept_from = worker.hub.borrow().kept_from();
-    if place.is_none() && kept_from.is_none_or(|from| from <= position) {
+    let in_memory = || worker.hub.borrow().kept_from().is_some_and(|from| from <= position);
+    if place.is_none() {
         // It may be on its way to this worker.
         let reached = poll_fn(|context| {
             let reached = worker.hub.borrow_mut().reached(position, context.waker());
@@ -106,7 +106,12 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         });
         let _ = timeout(BEHIND, reached).await;
         let place = worker.hub.borrow().find(id);
-        return Ok(place.map_or(Resumed::Lost(Lost::Unknown), Resumed::Memory));
+        if let Some(place) = place {
+            return Ok(Resumed::Memory(place));
+        }
+        if in_memory() {
+            return Ok(Resumed::Lost(Lost::Unknown));
+        }
     }
     let page = replays.clone().page(position).await?;
     if page.from > position {
