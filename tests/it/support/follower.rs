@@ -81,23 +81,25 @@ impl<'a> Follower<'a> {
         self.frames = None;
     }
 
-    /// Connects with its cursor. Whether that succeeded; then it is promised all that it missed.
-    pub async fn connect(&mut self, addr: SocketAddr) -> bool {
+    /// Connects with its cursor. If that succeeds, all that it missed follows.
+    ///
+    /// # Errors
+    /// What came instead of the ready frame.
+    pub async fn connect(&mut self, addr: SocketAddr) -> Result<(), String> {
         let after = match self.has.checked_sub(1) {
             Some(last) => self.book.borrow().id(last),
             None => self.start.clone(),
         };
-        let Some(mut frames) = Frames::open(addr, &format!("?after={after}")).await else {
-            return false;
-        };
-        let Some(ready) = frames.next().await else { return false };
-        if frames.buffer[ready.start] == CLOSE {
-            return false;
+        let mut frames = Frames::open(addr, &format!("?after={after}")).await?;
+        let ready = frames.next().await.ok_or("no ready frame")?;
+        let ready = &frames.buffer[ready];
+        if ready[0] == CLOSE {
+            return Err(String::from_utf8_lossy(&payload(ready)[2..]).into_owned());
         }
-        let ready: Value = serde_json::from_slice(payload(&frames.buffer[ready])).unwrap();
+        let ready: Value = serde_json::from_slice(payload(ready)).unwrap();
         assert_eq!(ready["ready"]["recovered"], true, "after {after}: {ready}");
         self.frames = Some(frames);
-        true
+        Ok(())
     }
 
     /// Reads until it has `goal` messages. False when the connection ended before.
@@ -130,19 +132,23 @@ struct Frames {
 }
 
 impl Frames {
-    /// Makes the handshake; none if it is refused or breaks off.
-    async fn open(addr: SocketAddr, query: &str) -> Option<Self> {
-        let mut stream = TcpStream::connect(addr).await.ok()?;
+    /// Makes the handshake.
+    async fn open(addr: SocketAddr, query: &str) -> Result<Self, String> {
+        let connected = TcpStream::connect(addr).await;
+        let mut stream = connected.map_err(|error| error.to_string())?;
         let request = HANDSHAKE.replace("/ws", &format!("/ws{query}"));
-        stream.write_all(request.as_bytes()).await.ok()?;
+        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
         let mut frames = Self { stream, buffer: Vec::new(), taken: 0 };
         loop {
             let head = frames.buffer.windows(4).position(|end| end == b"\r\n\r\n");
             if let Some(end) = head {
                 frames.taken = end + 4;
-                return frames.buffer.starts_with(b"HTTP/1.1 101 ").then_some(frames);
+                if frames.buffer.starts_with(b"HTTP/1.1 101 ") {
+                    return Ok(frames);
+                }
+                return Err(String::from_utf8_lossy(&frames.buffer).into_owned());
             }
-            frames.more().await?;
+            frames.more().await.ok_or("it hung up")?;
         }
     }
 

@@ -137,7 +137,7 @@ impl Ledger {
 
     async fn get(&self, follower: &mut Follower<'_>, goal: usize, rng: &mut Rng) {
         while !follower.read(goal).await {
-            if !follower.connect(self.any(rng)).await {
+            if follower.connect(self.any(rng)).await.is_err() {
                 sleep(POLL).await;
             }
         }
