@@ -133,6 +133,9 @@ impl Hub {
     pub fn begin(&mut self, position: u64) {
         self.epoch = self.next_sequence();
         self.kept_from = Some(position);
+        for (_, waker) in self.waiting.drain(..) {
+            waker.wake();
+        }
     }
 
     /// Wakes each reader of each log that has grown, once, and detaches those too far behind. What
@@ -354,9 +357,10 @@ impl Hub {
         room >= self.limits.history / 4
     }
 
-    /// Position behind the newest message; `None` before there is one.
+    /// Position behind all that was appended; `None` where positions mean nothing, yet or ever.
     pub fn end(&self) -> Option<u64> {
-        self.newest_position().map(|newest| newest + 1)
+        let newest = self.newest_position().map(|newest| newest + 1);
+        self.kept_from.max(newest)
     }
 
     /// The first position from which on everything is kept, if positions mean anything here.
@@ -380,7 +384,8 @@ impl Hub {
         self.order.back().map(|(_, broadcast)| &broadcast.id)
     }
 
-    /// Whether a message of this position or a higher one was appended; if not, `waker` is woken then.
+    /// Whether a message of this position or a higher one was appended; if not, `waker` is woken then,
+    /// or when another order begins.
     pub fn reached(&mut self, position: u64, waker: &Waker) -> bool {
         if self.newest_position().is_some_and(|newest| newest >= position) {
             return true;

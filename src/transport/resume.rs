@@ -138,8 +138,8 @@ pub struct Replay {
     replays: Arc<Replays>,
     /// The next position that is to be read.
     next: u64,
-    /// Which log it is, as the log itself and as the memory know it.
-    epochs: (u64, u64),
+    /// Which log it is, as the log itself and as the memory know it, once it does.
+    epochs: (u64, Option<u64>),
     page: Option<(Arc<Page>, usize)>,
     coming: Option<LocalBoxFuture<'static, Result<Arc<Page>, LogError>>>,
 }
@@ -169,10 +169,11 @@ pub enum Cut {
 impl Replay {
     /// A replay of `next` and what follows it, of the log of this epoch.
     pub fn new(worker: &Worker, replays: &Arc<Replays>, next: u64, epoch: u64) -> Self {
+        let hub = worker.hub.borrow();
         Self {
             replays: replays.clone(),
             next,
-            epochs: (epoch, worker.hub.borrow().epoch()),
+            epochs: (epoch, hub.kept_from().map(|_| hub.epoch())),
             page: None,
             coming: None,
         }
@@ -186,13 +187,16 @@ impl Replay {
         context: &mut Context<'_>,
     ) -> Poll<Result<Step, Cut>> {
         loop {
-            let hub = worker.hub.borrow();
-            if hub.epoch() != self.epochs.1 {
+            let mut hub = worker.hub.borrow_mut();
+            // What this worker has not seen yet will come from memory, and must not come twice.
+            let Some(end) = hub.end() else {
+                hub.reached(u64::MAX, context.waker());
+                return Poll::Pending;
+            };
+            if *self.epochs.1.get_or_insert(hub.epoch()) != hub.epoch() {
                 // The client was told of the gap, and everything from then on is in memory.
                 return Poll::Ready(Ok(Step::Joined(hub.beginning())));
             }
-            // What this worker has not seen yet will come from memory, and must not come twice.
-            let end = hub.end().unwrap_or(self.next);
             if let Some(place) = hub.join(self.next)
                 && (self.next >= end || hub.is_safe(place))
             {

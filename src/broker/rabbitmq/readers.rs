@@ -95,8 +95,13 @@ impl Readers {
         let Some(Head { epoch, position }) = self.progress.head() else { return Ok(None) };
         let _slot = self.slot().await?;
         let first = async {
-            let mut reader = self.attach(From::First, 0, epoch).await?;
-            Ok::<_, Ended>(reader.stream.next().await?.0)
+            self.take_idle(u64::MAX, epoch).await;
+            let _counted = Counted::new(&self.link.metrics);
+            let connection = self.connection().await?;
+            let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
+            let (first, _) = stream.next().await?;
+            stream.close().await?;
+            Ok::<_, Ended>(first)
         };
         match timeout(ENTRY_TIMEOUT, first).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(first) => Ok((first <= position).then_some(first)),
@@ -118,7 +123,7 @@ impl Readers {
         let end = (start + STRETCH).min(position + 1);
         let _slot = self.slot().await?;
         self.link.metrics.log_stretch();
-        if let Some(reader) = self.take_idle(start, epoch)
+        if let Some(reader) = self.take_idle(start, epoch).await
             && let Ok(stretch) = self.read(reader, start, end).await
         {
             return Ok(stretch);
@@ -131,7 +136,7 @@ impl Readers {
                 if !holes.is_empty() {
                     return self.read_around(start, end, epoch, &holes).await;
                 }
-                let reader = self.attach(From::Offset(start), start, epoch).await?;
+                let reader = self.attach(start, epoch).await?;
                 self.read(reader, start, end).await
             };
             match read.await {
@@ -233,24 +238,32 @@ impl Readers {
         }
     }
 
-    /// An idle reader that has got to `start`. If there is none, a new one will be made: then one that
-    /// is idle ends, where there would be too many.
-    fn take_idle(&self, start: u64, epoch: u64) -> Option<Reader> {
-        let mut idle = self.idle();
-        let there = idle.iter().position(|reader| reader.epoch == epoch && reader.next == start);
-        if there.is_none() && idle.len() > self.slots.available_permits() {
-            idle.remove(0);
+    /// An idle reader that has got to `start`. If there is none, a new one will be made: then those that
+    /// are idle end, where there would be too many.
+    async fn take_idle(&self, start: u64, epoch: u64) -> Option<Reader> {
+        let surplus: Vec<_> = {
+            let mut idle = self.idle();
+            let there = |reader: &Reader| reader.epoch == epoch && reader.next == start;
+            if let Some(place) = idle.iter().position(there) {
+                return Some(idle.remove(place));
+            }
+            let surplus = idle.len().saturating_sub(self.slots.available_permits());
+            idle.drain(..surplus).collect()
+        };
+        for reader in surplus {
+            // A connection that is lost has no consumers.
+            let _ = timeout(SET_UP_TIMEOUT, reader.stream.close()).await;
         }
-        there.map(|place| idle.remove(place))
+        None
     }
 
-    async fn attach(&self, from: From, next: u64, epoch: u64) -> Result<Reader, Ended> {
+    async fn attach(&self, start: u64, epoch: u64) -> Result<Reader, Ended> {
         let attach = async {
             let connection = self.connection().await?;
-            Stream::attach(&connection, &self.stream, from, PREFETCH).await
+            Stream::attach(&connection, &self.stream, From::Offset(start), PREFETCH).await
         };
         let stream = timeout(SET_UP_TIMEOUT, attach).await??;
-        Ok(self.reader(stream, next, epoch, next == 0))
+        Ok(self.reader(stream, start, epoch, start == 0))
     }
 
     fn reader(&self, stream: Stream, next: u64, epoch: u64, informed: bool) -> Reader {

@@ -5,7 +5,7 @@ use super::ended::Ended;
 use super::entry;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use std::time::Duration;
@@ -100,6 +100,9 @@ impl Stream {
 
     /// Reads no more.
     pub(super) async fn close(self) -> Result<(), Ended> {
+        // RabbitMQ 3.10 goes on counting a consumer whose channel is closed.
+        let tag = self.consumer.tag();
+        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
         Ok(self.channel.close(200, "done".into()).await?)
     }
 
