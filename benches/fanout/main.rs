@@ -12,6 +12,8 @@ mod bare;
 mod client;
 mod report;
 mod server;
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
 
 use client::Crowd;
 use report::{Series, table, verdict};
@@ -19,7 +21,8 @@ use server::{Sample, Server};
 use std::env;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use support::rabbitmq::RabbitMq;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Something to measure, by name.
@@ -35,6 +38,8 @@ const WINDOWS: [usize; 2] = [1, 16];
 const IDLE: [usize; 2] = [5_000, 10_000];
 /// Channels with one listener each.
 const CHANNELS: [usize; 2] = [10, 10_000];
+/// Messages whose time is taken.
+const ROUND_TRIPS: usize = 500;
 /// Turns of each thing in a round.
 const TURNS: u32 = 4;
 /// Messages before a turn: a connection that was idle acknowledges its first sixteen segments at once,
@@ -57,7 +62,8 @@ fn main() -> Outcome {
         println!("to be run by cargo bench");
         return Ok(());
     }
-    let parts: [Part; 3] = [("deliveries", deliveries), ("memory", memory), ("channels", channels)];
+    let parts: [Part; 4] =
+        [("deliveries", deliveries), ("memory", memory), ("channels", channels), ("log", log)];
     let plan = Plan::from_environment()?;
     let chosen = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| chosen(name));
@@ -182,5 +188,48 @@ fn channels(plan: &Plan) -> Outcome {
     for series in series.chunks(subjects.len()) {
         verdict(&series[1].name, series[1].ratio(&series[0]), "×", &[1.1]);
     }
+    Ok(())
+}
+
+/// What reading from the log costs beside reading from a queue, in CPU and in time.
+fn log(plan: &Plan) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let rabbitmq = runtime.block_on(RabbitMq::start());
+    let (_, path) = &plan.builds[0];
+    let mut contenders = Vec::new();
+    for delivery in ["live", "log"] {
+        let server = Server::joined(path, &rabbitmq.url(), delivery)?;
+        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        let one = Crowd::listeners(server.address, 1, |_| "elsewhere".to_owned())?;
+        contenders.push((delivery, server, crowd, one));
+    }
+    let names = contenders.iter().flat_map(|(name, ..)| WINDOWS.map(|window| (*name, window)));
+    let names = names.map(|(name, window)| format!("{name}, {window} outstanding"));
+    let series = plan.measure(names.collect(), |subject, time| {
+        let (_, server, crowd, _) = &mut contenders[subject / WINDOWS.len()];
+        let window = WINDOWS[subject % WINDOWS.len()];
+        crowd.broadcast(window, WARM_UP, Duration::ZERO)?;
+        server.sample(|| crowd.broadcast(window, 0, time))
+    })?;
+    table(&format!("CPU of a delivery to {CLIENTS} clients, through RabbitMQ"), &series);
+    for (log, live) in series[WINDOWS.len()..].iter().zip(&series) {
+        verdict(&log.name, log.ratio(live), "×", &[1.15]);
+    }
+
+    println!("\nFrom a client through RabbitMQ back to it, median of {ROUND_TRIPS} in turn");
+    let mut took = [const { Vec::new() }; 2];
+    for _ in 0..ROUND_TRIPS {
+        for ((.., one), took) in contenders.iter_mut().zip(&mut took) {
+            let start = Instant::now();
+            one.broadcast(1, 1, Duration::ZERO)?;
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let [live, log] = took.map(|mut took| {
+        took.sort_by(f64::total_cmp);
+        took[took.len() / 2]
+    });
+    println!("  live {live:.2} ms, log {log:.2} ms");
+    verdict("log, added", log - live, " ms", &[2.0]);
     Ok(())
 }

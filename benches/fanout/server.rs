@@ -62,6 +62,20 @@ impl Server {
 
     /// Warren with one worker, its broker embedded.
     pub fn warren(binary: &Path) -> Outcome<Self> {
+        Self::with(binary, &[])
+    }
+
+    /// Warren with one worker, joined to a RabbitMQ in this way.
+    pub fn joined(binary: &Path, url: &str, delivery: &str) -> Outcome<Self> {
+        let settings = [
+            ("WARREN_AMQP_URL", url),
+            ("WARREN_DELIVERY", delivery),
+            ("WARREN_EXCHANGE", delivery),
+        ];
+        Self::with(binary, &settings)
+    }
+
+    fn with(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(binary);
         command.env_clear().envs([
@@ -72,6 +86,7 @@ impl Server {
             ("WARREN_PING_INTERVAL", "1h"),
             ("WARREN_LOG", "error"),
         ]);
+        command.envs(settings.iter().copied());
         let server = Self { child: start(command)?, address };
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(address).is_err() {
