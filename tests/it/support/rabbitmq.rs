@@ -168,6 +168,23 @@ impl RabbitMq {
         serde_json::from_str(&output).unwrap_or_else(|_| panic!("no JSON: {output}"))
     }
 
+    /// How many consumers there are on the connections that their client gave this name.
+    pub async fn consumers_of(&self, name: &str) -> usize {
+        let connections = self.ask(&["list_connections", "name", "client_properties"]).await;
+        let channels = self.ask(&["list_channels", "name", "consumer_count"]).await;
+        let [connections, channels] = [&connections, &channels].map(|it| it.as_array().unwrap());
+        let theirs = connections.iter().filter(|row| {
+            let properties = row["client_properties"].to_string();
+            properties.contains(&format!("\"{name}\""))
+        });
+        let theirs: Vec<_> = theirs.map(|row| row["name"].as_str().unwrap()).collect();
+        let channels = channels.iter().filter(|channel| {
+            let name = channel["name"].as_str().unwrap();
+            theirs.iter().any(|connection| name.starts_with(connection))
+        });
+        channels.map(|channel| channel["consumer_count"].as_u64().unwrap() as usize).sum()
+    }
+
     /// Above this share of the machine's memory the node raises an alarm and blocks its publishers:
     /// `0.0000001` does so at once, `0.4` is the default.
     pub async fn set_memory_watermark(&mut self, share: f64) {
