@@ -115,9 +115,12 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
 #[tokio::test]
 async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let one = [("WORKERS", "1")];
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &one).await;
     for transport in TRANSPORTS {
+        let mut witness = replica.client("").await;
         replica.say("lobby", "before").await;
+        assert_eq!(witness.text().await, "before");
         let listener = Listener::connect(transport, &replica, &["lobby"], "outdated", 0).await;
         let cursor = listener.ready["cursor"].as_str().expect("a cursor").to_owned();
         drop(listener);

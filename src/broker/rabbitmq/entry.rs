@@ -5,7 +5,7 @@ use super::names::Names;
 use super::outbox::origin_of;
 use crate::broker::body::{self, Decoded, Malformed, Properties};
 use crate::broker::once::{Marks, Once, Verdict};
-use crate::broker::publisher::now;
+use crate::broker::publisher;
 use crate::message::{Message, id_at};
 use fnv::FnvHasher;
 use lapin::message::Delivery;
@@ -72,6 +72,11 @@ impl Entries {
         Self::new(max_message, Naming::Log { anchor: None })
     }
 
+    /// When the newest entry that says so was published, in seconds since 1970.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
     /// Whether something was read that tells others apart.
     pub(super) fn is_anchored(&self) -> bool {
         matches!(self.naming, Naming::Log { anchor: Some(_) })
@@ -117,7 +122,7 @@ impl Entries {
         match (second, verdict) {
             (Some(false), _) | (None, Verdict::First) => {
                 let past = self.past.then(|| date_of(self.stamp)).flatten();
-                Entry::Message(decoded.message(id, offset, || past.unwrap_or_else(now)))
+                Entry::Message(decoded.message(id, offset, || past.unwrap_or_else(publisher::now)))
             }
             (Some(true), Verdict::First) => Entry::Second(None),
             (_, Verdict::Second(first)) => Entry::Second(first),
@@ -179,8 +184,12 @@ pub(super) fn may_be_second(delivery: &Delivery) -> bool {
 
 /// When it was published, in seconds since 1970, if it says so credibly.
 pub(super) fn stamp(delivery: &Delivery) -> Option<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    delivery.properties.timestamp().filter(|stamp| *stamp <= now + AHEAD)
+    delivery.properties.timestamp().filter(|stamp| *stamp <= now() + AHEAD)
+}
+
+/// The present, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn date_of(stamp: u64) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::connection::SET_UP_TIMEOUT;
 use super::ended::Ended;
-use super::entry::{Entries, Mark};
+use super::entry::{Entries, Mark, now};
 use super::progress::Progress;
 use super::reception::Reception;
 use super::stream::{From, PREFETCH, Stream, look_back};
@@ -20,6 +20,8 @@ const SAMPLE: u64 = 500;
 const OVERHEAD: u64 = 500;
 /// Entries that are read at most to fill the memory when a replica starts: two seconds' worth.
 const MOST: u64 = 50_000;
+/// Seconds by which the clocks of replicas may differ without a message being taken for an older one.
+const CLOCKS: u64 = 5;
 /// How long what was read last may take to come again.
 const REJOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a log may take to show that it is not empty, where nothing proves that it is read.
@@ -48,6 +50,11 @@ pub(super) struct State {
     start: Option<u64>,
     /// Entries up to this one were there before this replica was.
     past: Option<u64>,
+    /// But those published since then, in seconds since 1970, were not heard: of another log that took
+    /// the place of the one before.
+    unheard_since: Option<u64>,
+    /// When something was read last.
+    read_at: u64,
     begun: bool,
     /// The log has an entry that lapin cannot read: one at a time, to find which.
     careful: bool,
@@ -97,6 +104,7 @@ impl Log {
             read_any = true;
             self.state.without = 0;
             self.entries.past = self.state.past.is_some_and(|past| offset <= past);
+            self.state.read_at = now();
             if let Some(last) = rejoined.take() {
                 match self.rejoin(last, offset, &delivery)? {
                     Rejoined::AtLast => continue,
@@ -141,8 +149,9 @@ impl Log {
         mut stream: Stream,
         reception: &mut Reception,
     ) -> Result<Stream, Ended> {
-        let State { begun, repelled, .. } = self.state;
-        self.state = State { repelled, ..State::default() };
+        let State { begun, repelled, read_at, .. } = self.state;
+        let unheard_since = begun.then(|| read_at.saturating_sub(CLOCKS));
+        self.state = State { unheard_since, repelled, read_at, ..State::default() };
         if begun {
             // It was another log. Nothing that was said in it is taken for part of this one.
             reception.tell(Delivery::Gap).await;
@@ -253,7 +262,8 @@ impl Log {
             self.start_at(offset, reception).await;
         }
         let second = matches!(entry, super::entry::Entry::Second(_));
-        reception.take(entry, delivery, self.entries.past).await;
+        let unheard = self.state.unheard_since.is_some_and(|since| self.entries.stamp() >= since);
+        reception.take(entry, delivery, self.entries.past && !unheard).await;
         self.progress.read(Mark { offset, check: None }, second);
         if !self.proven && self.state.past.is_some_and(|past| offset == past) {
             reception.reading();

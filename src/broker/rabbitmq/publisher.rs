@@ -3,6 +3,7 @@
 use super::connection::{self, Connector, SET_UP_TIMEOUT};
 use super::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
 use super::ended::Ended;
+use super::entry;
 use super::link::Link;
 use super::outbox::{Answer, Ids, Outbox, Parcel};
 use super::topology::Topology;
@@ -17,7 +18,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -231,7 +232,7 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_app_id(self.config.replica.0.as_str().into())
             .with_type(kind.into())
-            .with_timestamp(seconds_since_1970())
+            .with_timestamp(entry::now())
     }
 }
 
@@ -281,8 +282,4 @@ async fn until(instant: Option<Instant>) {
         Some(instant) => sleep_until(instant).await,
         None => pending().await,
     }
-}
-
-fn seconds_since_1970() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
