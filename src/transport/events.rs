@@ -12,6 +12,7 @@ use super::worker::Worker;
 use super::ws::Order;
 use crate::broadcast::write_data;
 use crate::shutdown::Phase;
+use crate::wire::Close;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -58,7 +59,8 @@ fn begin(
     permit.opened();
     let mut listener = Listener::new(worker, false);
     listener.wish((), wish);
-    let events = Events { worker: worker.clone(), listener, ended: false, _permit: permit };
+    let events =
+        Events { worker: worker.clone(), listener, ended: false, close: None, _permit: permit };
     let mut response = HttpResponse::Ok();
     origin::allow(&mut response, allowed);
     Ok(response
@@ -78,13 +80,19 @@ struct Events {
     worker: Rc<Worker>,
     listener: Listener<()>,
     ended: bool,
+    /// Why, if it was this side that ended it.
+    close: Option<Close>,
     _permit: Permit,
 }
 
 impl Events {
+    fn end(&mut self, close: Close) {
+        self.ended = true;
+        self.close = Some(close);
+    }
+
     /// What the listener has to say, then what waits in the hub.
     fn write(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) {
-        let metrics = &self.worker.house.metrics;
         let mut deliveries = 0;
         while out.len() < CHUNK {
             let Poll::Ready(said) = self.listener.poll(context) else { break };
@@ -101,10 +109,7 @@ impl Events {
                     out.extend_from_slice(message.event());
                     deliveries += 1;
                 }
-                Said::Failed(_) => {
-                    self.ended = true;
-                    return;
-                }
+                Said::Failed(close) => return self.end(close),
             }
         }
         let reader = self.listener.client.reader;
@@ -118,9 +123,13 @@ impl Events {
             }
             out.len() < CHUNK && !full
         });
-        // Too far behind: it comes back with the id that it saw last.
-        self.ended |= shown.is_err();
         hub.advance(reader, taken);
+        drop(hub);
+        if shown.is_err() {
+            // It comes back with the id that it saw last.
+            self.end(Close::TooSlow);
+        }
+        let metrics = &self.worker.house.metrics;
         if deliveries + taken > 0 {
             metrics.written(1, deliveries + taken, out.len());
         }
@@ -145,11 +154,11 @@ impl Stream for Events {
         self.write(context, &mut out);
         match client.take_order() {
             Some(Order::Ping) => out.extend_from_slice(HEARTBEAT),
-            Some(Order::Close(_, hint)) => {
+            Some(Order::Close(close, hint)) => {
                 if let Some(hint) = hint {
                     out.extend_from_slice(format!("retry: {hint}\n\n").as_bytes());
                 }
-                self.ended = true;
+                self.end(close);
             }
             Some(Order::Abort) => self.ended = true,
             None => {}
@@ -164,6 +173,6 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.worker.house.metrics.connection_closed(None);
+        self.worker.house.metrics.connection_closed(self.close);
     }
 }

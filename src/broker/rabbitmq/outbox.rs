@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a confirmed message is waited for to be read back, before its sender is told without an id.
-const READ_BACK: Duration = Duration::from_secs(1);
+const READ_BACK: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Outbox {
