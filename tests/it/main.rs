@@ -17,7 +17,7 @@
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
 //! - `page`: the chat page in a browser
-//! - `protocol`: docs/protocol.md against the code
+//! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
@@ -28,6 +28,7 @@ mod cluster;
 mod crowd;
 mod cursors;
 mod events;
+mod examples;
 mod faults;
 mod leaving;
 mod ledger;

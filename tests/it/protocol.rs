@@ -2,11 +2,13 @@
 
 use crate::support::http;
 use crate::support::http::STALLED;
+use crate::support::ports::free_port;
 use crate::support::raw::HANDSHAKE;
 use crate::support::replica::Replica;
+use serde_json::json;
 use std::collections::BTreeMap;
 use warren::broker::PublishError;
-use warren::message::MAX_CHANNEL;
+use warren::message::{MAX_CHANNEL, MAX_KEY};
 use warren::wire::{CLOSES, Reconnect};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
@@ -53,8 +55,10 @@ async fn the_error_codes_are_those_that_clients_get() {
     let settings = [("MAX_CONNECTIONS", "1"), ("MAX_MESSAGE", "100B"), ("CLIENT_RATE", "1/m")];
     let replica = Replica::ready(&settings).await;
     let mut client = replica.client("").await;
+    let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
+    let alone = Replica::start(&[("AMQP_URL", url.as_str()), ("MAX_MESSAGE", "100B")]).await;
     let foreign = HANDSHAKE.replace("Host: x", "Host: x\r\nOrigin: https://evil.example");
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeMap::<_, [String; 2]>::new();
     for response in [
         http::get(replica.addr, "/ws?channel=").await,
         http::send(replica.addr, &foreign).await,
@@ -64,15 +68,23 @@ async fn the_error_codes_are_those_that_clients_get() {
         http::get(replica.addr, "/ws").await,
         http::send(replica.addr, HANDSHAKE).await,
         http::send(replica.addr, STALLED).await,
+        http::get(alone.addr, "/messages?after=1-0123456789abcdef").await,
     ] {
-        seen.insert(response.error(), [response.status.to_string(), String::new()]);
+        seen.entry(response.error()).or_default()[0] = response.status.to_string();
     }
     client.send("allowed").await;
     assert_eq!(client.text().await, "allowed");
     client.send("too much").await;
-    let error = client.frame().await.unwrap()["error"].clone();
-    let code = error["code"].as_str().unwrap().to_owned();
-    seen.insert(code, [String::new(), "yes".to_owned()]);
+    let mut errors = vec![client.frame().await.unwrap()];
+    let mut v1 = alone.v1("").await;
+    for (channel, text) in [("", "bad"), ("large", &*"x".repeat(101))] {
+        let content = json!({ "ref": 1, "channel": channel, "text": text });
+        errors.push(v1.ask(&json!({ "publish": content })).await);
+    }
+    for error in errors {
+        let code = error["error"]["code"].as_str().unwrap().to_owned();
+        seen.entry(code).or_default()[1] = "yes".to_owned();
+    }
     for error in publish_errors() {
         seen.insert(error.code().to_owned(), ["503".to_owned(), "yes".to_owned()]);
     }
@@ -103,9 +115,10 @@ async fn the_limits_are_those_of_the_code() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 6);
+    assert_eq!(compared, 8);
 
     assert!(DOCUMENT.contains(&format!("1 to {MAX_CHANNEL} bytes")));
+    assert!(DOCUMENT.contains(&format!("| Key, in bytes | 1 to {MAX_KEY} |")));
     assert!(DOCUMENT.contains("up to 64 different ones"));
     let replica = Replica::ready(&[]).await;
     let channels = |count| (1..=count).map(|n| format!("&channel={n}")).collect::<String>();
