@@ -19,6 +19,8 @@ use tracing::{info, warn};
 
 /// How long the acceptor may take to pause.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
+/// What event streams may take to end, once all WebSockets have.
+const STREAM_SLACK: Duration = Duration::from_secs(2);
 /// What the last connections may take beyond the drain period and their publishes.
 const DRAIN_SLACK: Duration = Duration::from_secs(10);
 
@@ -138,10 +140,12 @@ impl Application {
             warn!(%error, "cannot close the listener early");
         }
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
-        if timeout(patience, connections.empty()).await.is_err() {
+        if timeout(patience, connections.no_sockets()).await.is_err() {
             warn!(connections = connections.open(), "clients remain after the drain period");
         }
-        clients_handle.stop(true).await;
+        // An event stream that is not read cannot be ended in order.
+        let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();
+        clients_handle.stop(ended).await;
 
         phases.enter(Phase::Closed);
         fanout.abort();

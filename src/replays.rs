@@ -7,10 +7,14 @@ use futures_util::future::{BoxFuture, Shared};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// Bytes of frames that are kept for the next who asks.
+/// Bytes of frames that are kept for the next who asks, and how long.
 const KEPT: usize = 32 << 20;
+const KEPT_FOR: Duration = Duration::from_secs(30);
+/// Pages that may be waited for at a time.
+const MAX_FLIGHTS: usize = 256;
 
 /// Messages of one stretch, in the form that goes to clients.
 #[derive(Debug)]
@@ -38,8 +42,8 @@ pub struct Replays {
 struct Pages {
     epoch: u64,
     flights: HashMap<u64, Flight>,
-    /// Whole pages that are there, oldest first, with their size.
-    kept: VecDeque<(u64, usize)>,
+    /// Whole pages that are there, oldest first, with their size and when they were read.
+    kept: VecDeque<(u64, usize, Instant)>,
     bytes: usize,
 }
 
@@ -62,38 +66,50 @@ impl Replays {
     /// The page with this position, if this replica has read so far; else as far as there is something.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When the log cannot be read, or too many ask for too much of it.
     pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<Page>, LogError> {
-        let page = self.flight(position / STRETCH).await?;
+        let page = self.flight(position / STRETCH)?.await?;
         if page.to > position {
             return Ok(page);
         }
         // It was on its way when there was less to be read.
-        self.flight(position / STRETCH).await
+        self.flight(position / STRETCH)?.await
     }
 
-    fn flight(self: &Arc<Self>, number: u64) -> Flight {
+    fn flight(self: &Arc<Self>, number: u64) -> Result<Flight, LogError> {
         let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
         let mut pages = self.pages();
         if pages.epoch != epoch {
             *pages = Pages { epoch, ..Pages::default() };
         }
-        let flight = pages.flights.entry(number).or_insert_with(|| {
-            let flight = self.clone().load(number).boxed().shared();
-            // It goes on if those who asked first hang up.
-            self.runtime.spawn(flight.clone());
-            flight
-        });
-        flight.clone()
+        // What the log has dropped meanwhile must not be taken for its present state.
+        while pages.kept.front().is_some_and(|(.., since)| since.elapsed() > KEPT_FOR) {
+            pages.drop_oldest();
+        }
+        if let Some(flight) = pages.flights.get(&number) {
+            return Ok(flight.clone());
+        }
+        if pages.flights.len() - pages.kept.len() >= MAX_FLIGHTS {
+            return Err(LogError("too many clients ask for different parts of it".to_owned()));
+        }
+        let flight = self.clone().load(number, epoch).boxed().shared();
+        pages.flights.insert(number, flight.clone());
+        // It goes on if those who asked first hang up.
+        self.runtime.spawn(flight.clone());
+        Ok(flight)
     }
 
-    async fn load(self: Arc<Self>, number: u64) -> Result<Arc<Page>, LogError> {
+    async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<Page>, LogError> {
         let read = self.log.stretch(number).await.map(|stretch| {
             let messages = stretch.messages.iter().map(Broadcast::new).map(Arc::new).collect();
             let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
             Arc::new(Page { epoch, from, to, messages })
         });
-        self.pages().landed(number, read.as_deref().ok());
+        let mut pages = self.pages();
+        if pages.epoch == epoch {
+            pages.landed(number, read.as_deref().ok());
+        }
+        drop(pages);
         read
     }
 
@@ -112,11 +128,15 @@ impl Pages {
         };
         const BOOKKEEPING: usize = 256;
         let size = page.messages.iter().map(|message| message.frame.len() + BOOKKEEPING).sum();
-        self.kept.push_back((number, size));
+        self.kept.push_back((number, size, Instant::now()));
         self.bytes += size;
-        while self.bytes > KEPT
-            && let Some((oldest, size)) = self.kept.pop_front()
-        {
+        while self.bytes > KEPT {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((oldest, size, _)) = self.kept.pop_front() {
             self.bytes -= size;
             self.flights.remove(&oldest);
         }

@@ -64,8 +64,9 @@ pub struct Hub {
     order: VecDeque<(usize, Arc<Broadcast>)>,
     /// Sequence number of the first in `order`.
     first: u64,
-    /// Sequence number from which on positions are of the present order.
+    /// How many orders have begun, and the sequence number from which on positions are of the present.
     epoch: u64,
+    beginning: u64,
     /// Every message of the present order with this position or a higher one was appended and is
     /// kept. `None` where there is no such order.
     kept_from: Option<u64>,
@@ -92,6 +93,7 @@ impl Hub {
             order: VecDeque::new(),
             first: 0,
             epoch: 0,
+            beginning: 0,
             kept_from: None,
             waiting: Vec::new(),
             kept: 0,
@@ -131,7 +133,8 @@ impl Hub {
     /// What is appended from now on has positions of an order of its own, and from this one on nothing
     /// of it is missing.
     pub fn begin(&mut self, position: u64) {
-        self.epoch = self.next_sequence();
+        self.epoch += 1;
+        self.beginning = self.next_sequence();
         self.kept_from = Some(position);
         for (_, waker) in self.waiting.drain(..) {
             waker.wake();
@@ -323,7 +326,7 @@ impl Hub {
     /// The place behind the message with this id, if it is still kept and nothing is missing since.
     pub fn find(&self, id: &str) -> Option<Place> {
         let place = self.since(message::position_of(id)?.checked_add(1)?)?;
-        let last = place.0.checked_sub(1).filter(|last| *last >= self.epoch)?;
+        let last = place.0.checked_sub(1).filter(|last| *last >= self.beginning)?;
         let (_, found) = self.order.get(last.checked_sub(self.first)? as usize)?;
         (&*found.id == id).then_some(place)
     }
@@ -336,7 +339,7 @@ impl Hub {
     /// The place of the first message of the present order from position `next` on.
     fn since(&self, next: u64) -> Option<Place> {
         self.kept_from?;
-        let begin = self.epoch.saturating_sub(self.first) as usize;
+        let begin = self.beginning.saturating_sub(self.first) as usize;
         let (mut low, mut high) = (begin.min(self.order.len()), self.order.len());
         while low < high {
             let middle = low.midpoint(high);
@@ -375,7 +378,7 @@ impl Hub {
 
     /// Where the present order begins in memory.
     pub fn beginning(&self) -> Place {
-        Place(self.epoch)
+        Place(self.beginning)
     }
 
     /// Id of the newest message, a place to come back to.
@@ -397,7 +400,7 @@ impl Hub {
 
     fn newest_position(&self) -> Option<u64> {
         let (_, newest) = self.order.back()?;
-        newest.position.filter(|_| self.next_sequence() > self.epoch)
+        newest.position.filter(|_| self.next_sequence() > self.beginning)
     }
 
     /// The sequence number that the next message gets.
@@ -427,7 +430,7 @@ impl Hub {
     /// Drops the oldest message.
     fn evict(&mut self) {
         let Some((index, broadcast)) = self.order.pop_front() else { return };
-        if self.first >= self.epoch
+        if self.first >= self.beginning
             && let (Some(from), Some(position)) = (&mut self.kept_from, broadcast.position)
         {
             *from = position + 1;

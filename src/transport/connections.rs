@@ -20,7 +20,7 @@ pub struct Connections {
     most_streams: usize,
     /// File descriptors kept for handshakes, plain HTTP, RabbitMQ and the rest.
     reserve: usize,
-    emptied: Notify,
+    changed: Notify,
     roster: Arc<Roster>,
     metrics: Arc<Metrics>,
 }
@@ -56,7 +56,7 @@ impl Connections {
             streams: AtomicUsize::new(0),
             most_streams,
             reserve,
-            emptied: Notify::new(),
+            changed: Notify::new(),
             roster,
             metrics,
         }
@@ -87,12 +87,21 @@ impl Connections {
 
     /// Resolves when nobody is connected.
     pub async fn empty(&self) {
+        self.at_most(|| 0).await;
+    }
+
+    /// Resolves when there are only event streams.
+    pub async fn no_sockets(&self) {
+        self.at_most(|| self.streams.load(Ordering::Acquire)).await;
+    }
+
+    async fn at_most(&self, rest: impl Fn() -> usize) {
         loop {
-            let emptied = self.emptied.notified();
-            if self.open.load(Ordering::Acquire) == 0 {
+            let changed = self.changed.notified();
+            if self.open.load(Ordering::Acquire) <= rest() {
                 return;
             }
-            emptied.await;
+            changed.await;
         }
     }
 
@@ -121,10 +130,8 @@ impl Drop for Permit {
         let connections = &self.connections;
         connections.streams.fetch_sub(self.stream.into(), Ordering::Relaxed);
         let before = connections.open.fetch_sub(1, Ordering::AcqRel);
+        connections.changed.notify_waiters();
         connections.roster.set_connections(before - 1);
-        if before == 1 {
-            connections.emptied.notify_waiters();
-        }
     }
 }
 

@@ -116,6 +116,9 @@ impl Events {
         let mut hub = self.worker.hub.borrow_mut();
         let mut taken = 0;
         let full = out.len() >= CHUNK;
+        if full {
+            self.listener.rest();
+        }
         let shown = hub.peek(reader, |message| {
             if !full {
                 out.extend_from_slice(message.event());

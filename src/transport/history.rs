@@ -19,7 +19,7 @@ use std::sync::Arc;
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 /// Bytes of a page, beyond which it ends with the message that it has come to.
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// The messages behind the one that the client has, or all from the oldest on.
 pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, ApiError> {

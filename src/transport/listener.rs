@@ -7,7 +7,7 @@ use super::ws::Client;
 use crate::broadcast::Broadcast;
 use crate::broker::LogError;
 use crate::hub::Start;
-use crate::message::Channel;
+use crate::message::{Channel, is_vague};
 use crate::wire::Close;
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
@@ -114,10 +114,17 @@ impl<T: Clone> Listener<T> {
         said
     }
 
+    /// There is no room for more, for now.
+    pub fn rest(&mut self) {
+        if let Some((.., Stage::Replaying(replay))) = self.wishes.front_mut() {
+            replay.rest();
+        }
+    }
+
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
         while let Some((name, wish, stage)) = self.wishes.front_mut() {
             match stage {
-                Stage::Begin => match wish.after.take() {
+                Stage::Begin => match wish.after.take().filter(|_| !wish.channels.is_empty()) {
                     Some(id) => {
                         let worker = self.worker.clone();
                         let asking = async move { resume(worker, &id).await };
@@ -153,7 +160,7 @@ impl<T: Clone> Listener<T> {
                         }
                         Poll::Ready(Ok(Step::Joined(place))) => drop(self.listen(Start::At(place))),
                         Poll::Ready(Err(Cut::Overtaken)) => {
-                            return Poll::Ready(Said::Failed(Close::TooSlow));
+                            return Poll::Ready(Said::Failed(Close::Overtaken));
                         }
                         Poll::Ready(Err(Cut::Unreadable(_))) => {
                             return Poll::Ready(Said::Failed(Close::LogUnreadable));
@@ -169,7 +176,7 @@ impl<T: Clone> Listener<T> {
     fn met(&mut self, start: Start, lost: Option<Lost>) -> Said<T> {
         let recovered = matches!(start, Start::At(_));
         let newest = self.worker.hub.borrow().newest().map(ToString::to_string);
-        let cursor = newest.filter(|_| !recovered);
+        let cursor = newest.filter(|newest| !recovered && !is_vague(newest));
         match self.listen(start) {
             Some(name) => Said::Met(name, Met { recovered, reason: lost.map(Lost::code), cursor }),
             // It was there when this was called.

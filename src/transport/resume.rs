@@ -91,11 +91,12 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let mut head = replays.log().head();
     let there = head.wait_for(|head| head.is_some_and(|head| head.position >= position));
     if timeout(BEHIND, there).await.is_err() {
-        // A replica that has just come back itself may not have read so far.
-        if was_ready && ready() {
-            return Ok(Resumed::Lost(Lost::Unknown));
+        // A replica that has just come back itself, or that is slow, may not have read so far.
+        let ready = was_ready && ready() && replays.log().head().borrow().is_some();
+        if !ready || replays.log().reaches(position).await? {
+            return Err(LogError("this replica has not read so far yet".to_owned()));
         }
-        return Err(LogError("this replica has not read so far yet".to_owned()));
+        return Ok(Resumed::Lost(Lost::Unknown));
     }
     let in_memory = || worker.hub.borrow().kept_from().is_some_and(|from| from <= position);
     if place.is_none() {
@@ -197,6 +198,10 @@ impl Replay {
                 // The client was told of the gap, and everything from then on is in memory.
                 return Poll::Ready(Ok(Step::Joined(hub.beginning())));
             }
+            if self.next > end {
+                hub.reached(self.next - 1, context.waker());
+                return Poll::Pending;
+            }
             if let Some(place) = hub.join(self.next)
                 && (self.next >= end || hub.is_safe(place))
             {
@@ -218,10 +223,12 @@ impl Replay {
             else {
                 self.next = page.to.min(end).max(self.next);
                 self.page = None;
-                continue;
+                // A page may have nothing for this client, and the next one, too: others have a turn.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             };
             if next > end {
-                self.next = end.max(self.next);
+                self.next = end;
                 continue;
             }
             *place += 1;
@@ -230,6 +237,11 @@ impl Replay {
                 return Poll::Ready(Ok(Step::Message(message)));
             }
         }
+    }
+
+    /// Lets go of what it holds, while its client takes no more.
+    pub fn rest(&mut self) {
+        self.page = None;
     }
 
     /// Gets the page that has what follows.

@@ -26,6 +26,7 @@ pub enum Close {
     TooSlow,
     NoPong,
     LogUnreadable,
+    Overtaken,
 }
 
 /// One row of [`TABLE`].
@@ -64,6 +65,7 @@ rows! {
     TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",
     NoPong        1013 "no_pong"        Backoff   "no answer to pings",
     LogUnreadable 1013 "log_unreadable" Backoff   "the log cannot be read now",
+    Overtaken     1013 "overtaken"      Backoff   "what was to follow is no longer kept",
 }
 
 impl Close {

@@ -5,6 +5,7 @@ use super::link::Link;
 use crate::broker::Roster;
 use crate::config::Config;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,6 +13,8 @@ use tracing::{error, info};
 
 /// Canaries that may be missing in a row.
 const MISSES: u32 = 3;
+/// How many times as long a replica may take that reads, but is behind.
+const PATIENCE: u32 = 20;
 
 pub(super) struct Canary {
     link: Arc<Link>,
@@ -21,6 +24,8 @@ pub(super) struct Canary {
     heard: mpsc::Receiver<()>,
     interval: Duration,
     sequence: u64,
+    /// Entries that had been read at the last tick.
+    read: u64,
     /// When the oldest canary left that has not come back.
     awaited: Option<Instant>,
     /// Canaries sent since one came back.
@@ -42,6 +47,7 @@ impl Canary {
             heard,
             interval: config.canary_interval,
             sequence: 0,
+            read: 0,
             awaited: None,
             unheard: 0,
         }
@@ -99,17 +105,25 @@ impl Canary {
             self.link.metrics.canary_missed();
         }
         if self.unheard >= MISSES {
+            self.link.update(|status| status.hearing = false);
+            let read = self.link.read.load(Ordering::Relaxed);
+            let behind = std::mem::replace(&mut self.read, read) != read;
+            if behind && self.unheard < MISSES * PATIENCE {
+                // What is read now was published before the canaries: they are to come.
+                self.unheard += 1;
+                return;
+            }
             error!(
                 missing = self.unheard,
                 "deaf: own messages do not come back; rebuilding the topology"
             );
             self.link.metrics.deaf();
-            self.link.update(|status| status.hearing = false);
             self.unheard = 0;
             self.awaited = None;
             self.link.rebuild();
             return;
         }
+        self.read = self.link.read.load(Ordering::Relaxed);
         self.sequence += 1;
         self.unheard += 1;
         self.awaited.get_or_insert_with(Instant::now);

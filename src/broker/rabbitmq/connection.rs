@@ -17,6 +17,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// What reads the log again: that it cannot is no reason to be unready.
+pub(super) const REPLAY: &str = "replay";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -28,7 +30,7 @@ pub(super) struct Connector {
     next: usize,
     /// As the management page shows it.
     name: String,
-    /// `publish` or `consume`, for logs and metrics.
+    /// `publish`, `consume` or `replay`, for logs and metrics.
     role: &'static str,
     pause: Duration,
     /// What went wrong lately: a node that stays away is not worth a line each time.
@@ -67,7 +69,9 @@ impl Connector {
                 }
                 Err(problem) => {
                     let problem = format!("{url}: {problem}");
-                    self.link.update(|status| status.problem = Some(problem.as_str().into()));
+                    if self.role != REPLAY {
+                        self.link.update(|status| status.problem = Some(problem.as_str().into()));
+                    }
                     if let Some(attempts) = self.problems.count(problem.clone()) {
                         let role = self.role;
                         warn!(role, problem, attempts, "cannot connect to RabbitMQ");

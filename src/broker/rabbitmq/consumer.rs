@@ -35,9 +35,9 @@ impl Consumer {
                 () = raised(&mut finished) => return,
             };
             info!(exchange = self.exchange, "reading from RabbitMQ");
+            let session = self.source.session(&connection, &mut self.reception, &mut rebuilds);
             let ended = tokio::select! {
-                ended = self.source.session(&connection, &mut self.reception) => ended,
-                _ = rebuilds.changed() => Err(Ended::Rebuild),
+                ended = session => ended,
                 () = raised(&mut finished) => return connection::close(connection).await,
             };
             if link.status().consuming {
@@ -65,10 +65,15 @@ impl Source {
         &mut self,
         connection: &Connection,
         reception: &mut Reception,
+        rebuilds: &mut watch::Receiver<u64>,
     ) -> Result<(), Ended> {
         match self {
-            Self::Log(log) => log.session(connection, reception).await,
-            Self::Live(live) => live.session(connection, reception).await,
+            // What it has taken it hands on, whatever is asked for.
+            Self::Log(log) => log.session(connection, reception, rebuilds).await,
+            Self::Live(live) => tokio::select! {
+                ended = live.session(connection, reception) => ended,
+                _ = rebuilds.changed() => Err(Ended::Rebuild),
+            },
         }
     }
 }

@@ -6,7 +6,7 @@ use super::outbox::origin_of;
 use crate::broker::body::{self, Decoded, Malformed, Properties};
 use crate::broker::once::{Marks, Once, Verdict};
 use crate::broker::publisher;
-use crate::message::{Message, id_at};
+use crate::message::{MAX_KEY, Message, id_at};
 use fnv::FnvHasher;
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;
@@ -208,12 +208,14 @@ pub(super) fn origin(delivery: &Delivery) -> Option<(&str, u64)> {
     if kind == Some(control::MESSAGE) { origin_of(message_id(delivery)?) } else { None }
 }
 
+/// The key that its sender gave it; what is no key is none.
 fn key(delivery: &Delivery) -> Option<&str> {
-    match header(delivery, control::KEY)? {
+    let key = match header(delivery, control::KEY)? {
         AMQPValue::LongString(key) => std::str::from_utf8(key.as_bytes()).ok(),
         AMQPValue::ShortString(key) => Some(key.as_str()),
         _ => None,
-    }
+    };
+    key.filter(|key| (1..=MAX_KEY).contains(&key.len()))
 }
 
 fn header<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a AMQPValue> {

@@ -5,6 +5,7 @@ use crate::broker::Status;
 use crate::metrics::Metrics;
 use lapin::Event;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -17,6 +18,8 @@ pub(super) struct Link {
     pub(super) metrics: Arc<Metrics>,
     /// Tells this process's canaries from those of another with the same name.
     pub(super) instance: u64,
+    /// Entries that were read.
+    pub(super) read: AtomicU64,
     /// What the message ids of this process begin with.
     pub(super) origin: Arc<str>,
 }
@@ -28,6 +31,7 @@ impl Link {
             generation: watch::Sender::new(0),
             metrics,
             instance: fastrand::u64(..),
+            read: AtomicU64::new(0),
             origin: new_origin(replica),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::connection::SET_UP_TIMEOUT;
 use super::ended::Ended;
-use super::entry::{Entries, Mark, now};
+use super::entry::{self, Entries, Entry, Mark, now};
 use super::progress::Progress;
 use super::reception::Reception;
 use super::stream::{From, PREFETCH, Stream, look_back};
@@ -10,8 +10,10 @@ use super::topology::Topology;
 use crate::broker::Delivery;
 use crate::broker::body::Malformed;
 use lapin::Connection;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// Entries at the end of the log that show how large messages are.
@@ -22,6 +24,11 @@ const OVERHEAD: u64 = 500;
 const MOST: u64 = 50_000;
 /// Seconds by which the clocks of replicas may differ without a message being taken for an older one.
 const CLOCKS: u64 = 5;
+/// Entries from one that is remembered to the next, and how many are.
+const MARK_EVERY: u64 = 256;
+const MARKS: usize = 1 << 12;
+/// Attempts in which a log did not have what was read last, where nothing else tells what it is.
+const WITHOUT: usize = 3;
 /// How long what was read last may take to come again.
 const REJOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a log may take to show that it is not empty, where nothing proves that it is read.
@@ -40,6 +47,8 @@ pub(super) struct Log {
     pub(super) proven: bool,
     /// Nodes that can be asked.
     pub(super) nodes: usize,
+    /// Some of the entries that were read, ascending, to know the log again.
+    pub(super) marks: VecDeque<Mark>,
     pub(super) state: State,
 }
 
@@ -56,6 +65,8 @@ pub(super) struct State {
     /// When something was read last.
     read_at: u64,
     begun: bool,
+    /// It was taken for empty.
+    guessed: bool,
     /// The log has an entry that lapin cannot read: one at a time, to find which.
     careful: bool,
     /// How often such an entry was in the way of beginning.
@@ -70,12 +81,13 @@ impl Log {
         &mut self,
         connection: &Connection,
         reception: &mut Reception,
+        rebuilds: &mut watch::Receiver<u64>,
     ) -> Result<(), Ended> {
         let opening = self.open(connection, reception);
         let mut stream = timeout(SET_UP_TIMEOUT, opening).await??;
         let mut rejoined = self.entries.last;
         if rejoined.is_none() {
-            stream = match self.begin(connection, stream, reception).await {
+            stream = match self.begin(connection, stream, reception, rebuilds).await {
                 Err(ended) if ended.is_unreadable() => {
                     self.state.repelled += 1;
                     return Err(ended);
@@ -85,15 +97,20 @@ impl Log {
         }
         let mut read_any = false;
         loop {
-            let next = match rejoined {
-                Some(Mark { check: Some(_), .. }) => {
-                    match timeout(REJOIN_TIMEOUT, stream.next()).await {
-                        Ok(next) => next,
-                        Err(_) => return Err(self.without(connection).await?),
+            let next = async {
+                match rejoined {
+                    Some(Mark { check: Some(_), .. }) => {
+                        timeout(REJOIN_TIMEOUT, stream.next()).await.ok()
                     }
+                    _ => Some(stream.next().await),
                 }
-                _ => stream.next().await,
             };
+            let next = tokio::select! {
+                biased;
+                next = next => next,
+                _ = rebuilds.changed() => return Err(Ended::Rebuild),
+            };
+            let Some(next) = next else { return Err(self.without(connection).await?) };
             let (offset, delivery) = match next {
                 Err(ended) if ended.is_unreadable() => {
                     self.unreadable(read_any, reception);
@@ -148,6 +165,7 @@ impl Log {
         connection: &Connection,
         mut stream: Stream,
         reception: &mut Reception,
+        rebuilds: &mut watch::Receiver<u64>,
     ) -> Result<Stream, Ended> {
         let State { begun, repelled, read_at, .. } = self.state;
         let unheard_since = begun.then(|| read_at.saturating_sub(CLOCKS));
@@ -158,13 +176,17 @@ impl Log {
             reception.tell(Delivery::From(u64::MAX)).await;
         }
         let first = if self.proven {
-            stream.next().await?
+            tokio::select! {
+                first = stream.next() => first?,
+                _ = rebuilds.changed() => return Err(Ended::Rebuild),
+            }
         } else {
             match timeout(FIRST_WORD, stream.next()).await {
                 Ok(first) => first?,
                 Err(_) => {
-                    // It is empty.
+                    // It is empty, as far as can be told.
                     self.start_at(0, reception).await;
+                    self.state.guessed = true;
                     reception.reading();
                     return Ok(stream);
                 }
@@ -212,7 +234,7 @@ impl Log {
     ) -> Result<Rejoined, Ended> {
         let next = last.offset + 1;
         match last.check {
-            Some(check) if offset == last.offset && check == super::entry::check(delivery) => {
+            Some(check) if offset == last.offset && check == entry::check(delivery) => {
                 Ok(Rejoined::AtLast)
             }
             None if offset == next => Ok(Rejoined::Behind),
@@ -222,27 +244,41 @@ impl Log {
         }
     }
 
-    /// What was read last does not come again. If no node has it, the log is another one; a node that
-    /// has a log which ends before it may only be behind.
+    /// What was read last does not come again: this node is behind, or the log is another one. An entry
+    /// that is known from before tells which; without one, several attempts do.
     async fn without(&mut self, connection: &Connection) -> Result<Ended, Ended> {
         let Some(last) = self.entries.last else { return Ok(Ended::OtherLog) };
         let name = self.topology.stream();
+        let mut end = None;
         let mut stream = Stream::attach(connection, name, From::Last, PREFETCH).await?;
-        while let Ok(next) = timeout(FIRST_WORD, stream.next()).await {
-            if next?.0 >= last.offset {
-                return Ok(Ended::Late);
+        let look = async {
+            while end.is_none_or(|end| end < last.offset) {
+                end = Some(stream.next().await?.0);
             }
-        }
-        self.state.without += 1;
-        if self.state.without < self.nodes {
+            Ok::<_, Ended>(())
+        };
+        if let Ok(looked) = timeout(FIRST_WORD, look).await {
+            looked?;
             return Ok(Ended::Late);
         }
-        Ok(self.other())
+        stream.close().await?;
+        let known = self.marks.iter().rev().find(|mark| end.is_some_and(|end| mark.offset <= end));
+        if let Some(mark) = known.copied() {
+            let from = From::Offset(mark.offset);
+            let mut stream = Stream::attach(connection, name, from, 1).await?;
+            let (offset, delivery) = timeout(REJOIN_TIMEOUT, stream.next()).await??;
+            let same = offset == mark.offset && mark.check == Some(entry::check(&delivery));
+            return Ok(if same { Ended::Late } else { self.other() });
+        }
+        self.state.without += 1;
+        let attempts = self.nodes.max(WITHOUT);
+        Ok(if self.state.without < attempts { Ended::Late } else { self.other() })
     }
 
     /// What was read is of another log than what is there now.
     fn other(&mut self) -> Ended {
         self.entries = Entries::log(self.max_message);
+        self.marks.clear();
         self.state.without = 0;
         Ended::OtherLog
     }
@@ -254,19 +290,32 @@ impl Log {
         reception: &mut Reception,
     ) {
         let entry = self.entries.read(delivery, Some(offset), None);
+        self.remember(offset);
 
         if self.state.start.is_some_and(|start| offset < start) {
             return;
         }
-        if !self.state.begun {
+        let guessed = std::mem::take(&mut self.state.guessed);
+        if !self.state.begun || (guessed && offset > 0) {
             self.start_at(offset, reception).await;
         }
-        let second = matches!(entry, super::entry::Entry::Second(_));
+        let second = matches!(entry, Entry::Second(_));
         let unheard = self.state.unheard_since.is_some_and(|since| self.entries.stamp() >= since);
         reception.take(entry, delivery, self.entries.past && !unheard).await;
         self.progress.read(Mark { offset, check: None }, second);
         if !self.proven && self.state.past.is_some_and(|past| offset == past) {
             reception.reading();
+        }
+    }
+
+    /// Keeps a mark now and then.
+    fn remember(&mut self, offset: u64) {
+        if self.marks.back().is_some_and(|mark| offset < mark.offset + MARK_EVERY) {
+            return;
+        }
+        self.marks.extend(self.entries.last);
+        if self.marks.len() > MARKS {
+            self.marks.pop_front();
         }
     }
 

@@ -31,7 +31,7 @@ use super::once::WINDOW;
 use crate::burst::Burst;
 use crate::config::{AmqpUrls, Config, Delivery};
 use canary::Canary;
-use connection::Connector;
+use connection::{Connector, REPLAY};
 use consumer::{Consumer, Source};
 use entry::Entries;
 use link::Link;
@@ -40,6 +40,7 @@ use log::Log;
 use progress::Progress;
 use publisher::{Desk, Publisher};
 use reception::Reception;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -82,7 +83,7 @@ pub(super) fn start(
             let window = WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCKS;
             let readers = Readers::new(
                 topology.stream(),
-                connector("replay"),
+                connector(REPLAY),
                 progress.clone(),
                 link.clone(),
                 window,
@@ -97,6 +98,7 @@ pub(super) fn start(
                 max_message,
                 proven: !config.canary_interval.is_zero(),
                 nodes: urls.0.len(),
+                marks: VecDeque::new(),
                 state: log::State::default(),
             };
             (Some(Arc::new(readers)), Source::Log(Box::new(log)))

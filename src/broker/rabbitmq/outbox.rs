@@ -120,10 +120,11 @@ impl Outbox {
         let Some(submission) = submission else { return };
         match (answer, self.ids) {
             (Answer::Refused, _) => submission.refuse(PublishError::Refused),
-            (Answer::Confirmed, Ids::Publisher) => {
+            (Answer::Confirmed, Ids::Publisher) if submission.draft.key.is_none() => {
                 submission.confirm(Some(message_id(&self.origin, number).into()));
             }
-            (Answer::Confirmed, Ids::Log) => {
+            // The log gives the id; or it may be a second copy, and the id is the first one's.
+            (Answer::Confirmed, _) => {
                 self.confirmed.push_back((number, submission, Instant::now() + READ_BACK));
             }
         }

@@ -25,6 +25,8 @@ const PREFETCH: u16 = 100;
 const ENTRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a stretch is begun that cannot be read, for no cause that is found.
 const ATTEMPTS: u32 = 3;
+/// How long the first offset of the log is taken to stay; and how long a log takes to show its end.
+const FIRST_KNOWN: Duration = Duration::from_secs(1);
 /// How long a reader is kept that nobody asks.
 const IDLE: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,8 @@ pub struct Readers {
     connector: Mutex<(Connector, Option<Arc<Connection>>)>,
     idle: Lock<Vec<Reader>>,
     used: watch::Sender<Instant>,
+    /// The first offset of the log, and when that was so.
+    first: Mutex<Option<(Option<u64>, Instant)>>,
 }
 
 /// A consumer somewhere in the log.
@@ -79,6 +83,7 @@ impl Readers {
             connector: Mutex::new((connector, None)),
             idle: Lock::default(),
             used: watch::Sender::new(Instant::now()),
+            first: Mutex::default(),
         }
     }
 
@@ -92,21 +97,59 @@ impl Readers {
     /// # Errors
     /// When the log cannot be read.
     pub async fn first(&self) -> Result<Option<u64>, LogError> {
-        let Some(Head { epoch, position }) = self.progress.head() else { return Ok(None) };
+        let Some(Head { position, .. }) = self.progress.head() else { return Ok(None) };
         let _slot = self.slot().await?;
-        let first = async {
-            self.take_idle(u64::MAX, epoch).await;
-            let _counted = Counted::new(&self.link.metrics);
-            let connection = self.connection().await?;
-            let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
-            let (first, _) = stream.next().await?;
-            stream.close().await?;
-            Ok::<_, Ended>(first)
-        };
-        match timeout(ENTRY_TIMEOUT, first).await.unwrap_or_else(|late| Err(late.into())) {
-            Ok(first) => Ok((first <= position).then_some(first)),
+        self.make_room().await;
+        match self.first_offset(position).await {
+            Ok(first) => Ok(first.filter(|first| *first <= position)),
             Err(ended) => Err(LogError(ended.to_string())),
         }
+    }
+
+    /// The first offset of the log. Asked for again and again, it is looked up once a second.
+    async fn first_offset(&self, position: u64) -> Result<Option<u64>, Ended> {
+        let mut known = self.first.lock().await;
+        if let Some((first, at)) = *known
+            && at.elapsed() < FIRST_KNOWN
+        {
+            return Ok(first);
+        }
+        let _counted = Counted::new(&self.link.metrics);
+        let connection = self.connection().await?;
+        let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
+        // A log that nothing was read from may be empty.
+        let patience = if position == 0 { FIRST_KNOWN } else { ENTRY_TIMEOUT };
+        let first = match timeout(patience, stream.next()).await {
+            Ok(next) => Some(next?.0),
+            Err(_) if position == 0 => None,
+            Err(late) => return Err(late.into()),
+        };
+        stream.close().await?;
+        *known = Some((first, Instant::now()));
+        Ok(first)
+    }
+
+    /// Whether the log has something at `position` or behind it.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn reaches(&self, position: u64) -> Result<bool, LogError> {
+        let _slot = self.slot().await?;
+        self.make_room().await;
+        let look = async {
+            let _counted = Counted::new(&self.link.metrics);
+            let connection = self.connection().await?;
+            let mut stream =
+                Stream::attach(&connection, &self.stream, From::Last, PREFETCH).await?;
+            let reached = async {
+                while stream.next().await?.0 < position {}
+                Ok::<_, Ended>(())
+            };
+            let reached = timeout(FIRST_KNOWN, reached).await;
+            stream.close().await?;
+            reached.map_or(Ok(false), |reached| reached.map(|()| true))
+        };
+        look.await.map_err(|ended: Ended| LogError(ended.to_string()))
     }
 
     /// Reads the stretch of this number, as far as this replica has read the log itself.
@@ -190,7 +233,7 @@ impl Readers {
         let mut entries = Entries::log(self.max_message);
         entries.past = true;
         let mut messages = Vec::new();
-        let mut next = start;
+        let (mut next, mut first) = (start, None);
         for hole in holes.iter().copied().chain([end]) {
             if next < hole {
                 let connection = self.connection().await?;
@@ -199,6 +242,7 @@ impl Readers {
                 while next < hole {
                     let (offset, delivery) = timeout(ENTRY_TIMEOUT, stream.next()).await??;
                     next = offset + 1;
+                    first.get_or_insert(offset);
                     let second = self.progress.is_second(offset);
                     if let Entry::Message(message) = entries.read(&delivery, Some(offset), second) {
                         messages.push(message);
@@ -208,7 +252,12 @@ impl Readers {
             }
             next = hole + 1;
         }
-        Ok(Stretch { epoch, from: start, to: end, messages })
+        self.check_epoch(epoch)?;
+        let from = match first {
+            Some(first) if first > start => self.from(start, first).await?,
+            _ => start,
+        };
+        Ok(Stretch { epoch, from, to: end, messages })
     }
 
     /// Leave to use a reader.
@@ -229,24 +278,31 @@ impl Readers {
                 }
             }
             let idle = std::mem::take(&mut *self.idle());
-            let connection = self.connector.lock().await.1.take();
-            drop(idle);
-            // One in use ends with its reader.
-            if let Some(connection) = connection.and_then(Arc::into_inner) {
-                connection::close(connection).await;
+            for reader in idle {
+                let _ = timeout(SET_UP_TIMEOUT, reader.stream.close()).await;
             }
+            // A reader that is in use keeps it until it is done.
+            self.connector.lock().await.1 = None;
         }
     }
 
-    /// An idle reader that has got to `start`. If there is none, a new one will be made: then those that
-    /// are idle end, where there would be too many.
+    /// An idle reader that has got to `start`. If there is none, there is room for a new one.
     async fn take_idle(&self, start: u64, epoch: u64) -> Option<Reader> {
-        let surplus: Vec<_> = {
+        let there = {
             let mut idle = self.idle();
             let there = |reader: &Reader| reader.epoch == epoch && reader.next == start;
-            if let Some(place) = idle.iter().position(there) {
-                return Some(idle.remove(place));
-            }
+            idle.iter().position(there).map(|place| idle.remove(place))
+        };
+        if there.is_none() {
+            self.make_room().await;
+        }
+        there
+    }
+
+    /// Ends idle readers, so that there is room for one more.
+    async fn make_room(&self) {
+        let surplus: Vec<_> = {
+            let mut idle = self.idle();
             let surplus = idle.len().saturating_sub(self.slots.available_permits());
             idle.drain(..surplus).collect()
         };
@@ -254,7 +310,6 @@ impl Readers {
             // A connection that is lost has no consumers.
             let _ = timeout(SET_UP_TIMEOUT, reader.stream.close()).await;
         }
-        None
     }
 
     async fn attach(&self, start: u64, epoch: u64) -> Result<Reader, Ended> {
@@ -293,11 +348,8 @@ impl Readers {
             reader = self.inform(reader, start).await?;
             raw = reader.collect(end).await?;
         }
-        let from = raw.first().map_or(end, |(offset, _)| *offset);
-        let epoch = self.progress.head().map(|head| head.epoch);
-        if from < start || epoch != Some(reader.epoch) {
-            return Err(Ended::OtherLog);
-        }
+        let mut from = raw.first().map_or(end, |(offset, _)| *offset);
+        self.check_epoch(reader.epoch)?;
         let mut messages = Vec::new();
         for (offset, delivery) in &raw {
             let second = self.progress.is_second(*offset);
@@ -305,9 +357,27 @@ impl Readers {
                 messages.push(message);
             }
         }
-        let stretch = Stretch { epoch: reader.epoch, from, to: end, messages };
-        self.idle().push(reader);
-        Ok(stretch)
+        let epoch = reader.epoch;
+        if from > start {
+            // RabbitMQ passes over an offset now and then; it may as well be gone.
+            reader.stream.close().await?;
+            from = self.from(start, from).await?;
+        } else {
+            self.idle().push(reader);
+        }
+        Ok(Stretch { epoch, from, to: end, messages })
+    }
+
+    /// From where on there is everything behind `start`, where `first` is what was read first.
+    async fn from(&self, start: u64, first: u64) -> Result<u64, Ended> {
+        let whole = self.first_offset(first).await?.is_some_and(|of_log| of_log <= start);
+        Ok(if whole { start } else { first })
+    }
+
+    /// The log is still the one that was asked about.
+    fn check_epoch(&self, epoch: u64) -> Result<(), Ended> {
+        let present = self.progress.head().map(|head| head.epoch);
+        if present == Some(epoch) { Ok(()) } else { Err(Ended::OtherLog) }
     }
 
     /// Whether what stands before these entries may decide what they are.

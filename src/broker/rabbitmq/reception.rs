@@ -9,6 +9,7 @@ use crate::broker::{Delivery, Roster};
 use crate::burst::Burst;
 use lapin::message::Delivery as AmqpDelivery;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -41,6 +42,7 @@ impl Reception {
     /// it was there before this replica was.
     pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
         self.link.metrics.consumed();
+        self.link.read.fetch_add(1, Ordering::Relaxed);
         match entry {
             Entry::Message(message) => {
                 self.echo(delivery, Some(&message.id));

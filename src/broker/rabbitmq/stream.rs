@@ -1,6 +1,5 @@
 //! A consumer of the stream, from a place of choice: entries in order, each with its offset.
 
-use super::connection::SET_UP_TIMEOUT;
 use super::ended::Ended;
 use super::entry;
 use futures_util::StreamExt;
@@ -169,13 +168,17 @@ pub(super) async fn look_back(
         None => From::Offset(start.saturating_sub(entry::REACH)),
     };
     let mut stream = Stream::attach(connection, name, from, PREFETCH).await?;
-    let first = timeout(SET_UP_TIMEOUT, stream.next()).await??;
-    if first.0 <= start {
-        stream.put_back(first);
-        return Ok(stream);
+    if let Ok(first) = timeout(LOOK_TIMEOUT, stream.next()).await {
+        let first = first?;
+        if first.0 <= start {
+            stream.put_back(first);
+            return Ok(stream);
+        }
     }
+    // The broker's clock says otherwise.
     stream.close().await?;
-    Stream::attach(connection, name, From::Offset(start), PREFETCH).await
+    let from = From::Offset(start.saturating_sub(entry::REACH));
+    Stream::attach(connection, name, from, PREFETCH).await
 }
 
 /// Where in the stream a delivery stands.

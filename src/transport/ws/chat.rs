@@ -135,6 +135,10 @@ impl Chat {
                 self.publish(Some(publish.r#ref), draft)?;
             }
             Command::Subscribe(subscribe) => {
+                if subscribe.after.is_some() {
+                    // It may have the log read.
+                    self.allow()?;
+                }
                 let channel = channel(&subscribe.channel)?;
                 if self.listener.channels().contains(&channel) {
                     return Err(bad("this channel is subscribed already"));
@@ -166,9 +170,10 @@ impl Chat {
     /// Writes what the listener has to say, as far as there is room.
     fn listen(&mut self, context: &mut Context<'_>, output: &mut Output) {
         self.more = false;
-        while self.failed.is_none() {
+        while self.failed.is_none() && !output.is_finished() {
             if output.len() >= REPLAYED {
                 self.more = true;
+                self.listener.rest();
                 return;
             }
             match self.listener.poll(context) {

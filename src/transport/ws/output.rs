@@ -78,6 +78,11 @@ impl Output {
         self.finished = true;
     }
 
+    /// The close frame is in line, or written.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Frames of this connection alone that wait.
     pub fn len(&self) -> usize {
         self.own.len()
