@@ -13,6 +13,7 @@ mod client;
 mod report;
 mod server;
 #[path = "../../tests/it/support/mod.rs"]
+#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "as in the tests")]
 mod support;
 
 use client::Crowd;

@@ -100,20 +100,22 @@ impl Readers {
         let Some(Head { position, .. }) = self.progress.head() else { return Ok(None) };
         let _slot = self.slot().await?;
         self.make_room().await;
-        match self.first_offset(position).await {
-            Ok(first) => Ok(first.filter(|first| *first <= position)),
-            Err(ended) => Err(LogError(ended.to_string())),
-        }
-    }
-
-    /// The first offset of the log. Asked for again and again, it is looked up once a second.
-    async fn first_offset(&self, position: u64) -> Result<Option<u64>, Ended> {
+        // Asked for again and again, it is looked up once a second: what is gone by then is noticed.
         let mut known = self.first.lock().await;
         if let Some((first, at)) = *known
             && at.elapsed() < FIRST_KNOWN
         {
             return Ok(first);
         }
+        let first = self.first_offset(position).await;
+        let first = first.map_err(|ended| LogError(ended.to_string()))?;
+        let first = first.filter(|first| *first <= position);
+        *known = Some((first, Instant::now()));
+        Ok(first)
+    }
+
+    /// The first offset that the log has now; `None` if it is empty.
+    async fn first_offset(&self, position: u64) -> Result<Option<u64>, Ended> {
         let _counted = Counted::new(&self.link.metrics);
         let connection = self.connection().await?;
         let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
@@ -125,7 +127,6 @@ impl Readers {
             Err(late) => return Err(late.into()),
         };
         stream.close().await?;
-        *known = Some((first, Instant::now()));
         Ok(first)
     }
 
