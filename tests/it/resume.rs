@@ -2,7 +2,9 @@
 
 use crate::support::amqp::Peer;
 use crate::support::listener::{Listener, TRANSPORTS, Transport};
+use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::{HANDSHAKE, Raw};
 use crate::support::replica::{FORGETFUL, Replica};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -110,6 +112,34 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
     tokio::join!(talking, join_all(returning));
     let series = "warren_resumes_total{outcome=\"log\"}";
     assert!(one.metric(series).await + two.metric(series).await > 0.0);
+}
+
+#[tokio::test]
+async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let proxy = Proxy::to(rabbitmq.port()).await;
+    let url = format!("amqp://guest:guest@{}", proxy.addr);
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    // It does not notice for a while that nothing comes any more.
+    let behind = Replica::joined("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
+    proxy.stop(true);
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(one.say("lobby", n).await);
+    }
+    // Who comes from the other replica is sent away for a while.
+    let handshake = HANDSHAKE.replace("/ws", &format!("/ws?after={}", ids[1]));
+    let mut raw = Raw::send_first(behind.addr, handshake.as_bytes()).await;
+    raw.head().await;
+    let (opcode, payload) = raw.frame().await.expect("a frame");
+    let payload = String::from_utf8_lossy(&payload);
+    assert!(opcode == 8 && payload.ends_with("the log cannot be read now"), "{payload}");
+    proxy.stop(false);
+    for transport in TRANSPORTS {
+        let mut back = Listener::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
+        assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
+        back.hears(&ids[2], 2).await;
+    }
 }
 
 #[tokio::test]

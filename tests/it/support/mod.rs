@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod listener;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod raw;
 pub mod raw_amqp;
