@@ -98,7 +98,9 @@ async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
     let stream = format!("{exchange}.log");
     let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
-    // The same bytes at the same place of both streams.
+    // The same bytes at the same place of both streams, behind something that has a name.
+    replica.say("lobby", "old").await;
+    assert_eq!(client.text().await, "old");
     let same = br#"{"text":"same","date":"2026-01-02T03:04:05Z"}"#;
     let plain = BasicProperties::default;
     let mut old = Vec::new();
