@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// `after` is not taken up, for this reason, on any transport; history is sent instead, of which
 /// `last` is the last message.
-async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
+pub async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
     for transport in TRANSPORTS {
         let mut lost = Listener::connect(transport, replica, &["lobby"], after, 1).await;
         let ready = &lost.ready;

@@ -3,6 +3,7 @@
 use crate::support::client::Ended;
 use crate::support::http;
 use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::Raw;
 use crate::support::replica::{Replica, command};
 use crate::support::{LIMIT, process::Process};
 use futures_util::future::join_all;
@@ -98,4 +99,32 @@ async fn interrupting_it_is_the_same_as_terminating() {
     process.line(LIMIT, |line| line.contains("\"serving:")).await;
     process.signal("INT");
     assert_eq!(process.ended(LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_event_stream_that_is_not_read_holds_nothing_up() {
+    // It is closed as too slow before that, or not.
+    for backlog in ["64KiB", "64MiB"] {
+        let settings = [
+            ("DRAIN_DELAY", "0s"),
+            ("DRAIN_PERIOD", "1s"),
+            ("PUBLISH_TIMEOUT", "10m"),
+            ("CLIENT_BACKLOG", backlog),
+            ("WORKERS", "1"),
+        ];
+        let mut replica = Replica::ready(&settings).await;
+        let request = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
+        let _unread = Raw::send_first_narrow(replica.addr, request).await;
+        replica.metric_becomes("warren_connections", |open| open == 1.0).await;
+        let mut witness = replica.client("").await;
+        // Far more than the kernel and actix hold of it.
+        for _ in 0..50 {
+            replica.say("lobby", "x".repeat(60_000)).await;
+            witness.message().await;
+        }
+        replica.process.signal("TERM");
+        let status = replica.process.ended(LIMIT / 2).await;
+        assert_eq!(status.code(), Some(0), "{backlog}");
+        assert!(replica.process.output().contains("\"done\""), "it ended in order");
+    }
 }

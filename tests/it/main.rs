@@ -7,7 +7,7 @@
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
-//! - `log`: delivery `log`, and what becomes of it when something is away
+//! - `log`, `log_faults`: delivery `log`, and what becomes of it when something is away
 //! - `resume`, `cursors`, `pages`: coming back, and reading what was said
 //! - `events`: server-sent events
 //! - `v1`, `once`: the subprotocol `warren.v1`, and keys that keep a message from being said twice
@@ -34,6 +34,7 @@ mod leaving;
 mod ledger;
 mod limits;
 mod log;
+mod log_faults;
 mod once;
 mod page;
 mod pages;

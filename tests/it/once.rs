@@ -5,8 +5,9 @@ use crate::support::client::Client;
 use crate::support::http;
 use crate::support::listener::{Listener, TRANSPORTS};
 use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{FORGETFUL, Replica};
+use crate::support::replica::{FORGETFUL, LIVE, Replica};
 use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 
 /// Publishes over HTTP with a key; the id.
@@ -149,7 +150,7 @@ async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
     let copy = peer.message().await;
     // As a replica does it that cannot know whether the first copy got through.
     let mut headers = copy.properties.headers().clone().unwrap_or_default();
-    headers.insert("warren-repeated".into(), lapin::types::AMQPValue::Boolean(true));
+    headers.insert("warren-repeated".into(), AMQPValue::Boolean(true));
     let again = copy.properties.clone().with_headers(headers);
     peer.publish("", &copy.data, again).await;
     peer.publish("", b"next", BasicProperties::default()).await;
@@ -159,4 +160,68 @@ async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
     assert_eq!([late.text().await, late.text().await], [json!("once"), json!("next")]);
     let page = replica.page("?channel=lobby").await;
     assert_eq!(page["messages"].as_array().unwrap().len(), 2, "{page}");
+}
+
+/// A key of another program's.
+fn keyed(key: &[u8]) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    headers.insert("warren-key".into(), AMQPValue::LongString(key.into()));
+    BasicProperties::default().with_headers(headers)
+}
+
+#[tokio::test]
+async fn keys_of_other_programs_count_if_they_are_keys() {
+    let rabbitmq = shared().await;
+    for delivery in [LIVE, ("DELIVERY", "log")] {
+        let exchange = unique("messages");
+        let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[delivery]).await;
+        let peer = match delivery {
+            LIVE => Peer::live(&rabbitmq.url(), &exchange).await,
+            _ => Peer::connect(&rabbitmq.url(), &exchange).await,
+        };
+        let mut client = replica.client("").await;
+        let long = |length: usize| "k".repeat(length).into_bytes();
+        for (key, copies) in [
+            (b"k".to_vec(), 1),
+            (long(128), 1),
+            (Vec::new(), 2),
+            (long(129), 2),
+            (long(100_000), 2),
+            (b"caf\xe9".to_vec(), 2),
+        ] {
+            for copy in ["first", "second"] {
+                peer.publish("", copy.as_bytes(), keyed(&key)).await;
+            }
+            peer.publish("", b"end", BasicProperties::default()).await;
+            for expected in &["first", "second"][..copies] {
+                assert_eq!(client.text().await, *expected, "{} bytes, {delivery:?}", key.len());
+            }
+            assert_eq!(client.text().await, "end", "{} bytes, {delivery:?}", key.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn live_answers_a_second_copy_with_the_id_that_was_delivered() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let mut listener = replica.client("").await;
+    let mut client = replica.v1("").await;
+    for n in 0..20 {
+        let key = format!("one after the other {n}");
+        let first = post(&replica, "lobby", &key, n).await;
+        assert_eq!(listener.message().await["id"], first);
+        assert_eq!(post(&replica, "lobby", &key, n).await, first);
+        assert_eq!(command(&mut client, &key, "again").await, first);
+        let key = format!("at once {n}");
+        let (a, b, c) = tokio::join!(
+            post(&replica, "lobby", &key, n),
+            post(&replica, "lobby", &key, n),
+            command(&mut client, &key, "as well"),
+        );
+        let delivered = &listener.message().await["id"];
+        assert_eq!([&a, &b, &c].map(|id| json!(id)), [delivered; 3].map(Clone::clone));
+    }
+    replica.say("lobby", "end").await;
+    assert_eq!(listener.text().await, "end", "every message came once");
 }

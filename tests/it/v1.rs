@@ -7,7 +7,7 @@ use crate::support::ports::free_port;
 use crate::support::process::POLL;
 use crate::support::rabbitmq::{shared, unique};
 use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::Replica;
+use crate::support::replica::{FORGETFUL, Replica};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -299,4 +299,38 @@ async fn the_subprotocol_is_chosen_if_it_is_offered() {
     let mut client = replica.v1("").await;
     client.send_raw(Message::binary(vec![1])).await;
     assert_eq!(client.ended().await, Ended::Closed(1003, "only text messages are served".into()));
+}
+
+#[tokio::test]
+async fn a_cursor_without_a_channel_is_answered_as_with_one() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let first = replica.say("lobby", "first").await;
+    let mut last = String::new();
+    for _ in 0..100 {
+        last = replica.say("lobby", "x".repeat(8 << 10)).await;
+    }
+    let other_end = if last.ends_with('0') { "1" } else { "0" };
+    let mistyped = format!("{}{other_end}", &last[..last.len() - 1]);
+    for (after, reason) in [
+        (last.clone(), Value::Null),
+        (first, Value::Null),
+        ("hello".to_owned(), json!("malformed")),
+        (mistyped, json!("unknown")),
+    ] {
+        let mut client = replica.v1(&format!("?after={after}&history=3")).await;
+        let ready = &client.ready;
+        assert_eq!((&ready["recovered"], &ready["reason"]), (&json!(reason.is_null()), &reason));
+        // It listens to nothing, until it asks for it.
+        replica.say("news", "before it listens").await;
+        let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });
+        assert_eq!(client.ask(&subscribe).await["subscribed"]["channel"], "news");
+        replica.say("news", "news").await;
+        assert_eq!(client.text().await, "news");
+        let content = json!({ "ref": 2, "channel": "lobby", "after": last });
+        let answer = client.ask(&json!({ "subscribe": content })).await;
+        assert_eq!(answer["subscribed"]["recovered"], true, "{answer}");
+        last = replica.say("lobby", "next").await;
+        assert_eq!(client.message().await["id"], last);
+    }
 }

@@ -76,6 +76,12 @@ impl Peer {
         self.channel.queue_bind(queue.into(), exchange, "".into(), options, none).await
     }
 
+    /// Takes somebody else's queue off the exchange again.
+    pub async fn unbind(&self, queue: &str) -> lapin::Result<()> {
+        let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
+        self.channel.queue_unbind(queue.into(), exchange, "".into(), none).await
+    }
+
     /// Publishes all bodies and then awaits their confirmations.
     pub async fn publish_all(&self, key: &str, bodies: impl IntoIterator<Item = String>) {
         let mut confirmations = Vec::new();

@@ -51,11 +51,17 @@ impl Raw {
 
     /// The same, with as little room for what it has not read as the kernel allows.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
+        let mut raw = Self::send_first_narrow(addr, HANDSHAKE.as_bytes()).await;
+        raw.switched().await;
+        raw
+    }
+
+    /// The same, but reads nothing, and sends `bytes` instead.
+    pub async fn send_first_narrow(addr: SocketAddr, bytes: &[u8]) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut raw = Self { stream: socket.connect(addr).await.unwrap() };
-        raw.write(HANDSHAKE.as_bytes()).await;
-        raw.switched().await;
+        raw.write(bytes).await;
         raw
     }
 

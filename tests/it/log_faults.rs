@@ -1,0 +1,218 @@
+//! Delivery `log`: what is rare and must not cost anybody a message.
+
+use crate::cursors::refused;
+use crate::support::amqp::Peer;
+use crate::support::client::Client;
+use crate::support::listener::{Listener, TRANSPORTS};
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::Raw;
+use crate::support::replica::{FORGETFUL, Replica};
+use lapin::BasicProperties;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::interval;
+
+const QUIET: (&str, &str) = ("CANARY_INTERVAL", "0s");
+
+fn id(message: &Value) -> String {
+    message["id"].as_str().expect("an id").to_owned()
+}
+
+/// The offset that an id begins with.
+fn offset(id: &str) -> u64 {
+    u64::from_str_radix(id.split('-').next().unwrap(), 16).unwrap()
+}
+
+/// The ids of all pages of the lobby behind `after`, or of all that there are.
+async fn pages(replica: &Replica, after: Option<&str>, limit: usize) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    loop {
+        let last = ids.last().map(String::as_str).or(after);
+        let after = last.map(|id| format!("&after={id}")).unwrap_or_default();
+        let page = replica.page(&format!("?channel=lobby&limit={limit}{after}")).await;
+        assert_eq!(page["recovered"], true, "after {last:?}: {}", page["reason"]);
+        ids.extend(page["messages"].as_array().unwrap().iter().map(id));
+        if page["more"] == false {
+            return ids;
+        }
+    }
+}
+
+/// RabbitMQ writes something of its own into a stream when a part of it is full. It takes an offset,
+/// and no consumer sees it.
+#[tokio::test]
+async fn an_offset_that_rabbitmq_uses_itself_is_no_end() {
+    /// Offset at which the first part of the stream is full.
+    const HOLE: u64 = 256;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    // Parts of 256 KiB.
+    let settings = [&FORGETFUL[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
+    let old = Replica::joined("old", &rabbitmq.url(), &exchange, &settings).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut client = old.client("").await;
+    let mut ids = Vec::new();
+    while ids.len() < 900 {
+        // Some 220 KiB, then one that is more than the rest, then what is more than fits in memory.
+        let size = if ids.len() as u64 == HOLE - 1 { 60 << 10 } else { 600 };
+        let body = json!({ "text": "x".repeat(size), "date": "2026-01-02T03:04:05Z" });
+        peer.publish_all("", [body.to_string()]).await;
+        ids.push(id(&client.message().await));
+    }
+    let offsets: Vec<_> = ids.iter().map(|id| offset(id)).collect();
+    let before = Vec::from_iter(0..HOLE);
+    assert_eq!((&offsets[..256], offsets[256]), (&before[..], HOLE + 1), "there is a hole");
+
+    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    for replica in [&old, &new] {
+        for from in [0, 200, 254, 255, 256] {
+            for transport in TRANSPORTS {
+                let after = &ids[from];
+                let mut back = Listener::connect(transport, replica, &["lobby"], after, 0).await;
+                assert_eq!(back.ready["recovered"], true, "{transport:?} {from}: {}", back.ready);
+                for id in &ids[from + 1..] {
+                    assert_eq!(back.message().await["id"], **id, "{transport:?} after {from}");
+                }
+            }
+            let after = Some(ids[from].as_str());
+            assert_eq!(pages(replica, after, 100).await, ids[from + 1..], "pages after {from}");
+        }
+        for limit in [1000, 256, 100] {
+            assert_eq!(pages(replica, None, limit).await, ids, "pages of {limit}");
+        }
+    }
+    assert!(new.metric("warren_resumes_total{outcome=\"log\"}").await > 0.0);
+}
+
+/// Reads until there is a gap; before it, messages may come.
+async fn gap(client: &mut Client) {
+    while client.frame().await.expect("it stays connected")["gap"].is_null() {}
+}
+
+/// Deletes the log while another program publishes `body(n)` several times a second: two replicas find
+/// the new one, which is not as long as the old one for long.
+async fn found_again(body: impl Fn(usize) -> String) {
+    const OLD: usize = 3000;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let early = one.say("lobby", "early").await;
+    peer.publish_all("", (0..OLD).map(&body)).await;
+    let late = one.say("lobby", "late").await;
+    for replica in [&one, &two] {
+        let mut client = replica.client(&format!("?after={early}")).await;
+        while client.message().await["id"] != *late {}
+    }
+
+    let talking = async {
+        let mut pace = interval(Duration::from_millis(150));
+        for n in 0.. {
+            pace.tick().await;
+            peer.publish("", body(n).as_bytes(), BasicProperties::default()).await;
+        }
+    };
+    let listening = async {
+        let mut clients = [one.client("").await, two.client("").await];
+        for client in &mut clients {
+            client.message().await;
+        }
+        rabbitmq.ctl(&["delete_queue", &format!("{exchange}.log")]).await;
+        for client in &mut clients {
+            gap(client).await;
+            client.message().await;
+        }
+        for replica in [&one, &two] {
+            replica.becomes_ready(true).await;
+        }
+        clients
+    };
+    let mut clients = tokio::select! {
+        clients = listening => clients,
+        () = talking => unreachable!("it talks for ever"),
+    };
+
+    let last = two.say("lobby", "last").await;
+    for client in &mut clients {
+        while client.message().await["id"] != *last {}
+    }
+    for replica in [&one, &two] {
+        refused(replica, &early, "unknown", &last).await;
+        refused(replica, &late, "unknown", &last).await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_log_is_found_while_others_keep_publishing() {
+    found_again(|n| n.to_string()).await;
+}
+
+#[tokio::test]
+async fn a_new_log_is_found_while_others_keep_publishing_the_same() {
+    found_again(|_| "same".to_owned()).await;
+}
+
+/// That a replica has entries in its hands just when it begins anew is likely here, not certain: it
+/// has one worker, for which each message is a lot of work.
+#[tokio::test]
+async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
+    const LISTENERS: usize = 150;
+    const COUNT: usize = 3000;
+    const REBUILDS: usize = 5;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let settings = [
+        ("WORKERS", "1"),
+        ("CLIENT_BACKLOG", "64MiB"),
+        ("HISTORY_BYTES", "64KiB"),
+        ("PUBLISH_TIMEOUT", "60s"),
+        ("CANARY_INTERVAL", "500ms"),
+    ];
+    let slow = Replica::joined("slow", &rabbitmq.url(), &exchange, &settings).await;
+    let other = Replica::joined("other", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let stream = format!("{exchange}.log");
+    // Another way into the log, which stays when the first is gone.
+    let side = Peer::connect(&rabbitmq.url(), &unique("side")).await;
+    side.bind(&stream).await.unwrap();
+    for _ in 0..LISTENERS {
+        let mut raw = Raw::connect(slow.addr).await;
+        tokio::spawn(async move { tokio::io::copy(&mut raw.stream, &mut tokio::io::sink()).await });
+    }
+    let mut client = slow.client("").await;
+
+    let padding = "x".repeat(1 << 10);
+    side.publish_all("", (0..COUNT).map(|n| json!([n, padding]).to_string())).await;
+    for n in 0..REBUILDS {
+        // What is published comes back as undeliverable, and the replica begins anew.
+        peer.unbind(&stream).await.unwrap();
+        assert_eq!(slow.post("lobby", format!("rebuilt {n}")).await.status, 202);
+    }
+    let end = other.say("lobby", "end").await;
+
+    let mut heard = Vec::new();
+    while heard.last() != Some(&end) {
+        heard.push(id(&client.message().await));
+    }
+    assert!(slow.metric("warren_amqp_reconnects_total{role=\"consume\"}").await > 0.0);
+    assert_eq!(heard, pages(&other, None, 1000).await);
+    assert_eq!(heard.len(), COUNT + REBUILDS + 1);
+}
+
+#[tokio::test]
+async fn an_empty_log_has_an_empty_page() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let empty = json!({ "messages": [], "recovered": true, "more": false });
+    for replica in [&one, &two] {
+        assert_eq!(replica.page("").await, empty);
+    }
+    let first = one.say("lobby", "first").await;
+    let mut client = two.client(&format!("?after={first}")).await;
+    assert_eq!(client.ready["recovered"], true, "{}", client.ready);
+    for replica in [&one, &two] {
+        assert_eq!(pages(replica, None, 10).await, [first.clone()]);
+        assert_eq!(replica.page(&format!("?after={first}")).await, empty);
+    }
+    let second = two.say("lobby", "second").await;
+    assert_eq!(client.message().await["id"], second);
+}
