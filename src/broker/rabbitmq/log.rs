@@ -194,6 +194,7 @@ impl Log {
         };
         let end = first.0;
         if end == 0 || repelled > 0 {
+            reception.reading();
             stream.put_back(first);
             return Ok(stream);
         }

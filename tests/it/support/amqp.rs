@@ -76,9 +76,9 @@ impl Peer {
         self.channel.queue_bind(queue.into(), exchange, "".into(), options, none).await
     }
 
-    /// Takes somebody else's queue off the exchange again.
-    pub async fn unbind(&self, queue: &str) -> lapin::Result<()> {
-        let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
+    /// Takes somebody else's queue off somebody else's exchange.
+    pub async fn unbind(&self, queue: &str, exchange: &str) -> lapin::Result<()> {
+        let (exchange, none) = (exchange.into(), FieldTable::default());
         self.channel.queue_unbind(queue.into(), exchange, "".into(), none).await
     }
 
