@@ -1,12 +1,15 @@
 //! The subprotocol `warren.v1`: commands and their answers.
 
+use crate::support::LIMIT;
 use crate::support::client::{Client, Ended};
 use crate::support::http;
 use crate::support::ports::free_port;
+use crate::support::process::POLL;
 use crate::support::rabbitmq::{shared, unique};
 use crate::support::raw::{HANDSHAKE, Raw};
 use crate::support::replica::{FORGETFUL, Replica};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 /// Sends a command that must fail, and returns the code.
@@ -238,6 +241,43 @@ async fn while_rabbitmq_is_away_every_command_is_answered() {
     assert_eq!(client.ended().await, unreadable);
     let series = "warren_connections_closed_total{reason=\"log_unreadable\"}";
     replica.metric_becomes(series, |count| count == 1.0).await;
+}
+
+#[tokio::test]
+async fn what_comes_too_late_is_told_so_and_what_was_accepted_is_answered() {
+    let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
+    let settings = [
+        ("AMQP_URL", url.as_str()),
+        ("PUBLISH_TIMEOUT", "5s"),
+        ("DRAIN_DELAY", "0s"),
+        ("DRAIN_PERIOD", "0s"),
+    ];
+    let mut replica = Replica::start(&settings).await;
+    let mut client = replica.v1("").await;
+    let publish = |n: usize| json!({ "publish": { "ref": n, "text": n } });
+    client.command(&publish(0)).await;
+    replica
+        .metric_becomes("warren_messages_received_total{transport=\"websocket\"}", |n| n == 1.0)
+        .await;
+    replica.process.signal("TERM");
+    replica.process.line(LIMIT, |line| line.contains("Draining")).await;
+    let mut late = 1;
+    let error = loop {
+        client.command(&publish(late)).await;
+        // What is accepted is not answered yet.
+        match timeout(POLL, client.frame()).await {
+            Ok(frame) => break frame.expect("it stays connected"),
+            Err(_) => late += 1,
+        }
+    };
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["ref"]),
+        (&json!("shutting_down"), &json!(late))
+    );
+    for waits in 0..late {
+        assert_eq!(client.answer(&json!(waits)).await["error"]["code"], "publish_timeout");
+    }
+    let Ended::Closed(1012, _) = client.ended().await else { panic!("a restart") };
 }
 
 #[tokio::test]
