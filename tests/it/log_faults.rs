@@ -227,3 +227,39 @@ async fn a_log_of_one_entry_is_read_without_canaries_as_well() {
     let second = one.say("lobby", "second").await;
     assert_eq!(client.message().await["id"], second);
 }
+
+/// As long as the program says it, a replica cannot tell the new log by what stands in it.
+#[tokio::test]
+async fn a_new_log_is_found_though_only_its_end_tells_it_from_the_old_one() {
+    const OLD: usize = 3000;
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut client = replica.client("").await;
+    // Neither an id nor a time.
+    let say = async || peer.publish("", b"same", BasicProperties::default()).await;
+    for _ in 0..OLD {
+        say().await;
+    }
+    for _ in 0..OLD {
+        client.message().await;
+    }
+    let talking = async {
+        let mut pace = interval(Duration::from_millis(150));
+        loop {
+            pace.tick().await;
+            say().await;
+        }
+    };
+    let listening = async {
+        client.message().await;
+        rabbitmq.ctl(&["delete_queue", &format!("{exchange}.log")]).await;
+        gap(&mut client).await;
+        client.message().await;
+    };
+    tokio::select! {
+        () = listening => {}
+        () = talking => {}
+    }
+    replica.becomes_ready(true).await;
+}
