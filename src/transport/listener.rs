@@ -124,6 +124,7 @@ impl<T: Clone> Listener<T> {
     fn step(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
         while let Some((name, wish, stage)) = self.wishes.front_mut() {
             match stage {
+                // Without channels nothing was missed.
                 Stage::Begin => match wish.after.take().filter(|_| !wish.channels.is_empty()) {
                     Some(id) => {
                         let worker = self.worker.clone();

@@ -47,7 +47,8 @@ pub(super) struct Log {
     pub(super) proven: bool,
     /// Nodes that can be asked.
     pub(super) nodes: usize,
-    /// Some of the entries that were read, ascending, to know the log again.
+    /// Some of the entries that were read and say something of their own, ascending, to know the log
+    /// again.
     pub(super) marks: VecDeque<Mark>,
     pub(super) state: State,
 }
@@ -291,7 +292,9 @@ impl Log {
         reception: &mut Reception,
     ) {
         let entry = self.entries.read(delivery, Some(offset), None);
-        self.remember(offset);
+        if entry::says_something(delivery) {
+            self.remember(offset);
+        }
 
         if self.state.start.is_some_and(|start| offset < start) {
             return;
