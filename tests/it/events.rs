@@ -3,6 +3,7 @@
 use crate::support::events::Events;
 use crate::support::http;
 use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::HANDSHAKE;
 use crate::support::replica::Replica;
 use serde_json::json;
 
@@ -87,6 +88,34 @@ async fn on_drain_it_says_when_to_come_back_and_ends() {
 }
 
 #[tokio::test]
+async fn who_reads_too_slowly_is_ended_and_comes_back_without_a_loss() {
+    const COUNT: usize = 150;
+    let settings = [("CLIENT_BACKLOG", "64KiB")];
+    let replica = Replica::ready(&settings).await;
+    let mut events = replica.events("").await;
+    // Far more than its backlog and all that the kernel holds for it; only then does it read.
+    let padding = "x".repeat(60 << 10);
+    for n in 0..COUNT {
+        replica.say("lobby", json!([n, padding])).await;
+    }
+    let mut cursor = String::new();
+    let mut expected = 0;
+    while let Some(event) = events.next().await {
+        assert_eq!(event.json()["text"][0], expected);
+        expected += 1;
+        cursor = event.id.expect("an id");
+    }
+    assert!((1..COUNT).contains(&expected), "it ended within");
+    let series = "warren_connections_closed_total{reason=\"too_slow\"}";
+    replica.metric_becomes(series, |count| count == 1.0).await;
+    let mut back = replica.events(&format!("?after={cursor}")).await;
+    assert_eq!(back.ready["recovered"], true);
+    for n in expected..COUNT {
+        assert_eq!(back.text().await[0], n);
+    }
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_listen_if_they_are_allowed() {
     let replica = Replica::ready(&[("ALLOWED_ORIGINS", "https://friend.example")]).await;
     let with = |origin: &str| {
@@ -115,4 +144,14 @@ async fn mistakes_are_told() {
         let response = http::get(replica.addr, &format!("/events{query}")).await;
         assert_eq!((response.status, response.error().as_str()), (400, "bad_request"), "{query}");
     }
+    // Events count as WebSockets do.
+    let full = Replica::ready(&[("MAX_CONNECTIONS", "1")]).await;
+    let only = full.events("").await;
+    for path in ["/events", "/ws"] {
+        let refused = http::send(full.addr, &HANDSHAKE.replace("/ws", path)).await;
+        assert_eq!((refused.status, refused.error().as_str()), (503, "too_many_connections"));
+    }
+    drop(only);
+    full.metric_becomes("warren_connections", |open| open == 0.0).await;
+    full.events("").await;
 }
