@@ -80,6 +80,10 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     }
     let place = worker.hub.borrow().find(id);
     let Some(replays) = &worker.house.replays else {
+        if place.is_none() && worker.hub.borrow().end().is_none_or(|end| end <= position) {
+            arrival(worker, position).await;
+        }
+        let place = worker.hub.borrow().find(id);
         let lost = || Resumed::Lost(gone(worker, id, position));
         return Ok(place.map_or_else(lost, Resumed::Memory));
     };
@@ -100,12 +104,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     }
     let in_memory = || worker.hub.borrow().kept_from().is_some_and(|from| from <= position);
     if place.is_none() {
-        // It may be on its way to this worker.
-        let reached = poll_fn(|context| {
-            let reached = worker.hub.borrow_mut().reached(position, context.waker());
-            if reached { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let _ = timeout(BEHIND, reached).await;
+        arrival(worker, position).await;
         let place = worker.hub.borrow().find(id);
         if let Some(place) = place {
             return Ok(Resumed::Memory(place));
@@ -123,6 +122,15 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         return Ok(Resumed::Lost(Lost::Unknown));
     }
     Ok(Resumed::Log(Replay::new(worker, replays, position + 1, page.epoch)))
+}
+
+/// Waits for what may be on its way to this worker, but not for ever.
+async fn arrival(worker: &Worker, position: u64) {
+    let reached = poll_fn(|context| {
+        let reached = worker.hub.borrow_mut().reached(position, context.waker());
+        if reached { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let _ = timeout(BEHIND, reached).await;
 }
 
 /// Why the memory does not have a message, where there is nothing else.

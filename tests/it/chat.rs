@@ -32,12 +32,15 @@ async fn a_text_reaches_everyone_in_its_channel_once_and_in_order() {
 
 #[tokio::test]
 async fn history_and_resume() {
-    let replica = Replica::ready(&[]).await;
+    let replica = Replica::ready(&[("WORKERS", "1")]).await;
+    let mut witness = replica.client("?channel=a&channel=b").await;
     let mut ids = Vec::new();
     for n in 0..5 {
         let response = replica.post(["a", "b"][n % 2], n).await;
         assert_eq!(response.status, 202);
         ids.push(response.json()["id"].as_str().unwrap().to_owned());
+        // Confirmed means that it is out, not that every worker has it.
+        assert_eq!(witness.text().await, n);
     }
     let mut late = replica.client("?channel=a&history=2").await;
     assert_eq!(late.ready["recovered"], false);
