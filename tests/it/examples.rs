@@ -160,7 +160,10 @@ struct Stage {
 impl Stage {
     async fn set(settings: &[(&str, &str)]) -> Self {
         let (rabbitmq, exchange) = (shared().await, unique("messages"));
-        let replica = Replica::joined("burrow-1", &rabbitmq.url(), &exchange, settings).await;
+        // One worker: what one client was answered, the next one's `ready` stands for. Heartbeats find
+        // that `curl` has left.
+        let settings = [settings, &[("WORKERS", "1"), ("PING_INTERVAL", "5s")]].concat();
+        let replica = Replica::joined("burrow-1", &rabbitmq.url(), &exchange, &settings).await;
         Self { rabbitmq, exchange, replica, ids: Ids::default() }
     }
 
