@@ -1,0 +1,102 @@
+{{- define "warren.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Short enough for what is put behind it: -rabbitmq-nodes, and the pods' own suffixes. */}}
+{{- define "warren.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Takes root and component, like those below. What selectors match never changes. */}}
+{{- define "warren.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "warren.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "warren.labels" -}}
+{{- $labels := include "warren.selectorLabels" . | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- merge $labels .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{/* Without versions: another chart alone is no reason to restart a pod. */}}
+{{- define "warren.podLabels" -}}
+{{- $labels := include "warren.selectorLabels" . | fromYaml -}}
+{{- merge $labels .root.Values.podLabels .root.Values.commonLabels | toYaml -}}
+{{- end -}}
+
+{{- define "warren.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "warren.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "warren.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* No way out of the container, whatever runs in it. */}}
+{{- define "warren.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/*
+What the last 30 s of the grace period are for: a publish that waits (WARREN_PUBLISH_TIMEOUT, at most
+15 s by the schema), and 15 s to close what is left.
+*/}}
+{{- define "warren.drainDelay" -}}
+{{- div (sub (int .Values.terminationGracePeriodSeconds) 30) 6 -}}
+{{- end -}}
+
+{{- define "warren.drainPeriod" -}}
+{{- sub (sub (int .Values.terminationGracePeriodSeconds) 30) (int (include "warren.drainDelay" .)) -}}
+{{- end -}}
+
+{{/* Values that are good one by one, and make no sense together. */}}
+{{- define "warren.validate" -}}
+{{- with .Values.autoscaling -}}
+{{- if and .keda.enabled (not .enabled) -}}
+{{- fail "autoscaling.keda.enabled: needs autoscaling.enabled" -}}
+{{- end -}}
+{{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetConnections) -}}
+{{- fail "autoscaling: needs targetCPUUtilizationPercentage or targetConnections" -}}
+{{- end -}}
+{{- if and .enabled .keda.enabled .targetConnections (not .keda.prometheusAddress) -}}
+{{- fail "autoscaling.keda.prometheusAddress: needed for autoscaling.targetConnections" -}}
+{{- end -}}
+{{- if and .enabled (gt (int (default $.Values.replicas .minReplicas)) (int .maxReplicas)) -}}
+{{- fail "autoscaling.maxReplicas: below minReplicas" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.hosts: needed for ingress.enabled" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.parentRefs: needed for httpRoute.enabled" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The port of a URL, or that of its scheme. */}}
+{{- define "warren.otlpPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}
+{{- end -}}
