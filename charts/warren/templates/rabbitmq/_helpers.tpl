@@ -1,0 +1,257 @@
+{{/*
+What the rest of the chart knows of RabbitMQ: `env`, `volumes`, `volumeMounts`, `checksum` and
+`egress`, whichever of the three modes is set. All take the root context.
+*/}}
+
+{{/* Cut so that the names of the pods' revisions, which are the longest made of it, fit 63. */}}
+{{- define "warren.rabbitmq.fullname" -}}
+{{ include "warren.fullname" . | trunc 43 | trimSuffix "-" }}-rabbitmq
+{{- end }}
+
+{{/* The headless Service that gives each node its name. */}}
+{{- define "warren.rabbitmq.nodes" -}}
+{{ include "warren.rabbitmq.fullname" . }}-nodes
+{{- end }}
+
+{{/* The Secret with the password and the Erlang cookie of `bundled`. */}}
+{{- define "warren.rabbitmq.secret" -}}
+{{ .Values.rabbitmq.bundled.auth.existingSecret | default (include "warren.rabbitmq.fullname" .) }}
+{{- end }}
+
+{{- define "warren.rabbitmq.env" -}}
+{{- $rabbitmq := .Values.rabbitmq -}}
+{{- if eq $rabbitmq.mode "bundled" -}}
+- name: RABBITMQ_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "warren.rabbitmq.secret" . }}
+      key: password
+- name: WARREN_AMQP_URL
+  value: {{ include "warren.rabbitmq.urls" . }}
+{{- else if eq $rabbitmq.mode "operator" -}}
+- name: WARREN_AMQP_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "warren.rabbitmq.fullname" . }}-default-user
+      key: connection_string
+{{- else -}}
+- name: WARREN_AMQP_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ required "rabbitmq.external.existingSecret is needed with rabbitmq.mode external" $rabbitmq.external.existingSecret }}
+      key: {{ $rabbitmq.external.key }}
+{{- if include "warren.rabbitmq.ca" . }}
+- name: SSL_CERT_FILE
+  value: /etc/warren/rabbitmq-ca/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The nodes of `bundled`, each by its name: when one goes, the next is asked, however long a Service
+would take to notice.
+*/}}
+{{- define "warren.rabbitmq.urls" -}}
+{{- $name := include "warren.rabbitmq.fullname" . -}}
+{{- $domain := printf "%s.%s" (include "warren.rabbitmq.nodes" .) .Release.Namespace -}}
+{{- $urls := list -}}
+{{- range until (int .Values.rabbitmq.bundled.replicas) -}}
+{{- $urls = append $urls (printf "amqp://%s:$(RABBITMQ_PASSWORD)@%s-%d.%s:5672" $.Values.rabbitmq.bundled.auth.username $name . $domain) -}}
+{{- end -}}
+{{ join "," $urls }}
+{{- end }}
+
+{{/* The volume source of the CA bundle of `external`, if there is one. */}}
+{{- define "warren.rabbitmq.ca" -}}
+{{- with .Values.rabbitmq.external -}}
+{{- if and .caSecret .caConfigMap -}}
+{{- fail "set rabbitmq.external.caSecret or rabbitmq.external.caConfigMap, not both" -}}
+{{- end -}}
+{{- if eq $.Values.rabbitmq.mode "external" -}}
+{{- if .caSecret -}}
+secret:
+  secretName: {{ .caSecret }}
+{{- else if .caConfigMap -}}
+configMap:
+  name: {{ .caConfigMap }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "warren.rabbitmq.volumes" -}}
+{{- with include "warren.rabbitmq.ca" . -}}
+- name: rabbitmq-ca
+  {{- . | nindent 2 }}
+    items:
+      - key: {{ $.Values.rabbitmq.external.caKey }}
+        path: ca.crt
+{{- end }}
+{{- end }}
+
+{{- define "warren.rabbitmq.volumeMounts" -}}
+{{- if include "warren.rabbitmq.ca" . -}}
+- name: rabbitmq-ca
+  mountPath: /etc/warren/rabbitmq-ca
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/*
+Changes when a Secret or ConfigMap that is not the chart's own has changed by the time of an upgrade:
+the environment is read only when a replica starts. Empty where the cluster cannot be asked.
+*/}}
+{{- define "warren.rabbitmq.checksum" -}}
+{{- $foreign := list -}}
+{{- $find := list -}}
+{{- with .Values.rabbitmq -}}
+{{- if eq .mode "bundled" -}}
+{{- $find = list (list "Secret" .bundled.auth.existingSecret) -}}
+{{- else if eq .mode "external" -}}
+{{- with .external -}}
+{{- $find = list (list "Secret" .existingSecret) (list "Secret" .caSecret) (list "ConfigMap" .caConfigMap) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $find -}}
+{{- if last . -}}
+{{- with (lookup "v1" (first .) $.Release.Namespace (last .)).data -}}
+{{- $foreign = append $foreign . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $foreign -}}
+{{ toJson . | sha256sum }}
+{{- end -}}
+{{- end }}
+
+{{- define "warren.rabbitmq.egress" -}}
+{{- $rabbitmq := .Values.rabbitmq -}}
+{{- if eq $rabbitmq.mode "external" -}}
+- ports:
+    {{- range $rabbitmq.external.ports }}
+    - protocol: TCP
+      port: {{ . }}
+    {{- end }}
+  {{- with $rabbitmq.external.networkPolicyPeers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- else -}}
+- ports:
+    - protocol: TCP
+      port: 5672
+  to:
+    - podSelector:
+        matchLabels:
+          {{- include "warren.rabbitmq.podLabels" . | nindent 10 }}
+{{- end }}
+{{- end }}
+
+{{/* Labels that RabbitMQ's pods can be found by. The operator gives them labels of its own. */}}
+{{- define "warren.rabbitmq.podLabels" -}}
+{{- if eq .Values.rabbitmq.mode "operator" -}}
+app.kubernetes.io/component: rabbitmq
+app.kubernetes.io/name: {{ include "warren.rabbitmq.fullname" . }}
+{{- else -}}
+{{ include "warren.selectorLabels" (dict "root" . "component" "rabbitmq") }}
+{{- end }}
+{{- end }}
+
+{{/* What nodes are told that the chart makes, be it itself or through the operator. */}}
+{{- define "warren.rabbitmq.conf" -}}
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = AMQPLAIN
+anonymous_login_user = none
+# Half of the container's memory: the rest is for what comes at once, the command line tools and
+# the page cache.
+vm_memory_high_watermark.relative = 0.5
+# Below it publishers are blocked, before a full volume ends the node.
+disk_free_limit.absolute = 1GB
+# Nodes copy streams to each other on these; the network policy lets them through.
+stream.replication.port_range.min = 6000
+stream.replication.port_range.max = 6500
+{{- end }}
+
+{{/* The files of `bundled`. Other than these, nothing that changes is a reason to restart a node. */}}
+{{- define "warren.rabbitmq.files" -}}
+enabled_plugins: |
+  [rabbitmq_management,rabbitmq_peer_discovery_k8s,rabbitmq_prometheus].
+rabbitmq.conf: |
+  cluster_name = {{ include "warren.rabbitmq.fullname" . }}
+  # The pod with ordinal 0 founds the cluster, the others join it. Nobody asks the Kubernetes API.
+  cluster_formation.peer_discovery_backend = k8s
+  {{- include "warren.rabbitmq.conf" . | nindent 2 }}
+  # There is no guest. The first start makes this user; later starts leave users as they are.
+  default_user = {{ .Values.rabbitmq.bundled.auth.username }}
+  default_pass = $(RABBITMQ_PASSWORD)
+  # RabbitMQ does not know of the container's limit.
+  total_memory_available_override_value = $(MEMORY_LIMIT)
+  log.console = true
+  log.file = false
+  {{- with .Values.rabbitmq.bundled.config }}
+  # rabbitmq.bundled.config
+  {{- . | trim | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/*
+The startup probe. A stream that is declared while the other nodes are not members yet has one copy
+for ever, so each node takes a copy of every stream before it counts as started. A stream that can
+give none for ten minutes, because its only copy is away, does not hold up its node any longer.
+*/}}
+{{- define "warren.rabbitmq.startupProbe" -}}
+exec:
+  command:
+    - bash
+    - -c
+    - |
+      exec 3<>/dev/tcp/localhost/5672 || exit 1
+      problem=$(rabbitmq-streams grow "$RABBITMQ_NODENAME" all --errors-only --silent 2>&1) \
+        && [ -z "$problem" ] && exit 0
+      echo "no copy here of: $problem"
+      read -r up _ </proc/uptime
+      read -ra one </proc/1/stat
+      (( ${up%.*} - one[21] / 100 > 600 ))
+timeoutSeconds: 60
+periodSeconds: 10
+# Half an hour: a node waits for the others, which may be restored one after the other.
+failureThreshold: 180
+{{- end }}
+
+{{/*
+Before a node ends: wait until the others can do without it, but not for ever, or draining a
+machine would never end when one of them is gone. Then hand over what it leads.
+*/}}
+{{- define "warren.rabbitmq.preStop" -}}
+exec:
+  command:
+    - bash
+    - -c
+    - |
+      timeout 75 rabbitmq-upgrade await_online_quorum_plus_one -t 60
+      timeout 45 rabbitmq-upgrade drain -t 30
+      true
+{{- end }}
+
+{{/* What nodes say to each other: who is where, clustering, and copies of streams. */}}
+{{- define "warren.rabbitmq.clusterPorts" -}}
+- port: 4369
+- port: 25672
+- port: 6000
+  endPort: 6500
+{{- end }}
+
+{{- define "warren.rabbitmq.image" -}}
+{{- with .Values.rabbitmq.bundled.image -}}
+{{ .repository }}:{{ .tag }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "warren.rabbitmq.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop:
+    - ALL
+{{- end }}
