@@ -38,8 +38,8 @@ What the rest of the chart knows of RabbitMQ: `env`, `volumes`, `volumeMounts`, 
 - name: WARREN_AMQP_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "rabbitmq.external.existingSecret is needed with rabbitmq.mode external" $rabbitmq.external.existingSecret }}
-      key: {{ $rabbitmq.external.key }}
+      name: {{ required "rabbitmq.external.existingSecret: needed with rabbitmq.mode external" $rabbitmq.external.existingSecret | quote }}
+      key: {{ $rabbitmq.external.key | quote }}
 {{- if include "warren.rabbitmq.ca" . }}
 - name: SSL_CERT_FILE
   value: /etc/warren/rabbitmq-ca/ca.crt
@@ -70,10 +70,10 @@ would take to notice.
 {{- if eq $.Values.rabbitmq.mode "external" -}}
 {{- if .caSecret -}}
 secret:
-  secretName: {{ .caSecret }}
+  secretName: {{ .caSecret | quote }}
 {{- else if .caConfigMap -}}
 configMap:
-  name: {{ .caConfigMap }}
+  name: {{ .caConfigMap | quote }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
