@@ -142,14 +142,12 @@ async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
     let url = rabbitmq.url();
     let replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
-    let peer = Peer::connect(&url, &unique("elsewhere")).await;
+    let mut peer = Peer::live(&url, &exchange).await;
+    // Right after a canary, so that none finds the exchange without a queue, which would be told.
+    peer.control().await;
     // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
     // nothing tells the replica that its binding went with it.
-    peer.channel
-        .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
-        .await
-        .unwrap();
-    let peer = Peer::live(&url, &exchange).await;
+    peer.remake_exchange().await;
     replica.metric_becomes("warren_deaf_total", |count| count >= 1.0).await;
     replica.becomes_ready(true).await;
     peer.publish("", b"{\"text\":\"heard again\"}", lapin::BasicProperties::default()).await;

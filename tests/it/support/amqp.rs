@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
-    QueueBindOptions, QueueDeclareOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{
@@ -19,6 +19,8 @@ pub struct Peer {
     _connection: Connection,
     pub channel: Channel,
     pub exchange: String,
+    queue: String,
+    durable: bool,
     consumer: Consumer,
 }
 
@@ -38,31 +40,31 @@ impl Peer {
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let none = FieldTable::default;
-        channel
-            .exchange_declare(
-                exchange.into(),
-                ExchangeKind::Fanout,
-                ExchangeDeclareOptions { durable, ..ExchangeDeclareOptions::default() },
-                none(),
-            )
-            .await
-            .unwrap();
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
-        let queue = channel.queue_declare("".into(), options, none()).await.unwrap();
-        channel
-            .queue_bind(
-                queue.name().clone(),
-                exchange.into(),
-                "".into(),
-                QueueBindOptions::default(),
-                none(),
-            )
-            .await
-            .unwrap();
+        let queue = channel.queue_declare("".into(), options, none()).await.unwrap().name().clone();
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consumer =
-            channel.basic_consume(queue.name().clone(), "".into(), options, none()).await.unwrap();
-        Self { _connection: connection, channel, exchange: exchange.to_owned(), consumer }
+            channel.basic_consume(queue.clone(), "".into(), options, none()).await.unwrap();
+        let (exchange, queue) = (exchange.to_owned(), queue.to_string());
+        let peer = Self { _connection: connection, channel, exchange, queue, durable, consumer };
+        peer.declare().await;
+        peer
+    }
+
+    /// The exchange, and this program's queue bound to it.
+    async fn declare(&self) {
+        let options = ExchangeDeclareOptions { durable: self.durable, ..Default::default() };
+        let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
+        let declared = self.channel.exchange_declare(exchange, ExchangeKind::Fanout, options, none);
+        declared.await.unwrap();
+        self.bind(&self.queue).await.unwrap();
+    }
+
+    /// Deletes the exchange, with everybody's bindings, and declares it again.
+    pub async fn remake_exchange(&self) {
+        let exchange = self.exchange.as_str().into();
+        self.channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+        self.declare().await;
     }
 
     pub async fn publish(&self, key: &str, body: &[u8], properties: BasicProperties) {
@@ -103,11 +105,20 @@ impl Peer {
 
     /// The next message that is for clients.
     pub async fn message(&mut self) -> Delivery {
+        self.next(false).await
+    }
+
+    /// The next message of a replica to the others.
+    pub async fn control(&mut self) -> Delivery {
+        self.next(true).await
+    }
+
+    async fn next(&mut self, control: bool) -> Delivery {
         loop {
             let next = timeout(LIMIT, self.consumer.next()).await.expect("a message in time");
             let delivery = next.expect("a consumer").expect("a delivery");
             let kind = delivery.properties.kind().as_ref().map(ToString::to_string);
-            if kind.as_deref() != Some("warren.replica") {
+            if (kind.as_deref() == Some("warren.replica")) == control {
                 return delivery;
             }
         }
