@@ -188,6 +188,7 @@ rabbitmq.conf: |
   # RabbitMQ does not know of the container's limit.
   total_memory_available_override_value = $(MEMORY_LIMIT)
   log.console = true
+  log.console.use_colors = off
   log.file = false
   {{- with .Values.rabbitmq.bundled.config }}
   # rabbitmq.bundled.config
