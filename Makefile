@@ -3,9 +3,10 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
+PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench docs fuzz conformance
+.PHONY: help run test check setup demo bench docs chart fuzz conformance
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -15,6 +16,7 @@ run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 
 test: setup ## Runs every test there is, after installing what they need
 	$(CARGO) test --locked
+	$(PYTHON) -m pytest tests/chart
 	scripts/fuzz $(FUZZ_SECONDS)
 
 check: ## Formatting and lints
@@ -33,6 +35,9 @@ bench: ## What a delivery and a connection cost, beside a bare loop of send(2)
 
 docs: ## Writes the documents that are made from the code
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
+
+chart: setup ## The tests of the chart alone
+	$(PYTHON) -m pytest tests/chart
 
 fuzz: ## Feeds the parsers nonsense: make fuzz FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)

@@ -1,0 +1,32 @@
+"""Every test that takes `entry` runs with each entry of the matrix of values."""
+import pytest
+
+from chart import HELMS, MATRIX, pod_templates, render
+
+
+def pytest_generate_tests(metafunc):
+    if "entry" in metafunc.fixturenames:
+        metafunc.parametrize("entry", MATRIX)
+    if "helm" in metafunc.fixturenames:
+        metafunc.parametrize("helm", HELMS)
+
+
+@pytest.fixture
+def values(entry):
+    return MATRIX[entry]
+
+
+@pytest.fixture
+def objects(values):
+    """What Helm 3 renders. That Helm 4 renders the same is a test of its own."""
+    return render(values)
+
+
+@pytest.fixture
+def pods(objects):
+    return list(pod_templates(objects))
+
+
+@pytest.fixture(scope="session")
+def default():
+    return render()
