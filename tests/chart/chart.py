@@ -36,6 +36,15 @@ def template(values=None, helm="helm3", release="warren", namespace="default"):
     return run(*command, *(["--values", values] if values else []))
 
 
+class Loader(yaml.CSafeLoader):
+    """Takes no key twice: Helm and the API would take one of the two without a word."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key twice: {keys}"
+        return super().construct_mapping(node, deep)
+
+
 class Objects(list):
     """The objects of a release."""
 
@@ -55,7 +64,7 @@ class Objects(list):
 def _render(values, helm, release, namespace):
     done = template(json.loads(values) if values.startswith("{") else values, helm, release, namespace)
     assert done.returncode == 0, done.stderr
-    return Objects(each for each in yaml.load_all(done.stdout, yaml.CSafeLoader) if each)
+    return Objects(each for each in yaml.load_all(done.stdout, Loader) if each)
 
 
 def render(values=None, helm="helm3", release="warren", namespace="default"):
