@@ -1,0 +1,134 @@
+"""The Dockerfile: what a linter says of it, what the image promises, and that it has all the files it needs.
+
+Building it takes a container builder and minutes; that is not done here.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+
+def instructions():
+    """The Dockerfile as pairs of a keyword and its text, with continued lines joined."""
+    lines = (line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+
+
+def stages():
+    found = []
+    for keyword, text in instructions():
+        if keyword == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((keyword, text))
+    return found
+
+
+def of(stage, wanted):
+    return [text for keyword, text in stage if keyword == wanted]
+
+
+@pytest.fixture
+def image():
+    return stages()[-1]
+
+
+@pytest.fixture
+def arguments():
+    return dict(text.split("=", 1) for text in of(instructions(), "ARG") if "=" in text)
+
+
+def test_hadolint_has_nothing_to_say():
+    run = subprocess.run([HADOLINT, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_user_is_a_number_and_not_root(image):
+    assert of(image, "USER") == ["65532:65532"]
+
+
+def test_signals_reach_the_program(image):
+    (entrypoint,) = of(image, "ENTRYPOINT")
+    assert json.loads(entrypoint) == ["/usr/local/bin/warren"]
+    assert not of(image, "CMD")
+
+
+def test_no_shell_is_needed_in_the_image(image):
+    assert not of(image, "RUN")
+
+
+def test_it_listens_where_it_says(image):
+    assert of(image, "EXPOSE") == ["8080 9090"]
+    assert of(image, "ENV") == ["WARREN_LISTEN=0.0.0.0:8080 WARREN_ADMIN_LISTEN=0.0.0.0:9090"]
+
+
+def test_both_bases_are_arguments_and_name_a_version(arguments):
+    assert [of(stage, "FROM") for stage in stages()] == [["${BUILD_BASE} AS build"], ["${RUNTIME_BASE}"]]
+    assert arguments["BUILD_BASE"] == "rust:${RUST_VERSION}-slim-bookworm"
+    assert re.fullmatch(r"[\w./-]*\d+:nonroot", arguments["RUNTIME_BASE"])
+
+
+def test_versions_are_those_of_the_manifest(arguments):
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    assert arguments["VERSION"] == package["version"]
+    assert numbers(arguments["RUST_VERSION"]) >= numbers(package["rust-version"])
+
+
+def numbers(version):
+    return [int(part) for part in version.split(".")]
+
+
+def test_labels_describe_the_image(image):
+    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    (text,) = of(image, "LABEL")
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', text))
+    assert labels == {
+        "title": "Warren",
+        "description": package["description"],
+        "licenses": package["license"],
+        "version": "${VERSION}",
+        "revision": "${REVISION}",
+        "base.name": "${RUNTIME_BASE}",
+    }
+
+
+def let_in():
+    """What .dockerignore lets in. It names that, after leaving everything out."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*" and all(rule.startswith("!") for rule in rules[1:]), rules
+    return {rule[1:] for rule in rules[1:]}
+
+
+def test_what_is_let_in_is_what_is_copied():
+    copied = [text.split()[:-1] for text in of(stages()[0], "COPY")]
+    assert {name for names in copied for name in names} == let_in()
+
+
+def test_files_that_the_program_embeds_are_let_in():
+    for source in ROOT.glob("src/**/*.rs"):
+        for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
+            embedded = (source.parent / name).resolve().relative_to(ROOT)
+            assert (ROOT / embedded).is_file() and embedded.parts[0] in let_in(), f"{source}: {name}"
+
+
+def test_the_empty_crate_has_every_target_that_cargo_looks_for(tmp_path):
+    """Cargo wants the files of the targets that the manifest names, even of those that it does not build."""
+    manifest = (ROOT / "Cargo.toml").read_text()
+    without_dependencies = re.sub(r"^\[(dev-)?dependencies\]\n(?!\[)(.+\n)*", "", manifest, flags=re.MULTILINE)
+    (tmp_path / "Cargo.toml").write_text(without_dependencies)
+    environment = os.environ | {"CARGO_TARGET_DIR": str(tmp_path / "target"), "CARGO_NET_OFFLINE": "true"}
+    (stub,) = [text for text in of(stages()[0], "RUN") if "touch" in text]
+    script = f"cargo generate-lockfile; {stub}"
+    run = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert not list((tmp_path / "target").rglob("libwarren*"))
