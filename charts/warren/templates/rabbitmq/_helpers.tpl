@@ -196,6 +196,39 @@ rabbitmq.conf: |
   {{- end }}
 {{- end }}
 
+{{/* Nodes remember each other by this name: it outlives every pod and every address. */}}
+{{- define "warren.rabbitmq.nodename" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: RABBITMQ_NODENAME
+  value: rabbit@$(POD_NAME).{{ include "warren.rabbitmq.nodes" . }}.{{ .Release.Namespace }}
+- name: RABBITMQ_USE_LONGNAME
+  value: "true"
+{{- end }}
+
+{{/*
+Before a node starts. Erlang takes its cookie from a file that is its owner's alone, which a mounted
+Secret is not. And ordinal 0 founds a cluster whenever its volume is empty, be it that it lost the
+volume and the others run on without it: then it must join them, or there would be two logs.
+*/}}
+{{- define "warren.rabbitmq.prepare" -}}
+cd /var/lib/rabbitmq
+install -m 600 /run/secrets/rabbitmq/erlang-cookie .erlang.cookie
+mkdir -p conf.d
+rm -f conf.d/seed.conf
+[[ $POD_NAME == *-0 && ! -e mnesia/$RABBITMQ_NODENAME ]] || exit 0
+for ((ordinal = 1; ordinal < {{ .Values.rabbitmq.bundled.replicas }}; ordinal++)); do
+  peer=${RABBITMQ_NODENAME/-0./-$ordinal.}
+  if rabbitmq-diagnostics --node "$peer" --timeout 10 check_running &>/dev/null; then
+    echo "The volume is empty, but $peer runs: joining it."
+    echo "cluster_formation.k8s.seed_node = $peer" >conf.d/seed.conf
+    break
+  fi
+done
+{{- end }}
+
 {{/*
 The startup probe. A stream that is declared while the other nodes are not members yet has one copy
 for ever, so each node takes a copy of every stream before it counts as started. A stream that can
