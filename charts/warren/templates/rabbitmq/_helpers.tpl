@@ -244,9 +244,8 @@ exec:
       problem=$(rabbitmq-streams grow "$RABBITMQ_NODENAME" all --errors-only --silent 2>&1) \
         && [ -z "$problem" ] && exit 0
       echo "no copy here of: $problem"
-      read -r up _ </proc/uptime
-      read -ra one </proc/1/stat
-      (( ${up%.*} - one[21] / 100 > 600 ))
+      # The cookie is as old as the pod.
+      [ -n "$(find /var/lib/rabbitmq/.erlang.cookie -mmin +10)" ]
 timeoutSeconds: 60
 periodSeconds: 10
 # Half an hour: a node waits for the others, which may be restored one after the other.
