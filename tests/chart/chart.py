@@ -2,6 +2,8 @@
 import functools
 import json
 import pathlib
+import re
+import shutil
 import subprocess
 import tempfile
 
@@ -17,16 +19,31 @@ HELMS = list(KUBERNETES)
 # The values that everything is tried with, by name. Without a file: the chart's own.
 MATRIX = {"default": None, **{path.stem: path for path in sorted(CHART.glob("ci/*.yaml"))}}
 # As long as Helm allows.
-LONG = "a-release-with-a-name-that-is-exactly-as-long-as-can-b"[:53]
+LONG = "a-release-whose-name-is-as-long-as-helm-lets-names-be"
+assert len(LONG) == 53
+
+
+def values_of(entry):
+    """An entry of the matrix, to be changed."""
+    return yaml.safe_load(MATRIX[entry].read_text()) if MATRIX[entry] else {}
+
+
+def another_chart(directory, version):
+    """A copy of the chart that has another version."""
+    chart = directory / "warren"
+    shutil.copytree(CHART, chart)
+    about = chart / "Chart.yaml"
+    about.write_text(re.sub(r"(?m)^version: .*", f"version: {version}", about.read_text()))
+    return chart
 
 
 def run(*command, **options):
     return subprocess.run(list(map(str, command)), text=True, capture_output=True, **options)
 
 
-def template(values=None, helm="helm3", release="warren", namespace="default"):
+def template(values=None, helm="helm3", release="warren", namespace="default", chart=CHART):
     """What `helm template` says. `values` are a file or a dict."""
-    command = [BIN / helm, "template", release, CHART, "--namespace", namespace,
+    command = [BIN / helm, "template", release, chart, "--namespace", namespace,
                "--kube-version", KUBERNETES[helm]]
     if isinstance(values, dict):
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
@@ -60,11 +77,15 @@ class Objects(list):
         return sorted(f"{each['kind']}/{each['metadata']['name']}" for each in self)
 
 
-@functools.cache
-def _render(values, helm, release, namespace):
-    done = template(json.loads(values) if values.startswith("{") else values, helm, release, namespace)
+def parse(done):
     assert done.returncode == 0, done.stderr
     return Objects(each for each in yaml.load_all(done.stdout, Loader) if each)
+
+
+@functools.cache
+def _render(values, helm, release, namespace):
+    values = json.loads(values) if values.startswith("{") else values
+    return parse(template(values, helm, release, namespace))
 
 
 def render(values=None, helm="helm3", release="warren", namespace="default"):
@@ -82,6 +103,12 @@ def pod_templates(objects):
             yield each, each["spec"]["template"]
         elif each["kind"] == "CronJob":
             yield each, each["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def matches(selector, labels):
+    """Whether labels are what a selector asks for: one without expressions, or nothing but labels."""
+    assert "matchExpressions" not in selector
+    return selector.get("matchLabels", selector).items() <= labels.items()
 
 
 def component(each):

@@ -1,4 +1,5 @@
-"""Every test that takes `entry` runs with each entry of the matrix of values."""
+"""Every test that takes `entry`, or what comes of it, runs with each entry of the matrix of values, or
+with those in `ENTRIES` of its file."""
 import pytest
 
 from chart import HELMS, MATRIX, pod_templates, render
@@ -6,7 +7,7 @@ from chart import HELMS, MATRIX, pod_templates, render
 
 def pytest_generate_tests(metafunc):
     if "entry" in metafunc.fixturenames:
-        metafunc.parametrize("entry", MATRIX)
+        metafunc.parametrize("entry", getattr(metafunc.module, "ENTRIES", MATRIX))
     if "helm" in metafunc.fixturenames:
         metafunc.parametrize("helm", HELMS)
 

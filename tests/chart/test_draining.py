@@ -1,0 +1,93 @@
+"""From SIGTERM to the end there is time for everything, and the probes say what they mean."""
+import pytest
+
+from chart import component, pod_templates, render
+from documents import variables
+from units import seconds
+
+# What README.md says a replica may take beyond the publish timeout, when RabbitMQ is away.
+BEYOND = 12
+
+
+def replica(objects):
+    """The spec of the replicas' pods, and their one container."""
+    [(_, pod)] = [each for each in pod_templates(objects.of("Deployment"))]
+    [container] = pod["spec"]["containers"]
+    return pod["spec"], container
+
+
+def environment(container):
+    return {each["name"]: each.get("value") for each in container["env"]}
+
+
+def slack(objects):
+    """Seconds of the grace period that nothing is planned for."""
+    spec, container = replica(objects)
+    given = {**variables(), **environment(container)}
+    planned = sum(seconds(given[f"WARREN_{name}"])
+                  for name in ("DRAIN_DELAY", "DRAIN_PERIOD", "PUBLISH_TIMEOUT"))
+    return spec["terminationGracePeriodSeconds"] - planned - BEYOND
+
+
+def test_the_grace_period_covers_the_drain(objects):
+    assert slack(objects) >= 0
+
+
+@pytest.mark.parametrize("grace", [60, 61, 65, 89, 90, 91, 300, 3600, 86400])
+def test_it_does_at_the_longest_publish_timeout(grace):
+    for timeout in ("15s", "9999ms"):
+        objects = render({"terminationGracePeriodSeconds": grace,
+                          "config": {"WARREN_PUBLISH_TIMEOUT": timeout}})
+        assert slack(objects) >= 0
+        _, container = replica(objects)
+        delay, period = (seconds(environment(container)[f"WARREN_DRAIN_{name}"])
+                         for name in ("DELAY", "PERIOD"))
+        # Long enough that load balancers have looked: a failed readiness probe, and a little.
+        assert delay >= 5
+        # And the time is used: that is what it was given for.
+        assert delay + period == grace - 30
+
+
+def test_nobody_else_sets_the_drain(objects):
+    _, container = replica(objects)
+    names = [each["name"] for each in container["env"]]
+    assert names.count("WARREN_DRAIN_DELAY") == names.count("WARREN_DRAIN_PERIOD") == 1
+
+
+def test_the_delay_outlasts_readiness(objects):
+    _, container = replica(objects)
+    probe = container["readinessProbe"]
+    delay = seconds(environment(container)["WARREN_DRAIN_DELAY"])
+    assert probe["periodSeconds"] * probe["failureThreshold"] <= delay
+
+
+def test_liveness_has_nothing_to_do_with_rabbitmq(objects):
+    _, container = replica(objects)
+    admin = {"port": "admin"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", **admin}
+    assert container["startupProbe"]["httpGet"] == {"path": "/livez", **admin}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", **admin}
+
+
+def test_no_pod_that_serves_goes_before_its_successor(objects):
+    deployment = objects.one("Deployment")["spec"]
+    assert deployment["strategy"]["type"] == "RollingUpdate"
+    assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert deployment["minReadySeconds"] >= 5
+
+
+def test_evictions_leave_some(objects, entry):
+    budgets = objects.of("PodDisruptionBudget")
+    for budget in budgets:
+        spec = budget["spec"]
+        # Neither none, with which no node can be drained, nor all.
+        assert spec.get("maxUnavailable") not in (0, "0%", "100%") and "minAvailable" not in spec
+        # A pod that does not serve is not in the way.
+        assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    if entry == "default":
+        assert sorted(map(component, budgets)) == ["rabbitmq", "replica"]
+
+
+def test_rabbitmq_has_the_time_that_its_hook_takes(objects):
+    for owner, pod in pod_templates(objects.of("StatefulSet")):
+        assert pod["spec"]["terminationGracePeriodSeconds"] >= 120

@@ -1,0 +1,181 @@
+"""What the network policies let through, pod by pod and port by port."""
+import ipaddress
+
+import pytest
+
+from chart import MATRIX, matches, render
+from workloads import ports, workloads
+
+NAMESPACE = "kubernetes.io/metadata.name"
+# Between nodes, for copies of a stream: the first that are free of these.
+STREAMS = 6000, 6500
+# Those with policies.
+ENTRIES = [name for name in MATRIX if name != "minimal"]
+
+
+class Network:
+    """Pods, and whether one may open a connection to another."""
+
+    def __init__(self, objects):
+        self.policies = [each["spec"] for each in objects.of("NetworkPolicy")]
+        self.ports = ports(objects)
+        self.pods = {name: {"labels": labels, "namespace": {NAMESPACE: "default"}}
+                     for name, labels in workloads(objects).items()}
+        for namespace in ("default", "monitoring", "kube-system", "elsewhere"):
+            self.pods[f"somebody in {namespace}"] = {
+                "labels": {"app.kubernetes.io/name": "somebody"}, "namespace": {NAMESPACE: namespace}}
+        self.pods["outside"] = {"address": ipaddress.ip_address("198.51.100.7")}
+
+    def allows(self, source, target, port, protocol="TCP"):
+        number = self.ports.get(target, {}).get(port, port)
+        names = {port, number} | {name for name, at in self.ports.get(target, {}).items() if at == number}
+        return all(self._passes(*each, names, protocol) for each in (
+            ("Egress", "egress", "to", source, target), ("Ingress", "ingress", "from", target, source)))
+
+    def _passes(self, way, rules, peers, of, other, names, protocol):
+        policies = [policy for policy in self.policies
+                    if way in policy["policyTypes"] and self._selected(policy, of)]
+        return not policies or any(
+            self._port(rule, names, protocol) and self._peer(rule.get(peers), other)
+            for policy in policies for rule in policy.get(rules, []))
+
+    def _selected(self, policy, name):
+        pod = self.pods[name]
+        return (pod.get("namespace", {}).get(NAMESPACE) == "default"
+                and matches(policy["podSelector"], pod["labels"]))
+
+    @staticmethod
+    def _port(rule, names, protocol):
+        return "ports" not in rule or any(
+            each.get("protocol", "TCP") == protocol and (
+                each["port"] in names
+                or "endPort" in each and any(number in range(each["port"], each["endPort"] + 1)
+                                             for number in names))
+            for each in rule["ports"])
+
+    def _peer(self, peers, name):
+        pod = self.pods[name]
+        return not peers or any(self._is(peer, pod) for peer in peers)
+
+    @staticmethod
+    def _is(peer, pod):
+        if "ipBlock" in peer:
+            return "address" in pod and pod["address"] in ipaddress.ip_network(peer["ipBlock"]["cidr"])
+        if "address" in pod:
+            return False
+        namespace = peer.get("namespaceSelector", {NAMESPACE: "default"})
+        return (matches(namespace, pod["namespace"])
+                and matches(peer.get("podSelector", {}), pod["labels"]))
+
+
+@pytest.fixture
+def network(objects):
+    return Network(objects)
+
+
+@pytest.fixture
+def default_network():
+    return Network(render())
+
+
+def test_there_are_none_where_none_are_wanted():
+    assert not render(MATRIX["minimal"]).of("NetworkPolicy")
+
+
+def test_every_pod_that_stays_is_covered(network):
+    for name in set(network.pods) & {"replica", "rabbitmq"}:
+        for way in ("Ingress", "Egress"):
+            assert any(way in policy["policyTypes"] and network._selected(policy, name)
+                       for policy in network.policies), (name, way)
+
+
+def test_policies_name_ports_that_are_there(network):
+    for policy in network.policies:
+        [of] = [name for name in network.pods if network._selected(policy, name)]
+        known = network.ports[of]
+        for rule in policy["ingress"]:
+            for port in rule["ports"]:
+                assert port["port"] in {*known, *known.values(), STREAMS[0]}
+
+
+def test_clients_come_from_everywhere(default_network):
+    for source in ("somebody in elsewhere", "somebody in default", "outside", "test"):
+        assert default_network.allows(source, "replica", "clients")
+
+
+def test_or_from_where_they_are_said_to(default_network):
+    gateways = {"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}
+    network = Network(render({"networkPolicy": {"clientsFrom": [gateways]}}))
+    assert network.allows("somebody in elsewhere", "replica", "clients")
+    assert network.allows("test", "replica", "clients")
+    for source in ("somebody in default", "outside", "rabbitmq"):
+        assert not network.allows(source, "replica", "clients")
+
+
+def test_metrics_are_for_monitoring_alone(default_network):
+    for target, port in (("replica", "admin"), ("rabbitmq", "prometheus")):
+        allowed = [name for name in default_network.pods
+                   if default_network.allows(name, target, port)]
+        assert allowed == ["somebody in monitoring"]
+
+
+def test_the_admin_port_is_for_monitoring_alone(entry, network):
+    if entry != "extras":
+        allowed = [name for name in network.pods if network.allows(name, "replica", "admin")]
+        assert allowed == ["somebody in monitoring"]
+
+
+def test_replicas_reach_rabbitmq_and_only_they_do(network):
+    if "rabbitmq" in network.pods:
+        allowed = [name for name in network.pods if network.allows(name, "rabbitmq", "amqp")]
+        assert allowed == ["replica"]
+        assert not network.allows("replica", "rabbitmq", "management")
+    else:
+        assert network.allows("replica", "outside", 5671)
+
+
+def test_nodes_of_rabbitmq_reach_each_other_and_only_they_do(network):
+    if "rabbitmq" in network.pods:
+        for port in ("epmd", "clustering", *STREAMS):
+            assert [name for name in network.pods if network.allows(name, "rabbitmq", port)] == [
+                "rabbitmq"]
+
+
+def test_everything_reaches_dns(entry, network):
+    if entry != "ipv6":
+        for protocol in ("UDP", "TCP"):
+            for source in set(network.pods) & {"replica", "rabbitmq"}:
+                assert network.allows(source, "somebody in kube-system", 53, protocol)
+
+
+def test_nothing_else_gets_out(default_network):
+    for source in ("replica", "rabbitmq"):
+        for target in ("somebody in elsewhere", "somebody in default", "outside"):
+            for port in (80, 443, 4318, 6443, 8080):
+                assert not default_network.allows(source, target, port)
+
+
+def test_traces_get_to_the_collector():
+    network = Network(render(MATRIX["monitoring"]))
+    assert network.allows("replica", "somebody in monitoring", 4318)
+    assert not network.allows("replica", "somebody in elsewhere", 4318)
+    assert not network.allows("replica", "somebody in monitoring", 9090)
+
+
+@pytest.mark.parametrize("endpoint, port", [
+    ("http://collector:4318", 4318), ("http://collector", 80), ("https://collector/otlp", 443),
+    ("http://[2001:db8::4]:4318", 4318), ("https://[2001:db8::4]/v1", 443),
+    ("http://192.0.2.1:14318/a:1", 14318)])
+def test_the_port_is_that_of_the_address(endpoint, port):
+    network = Network(render({"tracing": {"otlpEndpoint": endpoint}}))
+    assert network.allows("replica", "outside", port)
+    assert not network.allows("replica", "outside", port + 1)
+
+
+def test_rabbitmq_is_for_others_who_are_named():
+    backends = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "somebody"}}}
+    network = Network(render({"rabbitmq": {"networkPolicy": {"amqpFrom": [backends],
+                                                             "managementFrom": [backends]}}}))
+    for port in ("amqp", "management"):
+        assert network.allows("somebody in default", "rabbitmq", port)
+        assert not network.allows("somebody in elsewhere", "rabbitmq", port)

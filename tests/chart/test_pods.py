@@ -1,0 +1,105 @@
+"""What every pod of the release is held to, whatever its values."""
+import pytest
+
+from chart import component
+from units import quantity
+
+
+@pytest.fixture
+def containers(pods):
+    """Each with its pod's spec, and whether it only runs first."""
+    return [
+        (pod["spec"], container, first)
+        for _, pod in pods
+        for first, key in ((True, "initContainers"), (False, "containers"))
+        for container in pod["spec"].get(key, [])
+    ]
+
+
+def test_there_are_pods(pods):
+    assert any(component(pod) == "replica" for _, pod in pods)
+
+
+def test_none_runs_as_root(pods, containers):
+    for _, pod in pods:
+        context = pod["spec"]["securityContext"]
+        assert context["runAsNonRoot"] is True
+        # A number: the kubelet cannot tell whether a name is root's.
+        assert context["runAsUser"] > 0 and context["runAsGroup"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    for _, container, _ in containers:
+        assert not {"runAsUser", "runAsGroup", "runAsNonRoot", "seccompProfile"} & set(
+            container["securityContext"])
+
+
+def test_no_container_has_a_way_out(containers):
+    for _, container, _ in containers:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert not context.get("privileged")
+
+
+def test_nothing_of_the_node_is_shared(pods):
+    for _, pod in pods:
+        spec = pod["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert not any("hostPath" in volume for volume in spec.get("volumes", []))
+        assert not any("hostPort" in port
+                       for container in spec["containers"] for port in container.get("ports", []))
+
+
+def test_every_container_has_requests_and_limits(containers):
+    for _, container, _ in containers:
+        resources = container["resources"]
+        assert {"cpu", "memory"} <= set(resources["requests"])
+        # Without one, a leak takes the node's other pods with it. The CPU limit is also the number of
+        # the replicas' workers.
+        assert {"cpu", "memory"} <= set(resources["limits"])
+        for name, limit in resources["limits"].items():
+            assert quantity(resources["requests"][name]) <= quantity(limit)
+
+
+def test_no_token_is_mounted(pods, objects):
+    for _, pod in pods:
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert not any(
+            "serviceAccountToken" in source
+            for volume in pod["spec"].get("volumes", [])
+            for source in volume.get("projected", {}).get("sources", []))
+    for account in objects.of("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+    assert not objects.of("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+
+def test_no_variable_comes_from_the_names_of_services(pods):
+    # WARREN_PORT=tcp://… is an unknown variable to Warren, and RABBITMQ_… something to RabbitMQ.
+    for _, pod in pods:
+        assert pod["spec"]["enableServiceLinks"] is False
+
+
+def test_every_image_is_a_certain_one(containers):
+    for _, container, _ in containers:
+        image = container["image"]
+        tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
+        assert "@sha256:" in image or tag not in ("", "latest"), image
+        assert container["imagePullPolicy"] in ("Always", "IfNotPresent", "Never")
+
+
+def test_what_runs_for_long_has_three_probes_that_differ(pods):
+    for owner, pod in pods:
+        if owner["kind"] not in ("Deployment", "StatefulSet"):
+            continue
+        for container in pod["spec"]["containers"]:
+            probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+            assert all(a != b for a in probes for b in probes if a is not b)
+            startup, readiness, liveness = probes
+            # Being restarted is worse than getting nobody new, so it takes longer.
+            assert patience(liveness) > patience(readiness)
+            assert patience(startup) >= 60
+
+
+def patience(probe):
+    """Seconds until it has failed."""
+    return probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)

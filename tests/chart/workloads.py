@@ -1,0 +1,31 @@
+"""The pods that a release comes to have."""
+from chart import component, pod_templates
+
+
+def workloads(objects):
+    """The labels of each kind of pod, by its component: also of those that RabbitMQ's operator makes."""
+    found = {}
+    for _, pod in pod_templates(objects):
+        assert component(pod) not in found
+        found[component(pod)] = pod["metadata"]["labels"]
+    for cluster in objects.of("RabbitmqCluster"):
+        found["rabbitmq"] = {
+            "app.kubernetes.io/name": cluster["metadata"]["name"],
+            "app.kubernetes.io/component": "rabbitmq",
+            "app.kubernetes.io/part-of": "rabbitmq",
+        }
+    return found
+
+
+def ports(objects):
+    """The number of each named port, by component."""
+    found = {
+        component(pod): {port["name"]: port["containerPort"]
+                         for container in pod["spec"]["containers"]
+                         for port in container.get("ports", [])}
+        for _, pod in pod_templates(objects)
+    }
+    for cluster in objects.of("RabbitmqCluster"):
+        found["rabbitmq"] = {"epmd": 4369, "amqp": 5672, "management": 15672, "prometheus": 15692,
+                             "clustering": 25672}
+    return found
