@@ -1,0 +1,117 @@
+"""No object that the values do not ask for, and none that outlives the release but to protect data."""
+import pytest
+
+from chart import MATRIX, render, values_of
+
+REPLICAS = ["Deployment/warren", "Service/warren", "Service/warren-admin"]
+DEFAULT = sorted(REPLICAS + [
+    "ConfigMap/warren-rabbitmq",
+    "HorizontalPodAutoscaler/warren",
+    "NetworkPolicy/warren",
+    "NetworkPolicy/warren-rabbitmq",
+    "Pod/warren-fanout",
+    "PodDisruptionBudget/warren",
+    "PodDisruptionBudget/warren-rabbitmq",
+    "Secret/warren-rabbitmq",
+    "Service/warren-rabbitmq",
+    "Service/warren-rabbitmq-nodes",
+    "ServiceAccount/warren",
+    "StatefulSet/warren-rabbitmq",
+])
+BUNDLED = {"ConfigMap/warren-rabbitmq", "NetworkPolicy/warren-rabbitmq",
+           "PodDisruptionBudget/warren-rabbitmq", "Secret/warren-rabbitmq", "Service/warren-rabbitmq",
+           "Service/warren-rabbitmq-nodes", "StatefulSet/warren-rabbitmq"}
+FLOOR = {"HorizontalPodAutoscaler/warren"}
+# What an entry of the matrix has more than the default, and what less.
+DIFFERENCES = {
+    "autoscaling": (set(), set()),
+    "keda": ({"ScaledObject/warren"}, FLOOR),
+    "ingress": ({"Ingress/warren"}, set()),
+    "httproute": ({"HTTPRoute/warren"}, set()),
+    "loadbalancer": (set(), set()),
+    "ipv6": (set(), set()),
+    "existing-secret": (set(), {"Secret/warren-rabbitmq"}),
+    "external": (set(), BUNDLED),
+    "operator": ({f"{kind}/warren-rabbitmq"
+                  for kind in ("RabbitmqCluster", "Exchange", "Queue", "Binding")},
+                 BUNDLED - {"NetworkPolicy/warren-rabbitmq", "PodDisruptionBudget/warren-rabbitmq"}),
+    "monitoring": ({"ServiceMonitor/warren", "PodMonitor/warren", "PrometheusRule/warren",
+                    "ConfigMap/warren-dashboard"}, set()),
+}
+RABBITMQ_MONITORS = {"ServiceMonitor/warren-rabbitmq", "PodMonitor/warren-rabbitmq"}
+
+
+def test_the_default_is_this(default):
+    assert default.names() == DEFAULT
+
+
+def test_the_least_is_this():
+    assert render(MATRIX["minimal"]).names() == sorted(REPLICAS)
+
+
+@pytest.mark.parametrize("of", DIFFERENCES)
+def test_values_add_and_take_what_they_say(of):
+    more, less = DIFFERENCES[of]
+    found = set(render(MATRIX[of]).names()) - RABBITMQ_MONITORS
+    assert found == (set(DEFAULT) | more) - less
+
+
+def test_each_entry_is_accounted_for():
+    # extras: names of its own.
+    assert set(MATRIX) == set(DIFFERENCES) | {"default", "minimal", "extras"}
+
+
+@pytest.mark.parametrize("of, switched_off, missing", [
+    ("default", {"networkPolicy": {"enabled": False}},
+     {"NetworkPolicy/warren", "NetworkPolicy/warren-rabbitmq"}),
+    ("default", {"podDisruptionBudget": {"enabled": False}}, {"PodDisruptionBudget/warren"}),
+    ("default", {"serviceAccount": {"create": False}}, {"ServiceAccount/warren"}),
+    ("default", {"tests": {"enabled": False}}, {"Pod/warren-fanout"}),
+    ("default", {"replicas": 1}, FLOOR),
+])
+def test_switches_switch_off_one_thing(of, switched_off, missing):
+    assert set(DEFAULT) - set(render({**values_of(of), **switched_off}).names()) == missing
+
+
+def test_where_no_account_is_made_the_named_one_is_used():
+    def account(values):
+        spec = render({"serviceAccount": values}).one("Deployment")["spec"]["template"]["spec"]
+        return spec["serviceAccountName"]
+
+    assert account({"create": True}) == "warren"
+    assert account({"create": True, "name": "chat"}) == "chat"
+    assert account({"create": False}) == "default"
+    assert account({"create": False, "name": "chat"}) == "chat"
+
+
+def annotations(each):
+    return each["metadata"].get("annotations", {})
+
+
+def test_only_what_protects_data_is_kept(objects):
+    kept = [each["kind"] for each in objects if "helm.sh/resource-policy" in annotations(each)]
+    protects = {"Secret", "RabbitmqCluster", "Exchange", "Queue", "Binding"}
+    assert sorted(kept) == sorted(each["kind"] for each in objects if each["kind"] in protects)
+    for each in objects.of(*protects):
+        assert annotations(each)["helm.sh/resource-policy"] == "keep"
+
+
+def test_volumes_outlive_the_release(objects):
+    for each in objects.of("StatefulSet"):
+        assert each["spec"]["persistentVolumeClaimRetentionPolicy"] == {
+            "whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+def test_topology_of_the_operator_outlives_it():
+    # What the operator deletes, it deletes on the broker.
+    values = {"rabbitmq": {"mode": "operator", "operator": {"topology": {"enabled": True}}}}
+    objects = render(values)
+    assert len(objects.of("Exchange", "Queue", "Binding")) == 3
+    test_only_what_protects_data_is_kept(objects)
+
+
+def test_the_only_hook_is_the_test(objects):
+    hooks = [each for each in objects if "helm.sh/hook" in annotations(each)]
+    assert hooks == objects.of("Pod")
+    for each in hooks:
+        assert annotations(each)["helm.sh/hook"] == "test"

@@ -1,0 +1,131 @@
+"""Values that make no sense are refused, by both Helms, in words that say where and why."""
+import functools
+import json
+
+import pytest
+
+from chart import CHART, HELMS, template
+from documents import OWNED
+
+AUTOSCALING = {"enabled": True}
+
+# What is set, and what the message has to say; the two Helms word the rest in their own ways.
+REFUSED = {
+    "a bad name": ({"nameOverride": "Warren_1"}, ["nameOverride"]),
+    "a label that is no string": ({"commonLabels": {"a": 1}}, ["commonLabels", "a"]),
+    "no image": ({"image": {"repository": ""}}, ["image", "repository"]),
+    "a digest without its kind": ({"image": {"digest": "0123"}}, ["image", "digest"]),
+    "a pull policy": ({"image": {"pullPolicy": "Sometimes"}}, ["image", "pullPolicy"]),
+    "a pull secret without a name": ({"imagePullSecrets": ["registry"]}, ["imagePullSecrets"]),
+    "no replicas": ({"replicas": 0}, ["replicas", "1"]),
+    "replicas in words": ({"replicas": "two"}, ["replicas", "integer"]),
+    "a grace period too short": ({"terminationGracePeriodSeconds": 59},
+                                 ["terminationGracePeriodSeconds", "60"]),
+    "a grace period with a unit": ({"terminationGracePeriodSeconds": "90s"},
+                                   ["terminationGracePeriodSeconds", "integer"]),
+    "a duration without a unit": ({"config": {"WARREN_PING_INTERVAL": "25"}}, ["WARREN_PING_INTERVAL"]),
+    "a duration that is a number": ({"config": {"WARREN_PING_INTERVAL": 25}}, ["WARREN_PING_INTERVAL"]),
+    "a duration in days": ({"config": {"WARREN_LOG_MAX_AGE": "2d"}}, ["WARREN_LOG_MAX_AGE"]),
+    "a size in other units": ({"config": {"WARREN_HISTORY_BYTES": "64MB"}}, ["WARREN_HISTORY_BYTES"]),
+    "a size without a unit": ({"config": {"WARREN_MAX_MESSAGE": "65536"}}, ["WARREN_MAX_MESSAGE"]),
+    "a rate without a time": ({"config": {"WARREN_CLIENT_RATE": "50"}}, ["WARREN_CLIENT_RATE"]),
+    "a way to deliver": ({"config": {"WARREN_DELIVERY": "queue"}}, ["WARREN_DELIVERY"]),
+    "a format": ({"config": {"WARREN_LOG_FORMAT": "xml"}}, ["WARREN_LOG_FORMAT"]),
+    "an exchange of RabbitMQ's": ({"config": {"WARREN_EXCHANGE": "amq.fanout"}}, ["WARREN_EXCHANGE"]),
+    "a publish timeout beyond the drain": ({"config": {"WARREN_PUBLISH_TIMEOUT": "16s"}},
+                                           ["WARREN_PUBLISH_TIMEOUT"]),
+    "a publish timeout in minutes": ({"config": {"WARREN_PUBLISH_TIMEOUT": "1m"}},
+                                     ["WARREN_PUBLISH_TIMEOUT"]),
+    "an unknown variable": ({"config": {"WARREN_SPEED": "fast"}}, ["config", "WARREN_SPEED"]),
+    "a variable of another program": ({"config": {"OTEL_SERVICE_NAME": "chat"}},
+                                      ["config", "OTEL_SERVICE_NAME"]),
+    "autoscaling for no reason": (
+        {"autoscaling": {**AUTOSCALING, "targetCPUUtilizationPercentage": None}},
+        ["autoscaling: needs targetCPUUtilizationPercentage or targetConnections"]),
+    "autoscaling to fewer than the least": (
+        {"autoscaling": {**AUTOSCALING, "maxReplicas": 1}},
+        ["autoscaling.maxReplicas: below minReplicas"]),
+    "autoscaling from none": ({"autoscaling": {**AUTOSCALING, "minReplicas": 0}}, ["minReplicas"]),
+    "a direction": ({"autoscaling": {"behavior": {"scaleDown": {"selectPolicy": "Never"}}}},
+                    ["scaleDown", "selectPolicy"]),
+    "a policy without a period": (
+        {"autoscaling": {"behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1}]}}}},
+        ["scaleUp", "policies", "periodSeconds"]),
+    "KEDA alone": ({"autoscaling": {"keda": {"enabled": True}}},
+                   ["autoscaling.keda.enabled: needs autoscaling.enabled"]),
+    "KEDA without a Prometheus": (
+        {"autoscaling": {**AUTOSCALING, "targetConnections": 100, "keda": {"enabled": True}}},
+        ["autoscaling.keda.prometheusAddress: needed for autoscaling.targetConnections"]),
+    "a Prometheus without a scheme": (
+        {"autoscaling": {"keda": {"prometheusAddress": "prometheus:9090"}}}, ["prometheusAddress"]),
+    "a budget of nobody": ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["maxUnavailable"]),
+    "a type of Service": ({"service": {"type": "ExternalName"}}, ["service", "type"]),
+    "a port": ({"service": {"port": 65536}}, ["service", "port"]),
+    "a policy of traffic": ({"service": {"externalTrafficPolicy": "Near"}}, ["externalTrafficPolicy"]),
+    "an Ingress for no host": ({"ingress": {"enabled": True}},
+                               ["ingress.hosts: needed for ingress.enabled"]),
+    "hosts as in other charts": ({"ingress": {"enabled": True, "hosts": [{"host": "example.org"}]}},
+                                 ["ingress", "hosts"]),
+    "an HTTPRoute of no gateway": ({"httpRoute": {"enabled": True}},
+                                   ["httpRoute.parentRefs: needed for httpRoute.enabled"]),
+    "a collector without a scheme": ({"tracing": {"otlpEndpoint": "collector:4317"}}, ["otlpEndpoint"]),
+    "an interval": ({"monitoring": {"serviceMonitor": {"interval": "often"}}},
+                    ["serviceMonitor", "interval"]),
+    "annotations that are no strings": ({"podAnnotations": {"a": True}}, ["podAnnotations"]),
+    "variables as a map": ({"extraEnv": {"A": "b"}}, ["extraEnv"]),
+    "an unknown RabbitMQ": ({"rabbitmq": {"mode": "managed"}}, ["rabbitmq", "mode"]),
+    "no nodes": ({"rabbitmq": {"bundled": {"replicas": 0}}}, ["bundled", "replicas"]),
+    "an even number of nodes": ({"rabbitmq": {"bundled": {"replicas": 2}}}, ["bundled", "replicas"]),
+    "a volume without a unit": ({"rabbitmq": {"bundled": {"persistence": {"size": "large"}}}},
+                                ["persistence", "size"]),
+    "a RabbitMQ elsewhere without an address": ({"rabbitmq": {"mode": "external"}},
+                                                ["rabbitmq.external.existingSecret"]),
+    "two bundles of authorities": (
+        {"rabbitmq": {"mode": "external", "external": {
+            "existingSecret": "url", "caSecret": "ca", "caConfigMap": "ca"}}},
+        ["rabbitmq.external.caSecret", "rabbitmq.external.caConfigMap"]),
+    **{f"{name}, which is the chart's": ({"config": {name: "1"}}, ["config", name]) for name in OWNED},
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused(case, helm):
+    values, words = REFUSED[case]
+    done = template(values, helm)
+    assert done.returncode != 0
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def schema():
+    return json.loads((CHART / "values.schema.json").read_text())
+
+
+def levels(part, path=()):
+    """Every object of the values that has certain keys."""
+    part = schema()["definitions"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+    if "properties" in part:
+        yield path
+        for key, each in part["properties"].items():
+            yield from levels(each, (*path, key))
+
+
+LEVELS = [".".join(path) for path in levels(schema())]
+
+
+@functools.cache
+def with_unknown_keys():
+    """What is said when there is one at every level, all at once."""
+    values = {}
+    for path in LEVELS:
+        inner = values
+        for key in filter(None, path.split(".")):
+            inner = inner.setdefault(key, {})
+        inner["unknownKey"] = 1
+    return [template(values, helm).stderr.splitlines() for helm in HELMS]
+
+
+@pytest.mark.parametrize("path", LEVELS)
+def test_an_unknown_key_is_refused(path):
+    ways = f"- {path or '(root)'}: ", f"- at '{''.join(f'/{key}' for key in path.split('.') if key)}': "
+    for lines, way in zip(with_unknown_keys(), ways):
+        assert any("unknownKey" in line and way in line for line in lines), lines

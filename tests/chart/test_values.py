@@ -1,0 +1,77 @@
+"""values.yaml, its schema, its comments and Warren's own documents agree."""
+import json
+
+import jsonschema
+import yaml
+
+from chart import CHART
+from documents import OWNED, variables
+from test_refused import levels, schema
+
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
+def resolved(part):
+    return schema()["definitions"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
+
+
+def keys(part, path=""):
+    """Every key of the schema, with the keys of objects that have certain ones."""
+    for key, each in resolved(part).get("properties", {}).items():
+        yield f"{path}{key}"
+        yield from keys(each, f"{path}{key}.")
+
+
+def documented(values, part, path=""):
+    """Every key of the values, as deep as the schema knows keys."""
+    for key, each in values.items():
+        yield f"{path}{key}"
+        below = resolved(resolved(part)["properties"][key])
+        if isinstance(each, dict) and "properties" in below:
+            yield from documented(each, below, f"{path}{key}.")
+
+
+# Helm's own, and those that have no value until somebody gives them one.
+WITHOUT_VALUE = {"global"}
+OPEN = ("config.", "autoscaling.behavior.", "resources.", "rabbitmq.bundled.resources.",
+        "rabbitmq.operator.resources.")
+
+
+def test_the_schema_and_the_values_have_the_same_keys():
+    of_schema = {key for key in keys(schema()) if not key.startswith(OPEN)} - WITHOUT_VALUE
+    of_values = {key for key in documented(VALUES, schema()) if not key.startswith(OPEN)}
+    assert of_schema == of_values
+
+
+def test_every_object_of_the_schema_is_closed():
+    for path in levels(schema()):
+        part = schema()
+        for key in path:
+            part = resolved(resolved(part)["properties"][key])
+        assert part["additionalProperties"] is False, path
+
+
+def test_config_takes_every_variable_that_is_not_the_charts():
+    assert set(OWNED) < set(variables())
+    allowed = schema()["properties"]["config"]["properties"]
+    assert set(allowed) == set(variables()) - set(OWNED)
+
+
+def test_config_takes_every_default():
+    validator = jsonschema.Draft7Validator(schema())
+    # Those that are words about what happens when nothing is set.
+    words = {"WARREN_ALLOWED_ORIGINS", "WARREN_LOG_FORMAT"}
+    defaults = {name: value for name, value in variables().items() if name not in {*OWNED, *words}}
+    assert [error.message for error in validator.iter_errors({"config": defaults})] == []
+
+
+def test_the_values_name_the_variables_that_are_refused():
+    text = " ".join((CHART / "values.yaml").read_text().replace("#", " ").split())
+    for name in OWNED:
+        assert name in text
+
+
+def test_the_schema_is_one():
+    jsonschema.Draft7Validator.check_schema(schema())
+    text = (CHART / "values.schema.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2) + "\n"
