@@ -31,10 +31,13 @@ app.kubernetes.io/component: {{ .component }}
 {{- merge $labels .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
-{{/* Without versions: another chart alone is no reason to restart a pod. */}}
+{{/*
+Takes the pods' own labels as well. Without versions: another chart alone is no reason to restart a
+pod.
+*/}}
 {{- define "warren.podLabels" -}}
 {{- $labels := include "warren.selectorLabels" . | fromYaml -}}
-{{- merge $labels .root.Values.podLabels .root.Values.commonLabels | toYaml -}}
+{{- merge $labels .labels .root.Values.commonLabels | toYaml -}}
 {{- end -}}
 
 {{- define "warren.image" -}}
