@@ -33,8 +33,9 @@ demo: setup ## RabbitMQ, three replicas and a load balancer, on one address
 bench: ## What a delivery and a connection cost, beside a bare loop of send(2)
 	$(CARGO) bench --locked --bench fanout
 
-docs: ## Writes the documents that are made from the code
+docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
+	$(PYTHON) scripts/chart-readme > charts/warren/README.md
 
 chart: setup ## The tests of the chart alone
 	$(PYTHON) -m pytest tests/chart
