@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 10
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench docs chart fuzz conformance
+.PHONY: help run test check setup demo bench docs chart manifests fuzz conformance
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -37,7 +37,10 @@ docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
 	$(PYTHON) scripts/chart-readme > charts/warren/README.md
 
-chart: setup ## The tests of the chart alone
+manifests: setup ## Writes the plain manifests in k8s/, as the chart renders them
+	$(PYTHON) scripts/manifests k8s
+
+chart: setup ## The tests of the chart and the manifests alone
 	$(PYTHON) -m pytest tests/chart
 
 fuzz: ## Feeds the parsers nonsense: make fuzz FUZZ_SECONDS=600
