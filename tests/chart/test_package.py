@@ -1,0 +1,18 @@
+"""What is handed out holds what a user needs, and nothing else."""
+import tarfile
+
+import pytest
+
+from chart import BIN, CHART, HELMS, run
+
+
+@pytest.mark.parametrize("program", HELMS)
+def test_a_package_has_no_files_of_those_who_work_on_it(program, tmp_path):
+    done = run(BIN / program, "package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    [package] = tmp_path.glob("*.tgz")
+    with tarfile.open(package) as files:
+        names = {name.removeprefix("warren/") for name in files.getnames()}
+    assert {"Chart.yaml", "values.yaml", "values.schema.json", "README.md", "templates/NOTES.txt",
+            "rules/warren.yaml", "dashboards/warren.json"} <= names
+    assert not any(name.startswith(("ci/", "README.head")) for name in names)
