@@ -17,6 +17,7 @@
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
+//! - [`check`]: `warren check`, a client of all replicas that proves that they are joined.
 //! - [`health`], [`metrics`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod app;
 pub mod broadcast;
 pub mod broker;
 mod burst;
+pub mod check;
 pub mod config;
 pub mod fanout;
 pub mod health;

@@ -1,11 +1,13 @@
 //! Parse, build, run, and an exit code.
 
 use futures_util::FutureExt;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use warren::app::Application;
+use warren::check::{self, Plan};
 use warren::config::{self, Config};
 use warren::telemetry;
 
@@ -13,11 +15,14 @@ use warren::telemetry;
 const USAGE: u8 = 64;
 /// Serving failed (EX_SOFTWARE).
 const FAILED: u8 = 70;
+/// `warren check` could not prove what it was to prove.
+const UNPROVED: u8 = 1;
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().map(|argument| argument.to_string_lossy()).as_deref() {
         None => serve(),
+        Some("check") => check(arguments.into_iter().skip(1)),
         Some("--help" | "-h") => {
             print!("{}", config::help());
             ExitCode::SUCCESS
@@ -31,6 +36,34 @@ fn main() -> ExitCode {
             ExitCode::from(USAGE)
         }
     }
+}
+
+fn check(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let plan = match Plan::from_arguments(arguments) {
+        Ok(plan) => plan,
+        Err(usage) => {
+            eprintln!("warren check: {usage}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match prove(&plan) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(UNPROVED)
+        }
+    }
+}
+
+fn prove(plan: &Plan) -> Result<check::Report, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(check::run(plan));
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    Ok(report?)
 }
 
 fn serve() -> ExitCode {

@@ -1,14 +1,18 @@
 //! The variables as `warren --help` and docs/configuration.md show them.
 
 use super::variables;
+use crate::check;
 use std::fmt::Write;
 
 /// The text of `warren --help`.
 pub fn help() -> String {
-    let mut text = String::from(
+    let mut text = format!(
         "warren: WebSocket fan-out, replicas joined by RabbitMQ\n\n\
-         Usage: warren [--help | --version]\n\n\
-         It is configured from the environment alone:\n",
+         Usage: warren [--help | --version]\n       {}\n\n\
+         check proves that what is said at one replica is heard at all of them. It asks all the\n\
+         addresses of HOST. With --replicas it waits, within the timeout, until so many answer.\n\n\
+         The server is configured from the environment alone:\n",
+        check::USAGE
     );
     for variable in variables::all() {
         let _ = write!(text, "\n{}  (default: {})\n", variable.name, variable.default);
@@ -18,7 +22,8 @@ pub fn help() -> String {
         let _ = writeln!(text, "    Accepts {}.", variable.accepts);
     }
     text.push_str(
-        "\nExit codes: 0 after a complete shutdown, 64 for a bad setting, 70 when serving failed.\n",
+        "\nExit codes: 0 after a complete shutdown or a check that passed, 1 after one that failed, 64 for\n\
+         a bad setting or argument, 70 when serving failed.\n",
     );
     text
 }

@@ -2,6 +2,7 @@
 //! browser. What is missing on the machine fails with a line that says how to get it.
 //!
 //! - `settings`: the command line and the environment
+//! - `check`: `warren check`
 //! - `chat`: what clients see, over WebSocket and HTTP, with the embedded broker
 //! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
 //! - `limits`: slow, silent, too many and too eager clients
@@ -24,6 +25,7 @@
 mod support;
 
 mod chat;
+mod check;
 mod cluster;
 mod crowd;
 mod cursors;

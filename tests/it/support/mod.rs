@@ -6,6 +6,7 @@ pub mod amqp;
 pub mod client;
 pub mod cluster;
 pub mod events;
+pub mod fake;
 pub mod files;
 pub mod follower;
 pub mod haproxy;

@@ -1,0 +1,165 @@
+//! `warren check`.
+
+use crate::support::LIMIT;
+use crate::support::fake::Fake;
+use crate::support::ports::free_port;
+use crate::support::process::Process;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{Replica, WARREN};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Runs it, with nothing in its environment that is ours; its exit code and all that it wrote.
+async fn check(arguments: &[&str]) -> (i32, String) {
+    let mut check = started(arguments);
+    let status = check.ended(LIMIT).await;
+    let output = check.output();
+    assert!(!output.contains("panicked"), "{output}");
+    (status.code().expect("an exit code"), output)
+}
+
+fn started(arguments: &[&str]) -> Process {
+    let mut command = Command::new(WARREN);
+    command.env_clear().arg("check").args(arguments);
+    Process::spawn(command)
+}
+
+/// Two replicas on one RabbitMQ and these exchanges, and their addresses.
+async fn two(exchanges: [&str; 2], more: &[(&str, &str)]) -> ([Replica; 2], [String; 2]) {
+    let url = shared().await.url();
+    let a = Replica::joined("check-a", &url, exchanges[0], more).await;
+    let b = Replica::joined("check-b", &url, exchanges[1], more).await;
+    let addresses = [&a, &b].map(|replica| replica.addr.to_string());
+    ([a, b], addresses)
+}
+
+#[tokio::test]
+async fn replicas_that_are_joined_pass() {
+    for delivery in ["log", "live"] {
+        let exchange = unique("check");
+        let more = [("DELIVERY", delivery)];
+        let (_replicas, [a, b]) = two([&exchange, &exchange], &more).await;
+        let (code, output) = check(&[&a, &b, "--replicas", "2"]).await;
+        assert_eq!(code, 0, "{output}");
+        for line in [format!("check-a ({a}): heard 2 of 2"), format!("check-b ({b}): heard 2 of 2")]
+        {
+            assert!(output.lines().any(|said| said == line), "{line} in:\n{output}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn replicas_that_are_not_joined_fail_by_their_names() {
+    let exchanges = [unique("check"), unique("check")];
+    let (_replicas, [a, b]) = two([&exchanges[0], &exchanges[1]], &[]).await;
+    let (code, output) = check(&[&a, &b, "--timeout", "5s"]).await;
+    assert_eq!(code, 1, "{output}");
+    for line in [
+        format!("check-a ({a}): heard 1 of 2"),
+        format!("published through check-a ({a}), missing at check-b ({b})"),
+        format!("published through check-b ({b}), missing at check-a ({a})"),
+    ] {
+        assert!(output.lines().any(|said| said == line), "{line} in:\n{output}");
+    }
+    assert_eq!(output.matches("missing at").count(), 2, "each hears itself:\n{output}");
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_name_that_nobody_serves_in_a_family_do_not_count() {
+    // localhost is 127.0.0.1 and mostly ::1, too; a replica of the tests listens on the former.
+    let replica = Replica::ready(&[("REPLICA", "only")]).await;
+    let name = format!("localhost:{}", replica.addr.port());
+    let (code, output) = check(&[&name]).await;
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("only (127.0.0.1:"), "{output}");
+}
+
+#[tokio::test]
+async fn who_is_not_there_is_named_at_once_or_waited_for() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let began = Instant::now();
+    let (code, output) = check(&[&address]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains(&format!("{address}: cannot be reached: ")), "{output}");
+    assert!(output.contains("0 of 1 replicas answered"), "{output}");
+    assert!(began.elapsed() < Duration::from_secs(20), "it did not wait");
+    let (code, output) = check(&["no-such-name.invalid:80"]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("no-such-name.invalid:80: no address: "), "{output}");
+
+    let mut waiting = started(&[&address, "--replicas", "1", "--timeout", "60s"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(waiting.exited(), None, "{}", waiting.output());
+    let _replica = Replica::ready(&[("LISTEN", &address)]).await;
+    assert_eq!(waiting.ended(LIMIT).await.code(), Some(0), "{}", waiting.output());
+}
+
+#[tokio::test]
+async fn one_replica_at_two_addresses_is_one() {
+    let replica = Replica::ready(&[("LISTEN", "0.0.0.0:0")]).await;
+    let port = replica.addr.port();
+    let [one, other] = [1, 2].map(|last| format!("127.0.0.{last}:{port}"));
+    let (code, output) = check(&[&one, &other]).await;
+    assert_eq!(code, 0, "{output}");
+    let (code, output) = check(&[&one, &other, "--replicas", "2", "--timeout", "1s"]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("1 of 2 replicas answered"), "{output}");
+}
+
+#[tokio::test]
+async fn what_comes_twice_or_is_refused_fails() {
+    let twice = Fake::start("202 Accepted", 2).await;
+    let (code, output) = check(&[&twice.address]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("came 2 times at fake ("), "{output}");
+    let refusing = Fake::start("418 I'm a teapot", 1).await;
+    let (code, output) = check(&[&refusing.address]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("nothing can be published through fake ("), "{output}");
+    assert!(output.contains("answered 418: "), "{output}");
+    let never = Fake::start("503 Service Unavailable", 0).await;
+    let (code, output) = check(&[&never.address, "--timeout", "2s"]).await;
+    assert_eq!(code, 1, "{output}");
+    assert!(output.contains("did not confirm in time"), "{output}");
+    // The same key each time.
+    assert!(never.published() > 1 && never.keys() == 1);
+}
+
+#[tokio::test]
+async fn nonsense_is_no_answer() {
+    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    let ready = |name: &str| format!("{stream}event: ready\ndata: {{\"replica\":\"{name}\"}}\n\n");
+    for (answer, endless, says) in [
+        ("\0\u{1b}\u{7}nonsense\r\n\r\n".to_owned(), false, "cannot be reached: "),
+        (String::new(), false, "cannot be reached: "),
+        (format!("HTTP/1.1 404 No\r\n\r\n{}", "\u{1b}é\0".repeat(500)), false, "answered 404: "),
+        ("HTTP/1.1 302 There\r\nlocation: http://127.0.0.1:1/\r\n\r\n".to_owned(), false, "302"),
+        (stream.to_owned(), false, "ended the event stream"),
+        (stream.to_owned(), true, "does not answer as a replica of Warren does"),
+        (format!("{stream}event: ready\ndata: {{\"replica\":[]}}\n\n"), false, "ended the event"),
+        (format!("{}\n\n", ready("\\u001b[2J\\n")), false, "ended the event stream"),
+        (ready("x"), true, "does not answer as a replica of Warren does"),
+    ] {
+        let fake = Fake::babbling(answer, endless).await;
+        let (code, output) = check(&[&fake.address, "--timeout", "5s"]).await;
+        assert_eq!(code, 1, "{output}");
+        assert!(output.contains(says), "{says} in:\n{output}");
+        assert!(output.len() < 2000 && !output.contains(['\u{1b}', '\0']), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_in_the_arguments_are_told() {
+    for (arguments, says) in [
+        (&[][..], "HOST:PORT"),
+        (&["http://user:hunter2@host:80"], "no scheme"),
+        (&["host:80", "--replicas", "none"], "--replicas"),
+        (&["host:80", "--timeout", "30"], "30s"),
+        (&["host:80", "--fast"], "there are only"),
+    ] {
+        let (code, output) = check(arguments).await;
+        assert_eq!(code, 64, "{output}");
+        assert!(output.contains(says) && !output.contains("hunter2"), "{output}");
+    }
+}
