@@ -105,3 +105,29 @@ fn is_unserved_family(
     };
     !served(address.is_ipv4()) && served(!address.is_ipv4())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_counts_as_soon_as_one_of_its_addresses_answers() {
+        let [a4, b4, a6, b6] = ["1.1.1.1:1", "1.1.1.2:1", "[::1]:1", "[::2]:1"]
+            .map(|address| address.parse::<SocketAddr>().unwrap());
+        let (name, other) = ("name:1".to_owned(), "other:1".to_owned());
+        let addresses = BTreeMap::from([(a4, &name), (b4, &name), (a6, &name), (b6, &other)]);
+        for (open, address, unserved) in [
+            (&[a4, b4][..], a6, true),
+            (&[a4], a6, true),
+            (&[a6], a4, true),
+            (&[a4, a6], b4, false),
+            (&[a4, b4], b6, false),
+            (&[b6], a6, false),
+            (&[], a6, false),
+        ] {
+            let open = open.iter().copied().collect();
+            let name = addresses[&address];
+            assert_eq!(is_unserved_family(&addresses, &open, name, address), unserved, "{open:?}");
+        }
+    }
+}

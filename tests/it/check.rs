@@ -65,16 +65,6 @@ async fn replicas_that_are_not_joined_fail_by_their_names() {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_name_that_nobody_serves_in_a_family_do_not_count() {
-    // localhost is 127.0.0.1 and mostly ::1, too; a replica of the tests listens on the former.
-    let replica = Replica::ready(&[("REPLICA", "only")]).await;
-    let name = format!("localhost:{}", replica.addr.port());
-    let (code, output) = check(&[&name]).await;
-    assert_eq!(code, 0, "{output}");
-    assert!(output.contains("only (127.0.0.1:"), "{output}");
-}
-
-#[tokio::test]
 async fn who_is_not_there_is_named_at_once_or_waited_for() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
