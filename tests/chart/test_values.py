@@ -1,10 +1,11 @@
 """values.yaml, its schema, its comments and Warren's own documents agree."""
 import json
+import re
 
 import jsonschema
 import yaml
 
-from chart import CHART
+from chart import CHART, ROOT
 from documents import OWNED, variables
 from test_refused import levels, schema
 
@@ -69,6 +70,12 @@ def test_the_values_name_the_variables_that_are_refused():
     text = " ".join((CHART / "values.yaml").read_text().replace("#", " ").split())
     for name in OWNED:
         assert name in text
+
+
+def test_the_chart_is_of_this_warren():
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    crate = re.search(r'(?m)^version = "(.*)"', (ROOT / "Cargo.toml").read_text())
+    assert about["appVersion"] == crate[1]
 
 
 def test_the_schema_is_one():
