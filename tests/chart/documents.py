@@ -4,12 +4,21 @@ import re
 from chart import ROOT
 
 
+def _rows():
+    text = (ROOT / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `(WARREN_\w+)` \| (.*?) \| .* \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 20
+    return rows
+
+
 def variables():
     """The default of each variable of Warren."""
-    text = (ROOT / "docs/configuration.md").read_text()
-    found = dict(re.findall(r"^\| `(WARREN_\w+)` \| (.*?) \|", text, re.MULTILINE))
-    assert len(found) > 20
-    return found
+    return {name: default for name, default, _ in _rows()}
+
+
+def accepted():
+    """What each accepts, in words."""
+    return {name: words for name, _, words in _rows()}
 
 
 # Those that the chart sets itself.

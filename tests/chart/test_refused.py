@@ -59,6 +59,19 @@ REFUSED = {
     "a Prometheus without a scheme": (
         {"autoscaling": {"keda": {"prometheusAddress": "prometheus:9090"}}}, ["prometheusAddress"]),
     "a budget of nobody": ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["maxUnavailable"]),
+    "a budget of nobody in percent": ({"podDisruptionBudget": {"maxUnavailable": "0%"}},
+                                      ["maxUnavailable"]),
+    "a port of nodes that is none": ({"service": {"nodePort": 30080}},
+                                     ["service.nodePort: needs service.type"]),
+    "a policy of traffic for a ClusterIP": (
+        {"service": {"externalTrafficPolicy": "Local"}},
+        ["service.externalTrafficPolicy: needs service.type"]),
+    "a class of no load balancer": (
+        {"service": {"type": "NodePort", "loadBalancerClass": "example.org/x"}},
+        ["service.loadBalancerClass: needs service.type LoadBalancer"]),
+    "addresses for no load balancer": (
+        {"service": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}},
+        ["service.loadBalancerSourceRanges: needs service.type LoadBalancer"]),
     "a type of Service": ({"service": {"type": "ExternalName"}}, ["service", "type"]),
     "a port": ({"service": {"port": 65536}}, ["service", "port"]),
     "a policy of traffic": ({"service": {"externalTrafficPolicy": "Near"}}, ["externalTrafficPolicy"]),

@@ -6,7 +6,7 @@ import jsonschema
 import yaml
 
 from chart import CHART, ROOT
-from documents import OWNED, variables
+from documents import OWNED, accepted, variables
 from test_refused import levels, schema
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -64,6 +64,41 @@ def test_config_takes_every_default():
     words = {"WARREN_ALLOWED_ORIGINS", "WARREN_LOG_FORMAT"}
     defaults = {name: value for name, value in variables().items() if name not in {*OWNED, *words}}
     assert [error.message for error in validator.iter_errors({"config": defaults})] == []
+
+
+DURATIONS = ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "2d"]
+# What is said to be accepted: some that is, and some that is not. As src/config/ has it in its tests.
+ACCEPTED = {
+    "a duration such as 250ms, 30s, 5m or 24h": (["250ms", "0s", "5m", "24h"], DURATIONS),
+    "a duration of at least 10ms, such as 250ms, 30s or 5m":
+        (["10ms", "250ms", "30s", "5m", "48h"], [*DURATIONS, "0s", "9ms", "0ms"]),
+    "a size such as 500B, 64KiB, 16MiB or 1GiB":
+        (["0B", "500B", "64KiB", "16MiB", "1GiB"], ["", "64", "64KB", "64kib", "1.5MiB"]),
+    "a rate above zero such as 50/s or 30/m": (["50/s", "30/m"], ["", "50", "0/s", "50/h"]),
+    "a whole number": (["0", "20000"], ["", "-1", "1.5", "many"]),
+    "log or live": (["log", "live"], ["", "Log", "queue"]),
+    "text or json": (["text", "json"], ["", "JSON"]),
+    "an exchange name of 1 to 127 bytes that does not begin with amq.":
+        (["messages", "amq", "x" * 127], ["", "amq.fanout", "x" * 128]),
+    "* or origins such as https://example.org, separated by commas":
+        (["*", "https://example.org,https://example.com"], []),
+    "error, warn, info, debug, trace or off, or directives such as info,warren::broker=debug":
+        (["info", "info,warren::broker=debug"], []),
+}
+
+
+def test_config_takes_what_warren_takes():
+    validator = jsonschema.Draft7Validator(schema())
+    for name in set(variables()) - set(OWNED):
+        good, bad = ACCEPTED[accepted()[name]]
+        if name == "WARREN_PUBLISH_TIMEOUT":
+            # Bounded by the drain.
+            good = ["10ms", "9999ms", "1s", "15s"]
+            bad = [*bad, "16s", "1m", "1h", "10000ms"]
+        for value in good:
+            assert validator.is_valid({"config": {name: value}}), (name, value)
+        for value in bad:
+            assert not validator.is_valid({"config": {name: value}}), (name, value)
 
 
 def test_the_values_name_the_variables_that_are_refused():

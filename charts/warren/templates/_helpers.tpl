@@ -90,6 +90,20 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 {{- fail "autoscaling.maxReplicas: below minReplicas" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.service -}}
+{{- if and .nodePort (eq .type "ClusterIP") -}}
+{{- fail "service.nodePort: needs service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and .externalTrafficPolicy (eq .type "ClusterIP") -}}
+{{- fail "service.externalTrafficPolicy: needs service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and .loadBalancerClass (ne .type "LoadBalancer") -}}
+{{- fail "service.loadBalancerClass: needs service.type LoadBalancer" -}}
+{{- end -}}
+{{- if and .loadBalancerSourceRanges (ne .type "LoadBalancer") -}}
+{{- fail "service.loadBalancerSourceRanges: needs service.type LoadBalancer" -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.hosts: needed for ingress.enabled" -}}
 {{- end -}}
