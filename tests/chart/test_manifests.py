@@ -38,7 +38,8 @@ BASE = values("values.yaml")
 OPERATOR = values("values.yaml", "overlays/operator/values.yaml")
 
 
-@pytest.fixture(params=[("k8s", BASE), ("k8s/overlays/operator", OPERATOR)], ids=["base", "operator"])
+@pytest.fixture(scope="module", params=[("k8s", BASE), ("k8s/overlays/operator", OPERATOR)],
+                ids=["base", "operator"])
 def both(request):
     """What kubectl makes of the manifests, and what Helm makes of the chart with the same values."""
     path, values = request.param
