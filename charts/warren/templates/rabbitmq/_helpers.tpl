@@ -210,12 +210,14 @@ rabbitmq.conf: |
 
 {{/*
 Before a node starts. Erlang takes its cookie from a file that is its owner's alone, which a mounted
-Secret is not. And ordinal 0 founds a cluster whenever its volume is empty, be it that it lost the
-volume and the others run on without it: then it must join them, or there would be two logs.
+Secret is not. A node must find itself by its name, which may be new to the DNS. And ordinal 0 founds
+a cluster whenever its volume is empty, be it that it lost the volume and the others run on without
+it: then it must join them, or there would be two logs.
 */}}
 {{- define "warren.rabbitmq.prepare" -}}
 cd /var/lib/rabbitmq
 install -m 600 /run/secrets/rabbitmq/erlang-cookie .erlang.cookie
+until getent hosts "${RABBITMQ_NODENAME#*@}"; do sleep 1; done
 mkdir -p conf.d
 rm -f conf.d/seed.conf
 [[ $POD_NAME == *-0 && ! -e mnesia/$RABBITMQ_NODENAME ]] || exit 0
