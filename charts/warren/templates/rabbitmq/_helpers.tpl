@@ -221,8 +221,9 @@ until getent hosts "${RABBITMQ_NODENAME#*@}"; do sleep 1; done
 mkdir -p conf.d
 rm -f conf.d/seed.conf
 [[ $POD_NAME == *-0 && ! -e mnesia/$RABBITMQ_NODENAME ]] || exit 0
-for ((ordinal = 1; ordinal < {{ .Values.rabbitmq.bundled.replicas }}; ordinal++)); do
+for ordinal in {1..8}; do
   peer=${RABBITMQ_NODENAME/-0./-$ordinal.}
+  getent hosts "${peer#*@}" >/dev/null || continue
   if rabbitmq-diagnostics --node "$peer" --timeout 10 check_running &>/dev/null; then
     echo "The volume is empty, but $peer runs: joining it."
     echo "cluster_formation.k8s.seed_node = $peer" >conf.d/seed.conf
