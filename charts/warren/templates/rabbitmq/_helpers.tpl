@@ -210,9 +210,11 @@ rabbitmq.conf: |
 
 {{/*
 Before a node starts. Erlang takes its cookie from a file that is its owner's alone, which a mounted
-Secret is not. A node must find itself by its name, which may be new to the DNS. And ordinal 0 founds
-a cluster whenever its volume is empty, be it that it lost the volume and the others run on without
-it: then it must join them, or there would be two logs.
+Secret is not. A node must find itself by its name, which may be new to the DNS.
+
+A node whose volume is empty joins one that runs. Without being told, ordinal 0 would found a second
+cluster when it has lost its volume, and there would be two logs. The others are made to forget what
+it was: they would go on counting it towards the majority that streams need, and it would not vote.
 */}}
 {{- define "warren.rabbitmq.prepare" -}}
 cd /var/lib/rabbitmq
@@ -220,15 +222,15 @@ install -m 600 /run/secrets/rabbitmq/erlang-cookie .erlang.cookie
 until getent hosts "${RABBITMQ_NODENAME#*@}"; do sleep 1; done
 mkdir -p conf.d
 rm -f conf.d/seed.conf
-[[ $POD_NAME == *-0 && ! -e mnesia/$RABBITMQ_NODENAME ]] || exit 0
-for ordinal in {1..8}; do
-  peer=${RABBITMQ_NODENAME/-0./-$ordinal.}
-  getent hosts "${peer#*@}" >/dev/null || continue
-  if rabbitmq-diagnostics --node "$peer" --timeout 10 check_running &>/dev/null; then
-    echo "The volume is empty, but $peer runs: joining it."
-    echo "cluster_formation.k8s.seed_node = $peer" >conf.d/seed.conf
-    break
-  fi
+[ ! -e "mnesia/$RABBITMQ_NODENAME" ] || exit 0
+for ordinal in {0..8}; do
+  peer=rabbit@${POD_NAME%-*}-$ordinal.${RABBITMQ_NODENAME#*.}
+  [ "$peer" != "$RABBITMQ_NODENAME" ] && getent hosts "${peer#*@}" >/dev/null || continue
+  rabbitmq-diagnostics --node "$peer" --timeout 10 check_running &>/dev/null || continue
+  echo "The volume is empty and $peer runs: joining it."
+  timeout 60 rabbitmqctl --node "$peer" forget_cluster_node "$RABBITMQ_NODENAME" || true
+  echo "cluster_formation.k8s.seed_node = $peer" >conf.d/seed.conf
+  break
 done
 {{- end }}
 
