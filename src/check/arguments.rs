@@ -28,7 +28,7 @@ pub enum Usage {
     #[error("what to check? Usage: {USAGE}")]
     NoTarget,
     #[error(
-        "an address is a host and a port, such as warren-peers:8080 or [::1]:8080: no scheme, no \
+        "an address is a host and a port, such as warren-admin:8080 or [::1]:8080: no scheme, no \
          user, no path"
     )]
     Target,
