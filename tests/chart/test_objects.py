@@ -30,6 +30,7 @@ DIFFERENCES = {
     "httproute": ({"HTTPRoute/warren"}, set()),
     "loadbalancer": (set(), set()),
     "ipv6": (set(), set()),
+    "rabbitmq": (set(), set()),
     "existing-secret": (set(), {"Secret/warren-rabbitmq"}),
     "external": (set(), BUNDLED),
     "operator": ({f"{kind}/warren-rabbitmq"
