@@ -52,18 +52,24 @@ impl Plan {
         let mut arguments =
             arguments.into_iter().map(|argument| argument.into_string().unwrap_or_default());
         while let Some(argument) = arguments.next() {
-            match argument.as_str() {
+            // `--replicas=2` is `--replicas 2`.
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) if name.starts_with('-') => (name, Some(value.to_owned())),
+                _ => (argument.as_str(), None),
+            };
+            let value = || value.or_else(|| arguments.next());
+            match name {
                 "--replicas" => {
-                    let number = arguments.next().and_then(|number| number.parse().ok());
+                    let number = value().and_then(|number| number.parse().ok());
                     let number = number.filter(|number| (1..=MAX_REPLICAS).contains(number));
                     plan.replicas = Some(number.ok_or(Usage::Replicas)?);
                 }
                 "--timeout" => {
-                    let timeout = arguments.next().and_then(|timeout| Span::parse(&timeout));
+                    let timeout = value().and_then(|timeout| Span::parse(&timeout));
                     plan.timeout = timeout.ok_or(Usage::Timeout)?.0;
                 }
                 option if option.starts_with('-') => return Err(Usage::Option),
-                target if is_target(target) => plan.targets.push(argument),
+                target if is_target(target) => plan.targets.push(target.to_owned()),
                 _ => return Err(Usage::Target),
             }
         }
@@ -94,6 +100,8 @@ mod tests {
         let given = given.unwrap();
         assert_eq!(given.targets, ["a.b-c_d:80", "[::1]:8080"]);
         assert_eq!((given.replicas, given.timeout), (Some(3), Duration::from_secs(300)));
+        let given = plan(&["--replicas=3", "a:1", "--timeout=5m"]).unwrap();
+        assert_eq!((given.replicas, given.timeout), (Some(3), Duration::from_secs(300)));
     }
 
     #[test]
@@ -106,7 +114,10 @@ mod tests {
             (&["a:1", "--replicas", "257"], Usage::Replicas),
             (&["a:1", "--timeout", "30"], Usage::Timeout),
             (&["a:1", "--timeout", "0s"], Usage::Timeout),
+            (&["a:1", "--replicas="], Usage::Replicas),
+            (&["a:1", "--timeout=", "5m"], Usage::Timeout),
             (&["a:1", "--loud"], Usage::Option),
+            (&["a:1", "--loud=1"], Usage::Option),
         ] {
             assert_eq!(plan(arguments).unwrap_err(), mistake, "{arguments:?}");
         }

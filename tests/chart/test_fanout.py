@@ -1,0 +1,21 @@
+"""`helm test` asks the program for what it can do."""
+import os
+import pathlib
+import subprocess
+
+from chart import ROOT, render
+
+# Where `cargo test` puts it.
+WARREN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/warren"
+
+
+def test_the_program_takes_the_arguments():
+    assert WARREN.exists(), f"{WARREN} is missing: cargo build"
+    container, = render().one("Pod")["spec"]["containers"]
+    command, target, *options = container["args"]
+    assert target == "warren-admin:8080"
+    # Nobody is there, which is another exit code than that of bad arguments.
+    here = [WARREN, command, "127.0.0.1:9", *options, "--timeout=1s"]
+    checked = subprocess.run(here, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (1, ""), checked.stderr
+    assert "0 of 2 replicas answered" in checked.stderr
