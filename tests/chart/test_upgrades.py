@@ -39,3 +39,29 @@ def test_configuration_of_rabbitmq_restarts_rabbitmq_alone():
 def test_labels_of_everything_restart_what_they_are_on():
     values = {"commonLabels": {"example.org/team": "chat"}}
     assert pods(render(values))["replica"] != pods(render())["replica"]
+
+
+def found(part, key):
+    """Everything under a key, however deep."""
+    if isinstance(part, dict):
+        for name, each in part.items():
+            if name == key:
+                yield each
+            yield from found(each, key)
+    elif isinstance(part, list):
+        for each in part:
+            yield from found(each, key)
+
+
+def test_what_the_api_compares_as_a_whole_has_its_defaults(objects):
+    # Else `kubectl apply --server-side` after `kubectl apply`, which has them by then, is a conflict.
+    for each in found(objects, "fieldRef"):
+        assert each["apiVersion"] == "v1"
+    for each in found(objects, "resourceFieldRef"):
+        assert "divisor" in each
+    for [claim] in found(objects, "volumeClaimTemplates"):
+        assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
+        assert claim["spec"]["volumeMode"] == "Filesystem" and claim["status"] == {"phase": "Pending"}
+    for policy in objects.of("NetworkPolicy"):
+        for ports in found(policy["spec"], "ports"):
+            assert all("protocol" in port for port in ports)

@@ -201,6 +201,7 @@ rabbitmq.conf: |
 - name: POD_NAME
   valueFrom:
     fieldRef:
+      apiVersion: v1
       fieldPath: metadata.name
 - name: RABBITMQ_NODENAME
   value: rabbit@$(POD_NAME).{{ include "warren.rabbitmq.nodes" . }}.{{ .Release.Namespace }}
@@ -275,9 +276,12 @@ exec:
 {{/* What nodes say to each other: who is where, clustering, and copies of streams. */}}
 {{- define "warren.rabbitmq.clusterPorts" -}}
 - port: 4369
+  protocol: TCP
 - port: 25672
+  protocol: TCP
 - port: 6000
   endPort: 6500
+  protocol: TCP
 {{- end }}
 
 {{- define "warren.rabbitmq.image" -}}
