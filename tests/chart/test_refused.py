@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chart import CHART, HELMS, template
+from chart import CHART, HELMS, render, template
 from documents import OWNED
 
 AUTOSCALING = {"enabled": True}
@@ -142,3 +142,37 @@ def test_an_unknown_key_is_refused(path):
     ways = f"- {path or '(root)'}: ", f"- at '{''.join(f'/{key}' for key in path.split('.') if key)}': "
     for lines, way in zip(with_unknown_keys(), ways):
         assert any("unknownKey" in line and way in line for line in lines), lines
+
+
+# What nothing can be made of without. With null, which Helm takes for "leave the default out", some of
+# it would be rendered all the same: a drain of -5 s, a budget that lets nobody go, a way out to anywhere.
+NEEDED = ["image", "image.repository", "replicas", "listenAddress", "terminationGracePeriodSeconds",
+          "podDisruptionBudget.maxUnavailable", "service.port",
+          "networkPolicy.monitoringNamespaceSelector", "rabbitmq.bundled.replicas",
+          "rabbitmq.bundled.auth.username", "rabbitmq.bundled.persistence.size",
+          "rabbitmq.external.key", "rabbitmq.external.ports"]
+
+
+def nested(path, value):
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+@pytest.mark.parametrize("path", NEEDED)
+def test_null_is_refused_where_a_value_is_needed(path, helm):
+    done = template(nested(path, None), helm)
+    assert done.returncode != 0
+    assert path.rpartition(".")[2] in done.stderr and "schema" in done.stderr, done.stderr
+
+
+# A key with nothing but comments below it is null.
+EMPTY = ["commonLabels", "podLabels", "podAnnotations", "extraEnv", "extraVolumes", "extraVolumeMounts",
+         "nodeSelector", "tolerations", "affinity", "networkPolicy.clientsFrom",
+         "rabbitmq.bundled.podLabels", "rabbitmq.bundled.config"]
+
+
+@pytest.mark.parametrize("path", EMPTY)
+def test_null_is_as_good_as_nothing_elsewhere(path):
+    assert render(nested(path, None)).names() == render().names()
+    assert render(nested(path, None)).one("Deployment") == render().one("Deployment")

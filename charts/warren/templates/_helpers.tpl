@@ -28,7 +28,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- $_ := set $labels "app.kubernetes.io/version" .root.Chart.AppVersion -}}
 {{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
 {{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
-{{- merge $labels .root.Values.commonLabels | toYaml -}}
+{{- merge $labels (.root.Values.commonLabels | default dict) | toYaml -}}
 {{- end -}}
 
 {{/*
@@ -37,7 +37,7 @@ pod.
 */}}
 {{- define "warren.podLabels" -}}
 {{- $labels := include "warren.selectorLabels" . | fromYaml -}}
-{{- merge $labels .labels .root.Values.commonLabels | toYaml -}}
+{{- merge $labels (.labels | default dict) (.root.Values.commonLabels | default dict) | toYaml -}}
 {{- end -}}
 
 {{- define "warren.image" -}}
