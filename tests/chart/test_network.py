@@ -148,6 +148,13 @@ def test_everything_reaches_dns(entry, network):
                 assert network.allows(source, "somebody in kube-system", 53, protocol)
 
 
+def test_also_to_that_of_openshift():
+    openshift = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}]
+    network = Network(render({"networkPolicy": {"dnsTo": openshift}}))
+    for source in ("replica", "rabbitmq"):
+        assert network.allows(source, "somebody in elsewhere", 5353, "UDP")
+
+
 def test_nothing_else_gets_out(default_network):
     for source in ("replica", "rabbitmq"):
         for target in ("somebody in elsewhere", "somebody in default", "outside"):
@@ -179,3 +186,12 @@ def test_rabbitmq_is_for_others_who_are_named():
     for port in ("amqp", "management"):
         assert network.allows("somebody in default", "rabbitmq", port)
         assert not network.allows("somebody in elsewhere", "rabbitmq", port)
+
+
+def test_nodes_of_rabbitmq_speak_ipv6_where_there_is_nothing_else(entry, objects):
+    for node in objects.of("StatefulSet"):
+        spec = node["spec"]["template"]["spec"]
+        for each in spec["initContainers"] + spec["containers"]:
+            set_to = {var["name"]: var.get("value") for var in each["env"]}
+            for name in ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "RABBITMQ_CTL_ERL_ARGS"):
+                assert set_to.get(name) == ("-proto_dist inet6_tcp" if entry == "ipv6" else None)

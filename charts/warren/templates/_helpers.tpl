@@ -104,6 +104,13 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 {{- fail "service.loadBalancerSourceRanges: needs service.type LoadBalancer" -}}
 {{- end -}}
 {{- end -}}
+{{- /* Twice the same is a conflict for Helm 4, and Helm 3 takes the last without a word. */ -}}
+{{- $taken := concat (keys (.Values.config | default dict)) (list "RABBITMQ_PASSWORD" "WARREN_LISTEN" "WARREN_ADMIN_LISTEN" "WARREN_REPLICA" "WARREN_WORKERS" "WARREN_AMQP_URL" "WARREN_DRAIN_DELAY" "WARREN_DRAIN_PERIOD") -}}
+{{- range .Values.extraEnv -}}
+{{- if has .name $taken -}}
+{{- fail (printf "extraEnv: %s is the chart's own, or in config (null takes it out there)" .name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- fail "ingress.hosts: needed for ingress.enabled" -}}
 {{- end -}}

@@ -207,6 +207,13 @@ rabbitmq.conf: |
   value: rabbit@$(POD_NAME).{{ include "warren.rabbitmq.nodes" . }}.{{ .Release.Namespace }}
 - name: RABBITMQ_USE_LONGNAME
   value: "true"
+{{- if hasPrefix "[" .Values.listenAddress }}
+# Erlang's nodes, and the tools, speak IPv4 to each other unless they are told.
+- name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS
+  value: -proto_dist inet6_tcp
+- name: RABBITMQ_CTL_ERL_ARGS
+  value: -proto_dist inet6_tcp
+{{- end }}
 {{- end }}
 
 {{/*
