@@ -68,7 +68,17 @@ impl Peer {
     }
 
     pub async fn publish(&self, key: &str, body: &[u8], properties: BasicProperties) {
-        self.send(key, body, properties).await.await.unwrap();
+        self.try_publish(key, body, properties).await.unwrap();
+    }
+
+    /// The same, where RabbitMQ may end the connection instead.
+    pub async fn try_publish(
+        &self,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<()> {
+        self.send(key, body, properties).await?.await.map(|_| ())
     }
 
     /// Binds a queue of somebody else's, once it is there.
@@ -90,17 +100,22 @@ impl Peer {
         for body in bodies {
             let id = unique("message");
             let properties = BasicProperties::default().with_message_id(id.into());
-            confirmations.push(self.send(key, body.as_bytes(), properties).await);
+            confirmations.push(self.send(key, body.as_bytes(), properties).await.unwrap());
         }
         for confirmation in confirmations {
             confirmation.await.unwrap();
         }
     }
 
-    async fn send(&self, key: &str, body: &[u8], properties: BasicProperties) -> PublisherConfirm {
+    async fn send(
+        &self,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> lapin::Result<PublisherConfirm> {
         let options = BasicPublishOptions::default();
         let exchange = self.exchange.as_str().into();
-        self.channel.basic_publish(exchange, key.into(), options, body, properties).await.unwrap()
+        self.channel.basic_publish(exchange, key.into(), options, body, properties).await
     }
 
     /// The next message that is for clients.

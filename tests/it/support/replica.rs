@@ -139,16 +139,21 @@ impl Replica {
 
     /// The value of a metric, with its labels written as in the exposition.
     pub async fn metric(&self, series: &str) -> f64 {
-        let text = http::get(self.admin, "/metrics").await.body;
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {series} in:\n{text}")).parse().unwrap()
+        self.series(series).await.unwrap_or_else(|metrics| panic!("no {series} in:\n{metrics}"))
     }
 
-    /// Waits until a metric satisfies `wanted`.
+    /// The same; all metrics if there is none such.
+    async fn series(&self, series: &str) -> Result<f64, String> {
+        let metrics = http::get(self.admin, "/metrics").await.body;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse().unwrap()).ok_or(metrics)
+    }
+
+    /// Waits until a metric satisfies `wanted`; one that has not been counted yet is 0.
     pub async fn metric_becomes(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let value = self.metric(series).await;
+            let value = self.series(series).await.unwrap_or(0.0);
             if wanted(value) {
                 return value;
             }
