@@ -77,6 +77,9 @@ impl Application {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let config = self.config;
         let metrics = Arc::new(Metrics::new());
+        metrics.limits(&config);
+        let thread = metrics.main_thread();
+        let measuring = tokio::spawn(async move { thread.measure().await });
         let phases = Phases::default();
         let inboxes = Arc::new(Inboxes::default());
         let mut broker = Broker::start(&config, &metrics);
@@ -149,6 +152,7 @@ impl Application {
 
         phases.enter(Phase::Closed);
         fanout.abort();
+        measuring.abort();
         broker.close().await;
         admin_handle.stop(false).await;
         let _ = admin.await;

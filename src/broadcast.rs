@@ -92,6 +92,7 @@ mod tests {
             channel: Channel::default(),
             text: RawValue::from_string(text.to_owned()).unwrap(),
             date: "d".into(),
+            dated: true,
         })
     }
 

@@ -70,10 +70,10 @@ pub async fn run(
     let mut batch = Vec::with_capacity(BATCH);
     while deliveries.recv_many(&mut batch, BATCH).await > 0 {
         for delivery in batch.drain(..) {
-            let post = match delivery {
-                Delivery::Message(message) => Post::Broadcast(Arc::new(Broadcast::new(&message))),
-                Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(&message))),
-                Delivery::From(position) => Post::From(position),
+            let post = match &delivery {
+                Delivery::Message(message) => Post::Broadcast(Arc::new(Broadcast::new(message))),
+                Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(message))),
+                Delivery::From(position) => Post::From(*position),
                 Delivery::Gap => {
                     metrics.gap();
                     Post::Gap
@@ -81,6 +81,9 @@ pub async fn run(
             };
             if !inboxes.post(&post).await {
                 return;
+            }
+            if let Delivery::Message(message) = &delivery {
+                metrics.broadcast(message);
             }
         }
     }

@@ -65,6 +65,7 @@ async fn readyz(health: web::Data<Health>) -> HttpResponse {
 }
 
 async fn metrics(health: web::Data<Health>) -> HttpResponse {
+    health.metrics.phase(*health.phase.borrow());
     health.metrics.ready(health.unready().is_none());
     health.metrics.replicas(health.roster.list().len());
     HttpResponse::Ok()

@@ -99,6 +99,8 @@ pub struct Message {
     pub text: Box<RawValue>,
     /// RFC 3339.
     pub date: String,
+    /// It is its sender who says so; otherwise it is when the message was read.
+    pub dated: bool,
 }
 
 impl Message {
@@ -174,6 +176,7 @@ mod tests {
             channel: Channel::new("a\"b\\c").unwrap(),
             text: RawValue::from_string("{\"deep\":[1, 2]}".into()).unwrap(),
             date: "2026-01-02T03:04:05Z".into(),
+            dated: true,
         };
         let mut json = Vec::new();
         message.write_client_json(&mut json);

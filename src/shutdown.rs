@@ -16,6 +16,20 @@ pub enum Phase {
     Closed,
 }
 
+impl Phase {
+    pub const ALL: [Self; 4] = [Self::Running, Self::Unready, Self::Draining, Self::Closed];
+
+    /// Value of the metric label `phase`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Unready => "unready",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// Moves the phase on.
 #[derive(Debug, Default)]
 pub struct Phases(watch::Sender<Phase>);

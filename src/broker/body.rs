@@ -75,7 +75,8 @@ impl Decoded {
         now: impl FnOnce() -> String,
     ) -> Message {
         let Self { channel, text, date } = self;
-        Message { id, position, channel, text, date: date.unwrap_or_else(now) }
+        let dated = date.is_some();
+        Message { id, position, channel, text, date: date.unwrap_or_else(now), dated }
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) async fn run(mut house: House) {
          set WARREN_AMQP_URL to join replicas through RabbitMQ"
     );
     let works = Status { publishing: true, consuming: true, hearing: true, ..Status::default() };
-    house.metrics.hearing(true);
+    house.metrics.embedded();
     house.status.send_replace(works);
     // Ids of another run of the process must not be taken for this one's.
     let origin = format!("{:016x}", fastrand::u64(..));

@@ -81,6 +81,9 @@ pub(super) struct Submission {
     pub(super) date: String,
     /// When its sender is told that it timed out.
     pub(super) deadline: Instant,
+    accepted: Instant,
+    /// It was confirmed.
+    out: bool,
     reply: Option<oneshot::Sender<Answer>>,
     budget: Arc<Budget>,
     cost: usize,
@@ -110,10 +113,14 @@ impl Publisher {
         let cost = draft.text.get().len() + draft.channel.as_str().len() + key + BOOKKEEPING;
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
         let (reply, receiver) = oneshot::channel();
+        self.metrics.submitted(cost);
+        let accepted = Instant::now();
         let submission = Submission {
             draft,
             date: now(),
-            deadline: Instant::now() + self.timeout,
+            deadline: accepted + self.timeout,
+            accepted,
+            out: false,
             reply: Some(reply),
             budget: self.budget.clone(),
             cost,
@@ -137,8 +144,16 @@ impl Publisher {
 impl Submission {
     /// Tells the sender that the message is out, and under which id if that is known.
     pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
+        self.is_out();
         self.metrics.published("confirmed");
         self.settle(Ok(id));
+    }
+
+    /// The message is out, whether or not its sender can be told yet.
+    pub(super) fn is_out(&mut self) {
+        if !std::mem::replace(&mut self.out, true) {
+            self.metrics.confirmed(self.accepted.elapsed());
+        }
     }
 
     /// Tells the sender that the message is not known to be out.
@@ -162,6 +177,7 @@ impl Submission {
             channel: self.draft.channel.clone(),
             text: self.draft.text.clone(),
             date: self.date.clone(),
+            dated: true,
         }
     }
 }
@@ -169,6 +185,7 @@ impl Submission {
 impl Drop for Submission {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
+        self.metrics.settled(self.cost);
         // Nobody is left without an answer.
         if self.reply.is_some() {
             self.metrics.published(PublishError::Closing.code());

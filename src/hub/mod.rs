@@ -60,6 +60,8 @@ pub struct Hub {
     by_name: HashMap<Channel, usize>,
     logs: Slab<Log>,
     readers: Slab<Reader>,
+    /// Cursors of all readers together.
+    listeners: usize,
     /// Every message in the logs, oldest first: the order over all channels, and of eviction.
     order: VecDeque<(usize, Arc<Broadcast>)>,
     /// Sequence number of the first in `order`.
@@ -90,6 +92,7 @@ impl Hub {
             by_name: HashMap::new(),
             logs: Slab::new(),
             readers: Slab::new(),
+            listeners: 0,
             order: VecDeque::new(),
             first: 0,
             epoch: 0,
@@ -151,7 +154,7 @@ impl Hub {
             // Detaching takes a reader off this list, so it is walked from its end.
             for place in (0..listeners).rev() {
                 let id = self.logs[*index].readers[place];
-                if self.overdue(id) > self.limits.backlog {
+                if self.overdue(ReaderId(id)) > self.limits.backlog {
                     self.detach(id);
                     self.readers[id].overrun = true;
                 }
@@ -192,6 +195,7 @@ impl Hub {
         let resumed = matches!(start, Start::At(_));
         let cursor = Cursor { log: index, next, read: log.bytes_before(next), resumed };
         log.readers.push(reader.0);
+        self.listeners += 1;
         let behind = log.bytes() - cursor.read;
         let reader = &mut self.readers[reader.0];
         reader.replay += behind;
@@ -292,8 +296,8 @@ impl Hub {
 
     /// Bytes that a reader was woken for and has not taken. What it asked to have replayed is not
     /// held against it.
-    fn overdue(&self, id: usize) -> u64 {
-        let reader = &self.readers[id];
+    pub fn overdue(&self, reader: ReaderId) -> u64 {
+        let reader = &self.readers[reader.0];
         let waiting = reader
             .cursors
             .iter()
@@ -304,6 +308,16 @@ impl Hub {
     /// Channels known: with readers, or with messages kept.
     pub fn channels(&self) -> usize {
         self.logs.len()
+    }
+
+    /// Channels listened to, of all readers together.
+    pub fn listeners(&self) -> usize {
+        self.listeners
+    }
+
+    /// Memory that the messages kept are accounted with, for all hubs that keep the same.
+    pub fn kept(&self) -> usize {
+        self.kept + self.fresh
     }
 
     /// The cursor whose next message comes first in the order over all channels.
@@ -453,6 +467,7 @@ impl Hub {
         let log = &mut self.logs[index];
         if let Some(place) = log.readers.iter().position(|reader| *reader == id) {
             log.readers.swap_remove(place);
+            self.listeners -= 1;
         }
         self.forget_if_idle(index);
     }

@@ -1,7 +1,7 @@
 //! How many clients there are, and how many there may be.
 
 use crate::broker::Roster;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Served};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,7 +120,11 @@ impl Permit {
     /// The handshake is done: from now on this is a connection.
     pub fn opened(&self) {
         let connections = &self.connections;
-        connections.metrics.connection_opened();
+        connections.metrics.connection_opened(if self.stream {
+            Served::Events
+        } else {
+            Served::WebSocket
+        });
         connections.roster.set_connections(connections.open());
     }
 }

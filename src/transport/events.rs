@@ -11,6 +11,7 @@ use super::query::{self, Query};
 use super::worker::Worker;
 use super::ws::Order;
 use crate::broadcast::write_data;
+use crate::metrics::Served;
 use crate::shutdown::Phase;
 use crate::wire::Close;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
@@ -132,9 +133,8 @@ impl Events {
             // It comes back with the id that it saw last.
             self.end(Close::TooSlow);
         }
-        let metrics = &self.worker.house.metrics;
         if deliveries + taken > 0 {
-            metrics.written(1, deliveries + taken, out.len());
+            self.worker.thread.written(1, deliveries + taken, out.len());
         }
     }
 }
@@ -176,6 +176,6 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.worker.house.metrics.connection_closed(self.close);
+        self.worker.house.metrics.connection_closed(Served::Events, self.close);
     }
 }

@@ -5,6 +5,7 @@ use super::listener::Met;
 use super::ws::{Client, Order};
 use crate::fanout::Post;
 use crate::hub::{Hub, Limits};
+use crate::metrics::{Survey, Thread};
 use crate::wire::{Close, text_frame};
 use actix_web::HttpRequest;
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub struct Worker {
     pub scratch: Rc<RefCell<Vec<u8>>>,
     clients: RefCell<Slab<Rc<Client>>>,
     draining: Cell<bool>,
+    /// What this thread counts for itself.
+    pub thread: Arc<Thread>,
     /// Tells clients that messages may be missing.
     pub gap: Bytes,
 }
@@ -55,11 +58,14 @@ impl Worker {
             scratch: Rc::new(RefCell::new(vec![0; READ_BUFFER])),
             clients: RefCell::new(Slab::new()),
             draining: Cell::new(false),
+            thread: house.metrics.worker(),
             gap: text_frame(&json!({ "gap": { "message": GAP } }).to_string()),
             house: house.clone(),
         });
         actix_rt::spawn(worker.clone().take_posts(house.inboxes.open()));
         actix_rt::spawn(worker.clone().sweep());
+        let thread = worker.thread.clone();
+        actix_rt::spawn(async move { thread.measure().await });
         worker
     }
 
@@ -141,10 +147,9 @@ impl Worker {
             }
         }
         hub.wake();
-        self.house.metrics.channels(hub.channels());
     }
 
-    /// Looks after every client from time to time: pings, and deadlines.
+    /// Looks after every client from time to time: pings, deadlines, and how much waits for it.
     async fn sweep(self: Rc<Self>) {
         let ping = self.house.config.ping_interval.0;
         let period = (ping / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
@@ -158,7 +163,26 @@ impl Worker {
                     client.give(&self, order);
                 }
             }
+            self.survey();
         }
+    }
+
+    /// Takes stock, for the metrics.
+    fn survey(&self) {
+        let hub = self.hub.borrow();
+        let mut survey = Survey {
+            channels: hub.channels(),
+            listeners: hub.listeners(),
+            history: hub.kept(),
+            ..Survey::default()
+        };
+        let much = self.house.config.client_backlog.0 as u64 / 2;
+        for (_, client) in self.clients.borrow().iter() {
+            let backlog = hub.overdue(client.reader);
+            survey.backlog = survey.backlog.max(backlog);
+            survey.slow += usize::from(backlog > much);
+        }
+        self.thread.surveyed(survey);
     }
 
     /// Closes all clients, evenly over `period` and in no order.

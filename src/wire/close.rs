@@ -52,8 +52,16 @@ macro_rules! rows {
             label: $label,
             reconnect: Reconnect::$reconnect,
         }),*];
+
+        /// Values of the metric labels `code` and `reason`. The last is of a connection that ended
+        /// without a close frame, for which RFC 6455 has a code that is never sent.
+        pub const LABELS: &[(&str, &str)] =
+            &[$((stringify!($code), $label),)* ("1006", GONE)];
     };
 }
+
+/// What a connection is counted as that ended without a word.
+pub const GONE: &str = "gone";
 
 rows! {
     ByClient      1000 "by_client"      No        "",

@@ -8,7 +8,7 @@ mod reader;
 mod utf8;
 mod writer;
 
-pub use close::{Close, Reconnect, TABLE as CLOSES};
+pub use close::{Close, GONE, LABELS as CLOSE_LABELS, Reconnect, TABLE as CLOSES};
 pub use reader::{Accept, Event, Reader, Violation};
 pub use writer::{FrameBuilder, binary_frame, close_frame, ping_frame, pong_frame, text_frame};
 

@@ -147,10 +147,13 @@ async fn health_and_roster() {
         roster["replicas"],
         json!([{ "name": "only", "version": env!("CARGO_PKG_VERSION"), "connections": 1 }])
     );
-    assert_eq!(replica.metric("warren_connections").await, 1.0);
+    assert_eq!(replica.metric("warren_connections{transport=\"websocket\"}").await, 1.0);
     client.close().await;
-    replica.metric_becomes("warren_connections", |open| open == 0.0).await;
-    assert_eq!(replica.metric("warren_connections_closed_total{reason=\"by_client\"}").await, 1.0);
+    replica.metric_becomes("warren_connections{transport=\"websocket\"}", |open| open == 0.0).await;
+    assert_eq!(
+        replica.metric("warren_connections_closed_total{code=\"1000\",reason=\"by_client\"}").await,
+        1.0
+    );
     // What clients reach has none of this.
     for path in ["/metrics", "/readyz", "/livez"] {
         assert_eq!(http::get(replica.addr, path).await.status, 404);

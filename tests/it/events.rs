@@ -106,7 +106,7 @@ async fn who_reads_too_slowly_is_ended_and_comes_back_without_a_loss() {
         cursor = event.id.expect("an id");
     }
     assert!((1..COUNT).contains(&expected), "it ended within");
-    let series = "warren_connections_closed_total{reason=\"too_slow\"}";
+    let series = "warren_connections_closed_total{code=\"1013\",reason=\"too_slow\"}";
     replica.metric_becomes(series, |count| count == 1.0).await;
     let mut back = replica.events(&format!("?after={cursor}")).await;
     assert_eq!(back.ready["recovered"], true);
@@ -152,6 +152,6 @@ async fn mistakes_are_told() {
         assert_eq!((refused.status, refused.error().as_str()), (503, "too_many_connections"));
     }
     drop(only);
-    full.metric_becomes("warren_connections", |open| open == 0.0).await;
+    full.metric_becomes("warren_connections{transport=\"events\"}", |open| open == 0.0).await;
     full.events("").await;
 }

@@ -339,7 +339,10 @@ async fn the_examples_are_what_happens() {
         for Example { at, kind, lines } in together {
             eprintln!("the example in line {at}");
             stage.run(&lines, kind).await;
-            stage.replica.metric_becomes("warren_connections", |count| count == 0.0).await;
+            stage
+                .replica
+                .metric_becomes("warren_connections{transport=\"websocket\"}", |count| count == 0.0)
+                .await;
         }
     };
     tokio::join!(join_all(apart), together);

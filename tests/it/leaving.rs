@@ -115,7 +115,9 @@ async fn an_event_stream_that_is_not_read_holds_nothing_up() {
         let mut replica = Replica::ready(&settings).await;
         let request = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
         let _unread = Raw::send_first_narrow(replica.addr, request).await;
-        replica.metric_becomes("warren_connections", |open| open == 1.0).await;
+        replica
+            .metric_becomes("warren_connections{transport=\"events\"}", |open| open == 1.0)
+            .await;
         let mut witness = replica.client("").await;
         // Far more than the kernel and actix hold of it.
         for _ in 0..50 {

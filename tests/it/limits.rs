@@ -23,9 +23,10 @@ async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
         assert!(got.as_str().unwrap().starts_with(&format!("{n} ")));
     }
     replica
-        .metric_becomes("warren_connections_closed_total{reason=\"too_slow\"}", |count| {
-            count == 1.0
-        })
+        .metric_becomes(
+            "warren_connections_closed_total{code=\"1013\",reason=\"too_slow\"}",
+            |count| count == 1.0,
+        )
         .await;
     let grown = replica.memory().saturating_sub(before);
     assert!(grown < (8 << 20) + backlog, "grew by {grown} bytes");
@@ -76,7 +77,7 @@ async fn above_the_limit_a_handshake_gets_503_and_a_place_becomes_free_again() {
     assert_eq!((refused.status, refused.error().as_str()), (503, "too_many_connections"));
     assert!(refused.header("retry-after").parse::<u32>().unwrap() >= 1);
     one.close().await;
-    replica.metric_becomes("warren_connections", |open| open == 1.0).await;
+    replica.metric_becomes("warren_connections{transport=\"websocket\"}", |open| open == 1.0).await;
     replica.client("").await;
 }
 

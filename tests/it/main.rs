@@ -17,6 +17,7 @@
 //! - `ledger`: every message once and in one order, whatever is killed
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
+//! - `metrics`: what is counted, as declared
 //! - `page`: the chat page in a browser
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
 
@@ -37,6 +38,7 @@ mod ledger;
 mod limits;
 mod log;
 mod log_faults;
+mod metrics;
 mod once;
 mod page;
 mod pages;

@@ -239,7 +239,7 @@ async fn while_rabbitmq_is_away_every_command_is_answered() {
     client.command(&json!({ "subscribe": content })).await;
     let unreadable = Ended::Closed(1013, "the log cannot be read now".to_owned());
     assert_eq!(client.ended().await, unreadable);
-    let series = "warren_connections_closed_total{reason=\"log_unreadable\"}";
+    let series = "warren_connections_closed_total{code=\"1013\",reason=\"log_unreadable\"}";
     replica.metric_becomes(series, |count| count == 1.0).await;
 }
 

@@ -36,6 +36,11 @@ pub(super) enum Kind {
     UnknownControl,
 }
 
+/// Whether another program than a replica published a message.
+pub(super) fn is_foreign(properties: &BasicProperties) -> bool {
+    !properties.kind().as_ref().is_some_and(|kind| kind.as_str().starts_with(PREFIX))
+}
+
 impl Kind {
     pub(super) fn of(properties: &BasicProperties) -> Self {
         match properties.kind().as_ref().map(|kind| kind.as_str()) {

@@ -117,7 +117,10 @@ impl Outbox {
         }
         self.sent -= 1;
         let Some(Waiting { number, submission, .. }) = self.waiting.pop_front() else { return };
-        let Some(submission) = submission else { return };
+        let Some(mut submission) = submission else { return };
+        if answer == Answer::Confirmed {
+            submission.is_out();
+        }
         match (answer, self.ids) {
             (Answer::Refused, _) => submission.refuse(PublishError::Refused),
             (Answer::Confirmed, Ids::Publisher) if submission.draft.key.is_none() => {

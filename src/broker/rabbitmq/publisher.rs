@@ -145,7 +145,10 @@ impl Publisher {
                 Some(confirmation) = confirms.next() => {
                     match confirmation? {
                         Confirmation::Ack(None) | Confirmation::NotRequested => outbox.answer(Answer::Confirmed),
-                        Confirmation::Ack(Some(_)) => return Err(Ended::Unroutable),
+                        Confirmation::Ack(Some(_)) => {
+                            self.link.metrics.returned();
+                            return Err(Ended::Unroutable);
+                        }
                         Confirmation::Nack(_) => outbox.answer(Answer::Refused),
                     }
                 }

@@ -1,6 +1,6 @@
 //! What becomes of what was read, whichever way.
 
-use super::control::Canary;
+use super::control::{self, Canary};
 use super::entry::{Entry, origin};
 use super::link::Link;
 use super::publisher::Echo;
@@ -42,6 +42,9 @@ impl Reception {
     /// it was there before this replica was.
     pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
         self.link.metrics.consumed();
+        if control::is_foreign(&delivery.properties) {
+            self.link.metrics.foreign();
+        }
         self.link.read.fetch_add(1, Ordering::Relaxed);
         match entry {
             Entry::Message(message) => {

@@ -9,6 +9,7 @@ use super::limiter::Limiter;
 use super::output::{Output, Source, Written};
 use crate::broker::{self, Draft, Outcome, PublishError, largest_body, size_of_text};
 use crate::message::{Channel, Key};
+use crate::metrics::Served;
 use crate::transport::connections::Permit;
 use crate::transport::error::ApiError;
 use crate::transport::listener::{Listener, Met, Said, Wish};
@@ -300,11 +301,11 @@ impl Dialogue for Chat {
     }
 
     fn wrote(&mut self, written: Written) {
-        self.worker.house.metrics.written(written.writes, written.deliveries, written.bytes);
+        self.worker.thread.written(written.writes, written.deliveries, written.bytes);
     }
 
     fn ended(&mut self, close: Option<Close>) {
-        self.worker.house.metrics.connection_closed(close);
+        self.worker.house.metrics.connection_closed(Served::WebSocket, close);
     }
 
     fn patience(&self) -> Duration {
