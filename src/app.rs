@@ -7,6 +7,7 @@ use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::replays::Replays;
 use crate::shutdown::{Phase, Phases};
+use crate::telemetry::{TraceSettings, Traces};
 use crate::transport::{self, Connections, House};
 use socket2::SockRef;
 use std::future::Future;
@@ -28,6 +29,8 @@ const DRAIN_SLACK: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Application {
     config: Config,
+    /// `None`: nothing is exported.
+    traces: Option<TraceSettings>,
     clients: TcpListener,
     admin: TcpListener,
     addr: SocketAddr,
@@ -57,7 +60,12 @@ impl Application {
         let clients = bind("WARREN_LISTEN", config.listen)?;
         let admin = bind("WARREN_ADMIN_LISTEN", config.admin_listen)?;
         let (addr, admin_addr) = (clients.local_addr()?, admin.local_addr()?);
-        Ok(Self { config, clients, admin, addr, admin_addr })
+        Ok(Self { config, traces: None, clients, admin, addr, admin_addr })
+    }
+
+    /// With traces, if they are asked for.
+    pub fn traces(self, traces: Option<TraceSettings>) -> Self {
+        Self { traces, ..self }
     }
 
     /// Where clients connect.
@@ -80,15 +88,18 @@ impl Application {
         metrics.limits(&config);
         let thread = metrics.main_thread();
         let measuring = tokio::spawn(async move { thread.measure().await });
+        let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &metrics)?;
+        let tracer = traces.tracer.clone();
         let phases = Phases::default();
         let inboxes = Arc::new(Inboxes::default());
-        let mut broker = Broker::start(&config, &metrics);
+        let mut broker = Broker::start(&config, &metrics, &tracer);
         let connections =
             Connections::new(config.max_connections, broker.roster.clone(), metrics.clone());
         let connections = Arc::new(connections);
         let house = Arc::new(House {
             config: config.clone(),
             metrics: metrics.clone(),
+            tracer: tracer.clone(),
             publisher: broker.publisher.clone(),
             status: broker.status.clone(),
             replays: broker.log.clone().map(Replays::new),
@@ -110,8 +121,13 @@ impl Application {
         let mut clients = tokio::spawn(clients);
         let admin = tokio::spawn(admin);
         let deliveries = broker.take_deliveries();
-        let mut fanout =
-            tokio::spawn(fanout::run(deliveries, inboxes.clone(), config.workers.0, metrics));
+        let mut fanout = tokio::spawn(fanout::run(
+            deliveries,
+            inboxes.clone(),
+            config.workers.0,
+            metrics,
+            tracer,
+        ));
         info!(
             address = %self.addr,
             admin = %self.admin_addr,
@@ -154,6 +170,7 @@ impl Application {
         fanout.abort();
         measuring.abort();
         broker.close().await;
+        traces.close().await;
         admin_handle.stop(false).await;
         let _ = admin.await;
         info!("done");

@@ -93,6 +93,7 @@ mod tests {
             text: RawValue::from_string(text.to_owned()).unwrap(),
             date: "d".into(),
             dated: true,
+            trace: None,
         })
     }
 

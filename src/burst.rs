@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The shortest time between two lines about the same.
+/// The shortest time between two lines about the same, unless another is asked for.
 const QUIET: Duration = Duration::from_secs(10);
 /// Kinds told apart; callers have few.
 const KINDS: usize = 16;
@@ -12,11 +12,19 @@ const KINDS: usize = 16;
 pub struct Burst<T> {
     /// Kind, events since the last line, and when that was.
     seen: Vec<(T, u64, Instant)>,
+    quiet: Duration,
 }
 
 impl<T> Default for Burst<T> {
     fn default() -> Self {
-        Self { seen: Vec::new() }
+        Self::every(QUIET)
+    }
+}
+
+impl<T> Burst<T> {
+    /// With so much time between two lines about the same.
+    pub fn every(quiet: Duration) -> Self {
+        Self { seen: Vec::new(), quiet }
     }
 }
 
@@ -30,7 +38,7 @@ impl<T: PartialEq> Burst<T> {
         match self.seen.iter_mut().find(|(known, ..)| *known == kind) {
             Some((_, count, last)) => {
                 *count += 1;
-                if now.duration_since(*last) < QUIET {
+                if now.duration_since(*last) < self.quiet {
                     return None;
                 }
                 *last = now;

@@ -3,6 +3,7 @@
 use crate::broadcast::Broadcast;
 use crate::broker::Delivery;
 use crate::metrics::Metrics;
+use crate::telemetry::{Tally, Tracer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,8 @@ const BATCH: usize = 128;
 /// What a worker is told.
 #[derive(Clone, Debug)]
 pub enum Post {
-    Broadcast(Arc<Broadcast>),
+    /// With its span, if it is recorded.
+    Broadcast(Arc<Broadcast>, Option<Arc<Tally>>),
     /// For the memory only: it was said before anyone who listens came.
     Past(Arc<Broadcast>),
     /// Messages may be missing before what follows; clients are told.
@@ -65,13 +67,18 @@ pub async fn run(
     inboxes: Arc<Inboxes>,
     workers: usize,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
 ) {
     inboxes.opened(workers).await;
     let mut batch = Vec::with_capacity(BATCH);
     while deliveries.recv_many(&mut batch, BATCH).await > 0 {
         for delivery in batch.drain(..) {
             let post = match &delivery {
-                Delivery::Message(message) => Post::Broadcast(Arc::new(Broadcast::new(message))),
+                Delivery::Message(message) => {
+                    let broadcast = Arc::new(Broadcast::new(message));
+                    let tally = tracer.broadcast(message.trace.as_ref(), broadcast.frame.len());
+                    Post::Broadcast(broadcast, tally)
+                }
                 Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(message))),
                 Delivery::From(position) => Post::From(*position),
                 Delivery::Gap => {

@@ -8,8 +8,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use warren::app::Application;
 use warren::check::{self, Plan};
-use warren::config::{self, Config};
-use warren::telemetry;
+use warren::config::{self, Config, Mistakes};
+use warren::telemetry::{self, TraceSettings};
 
 /// A bad setting or argument (EX_USAGE of sysexits).
 const USAGE: u8 = 64;
@@ -67,15 +67,18 @@ fn prove(plan: &Plan) -> Result<check::Report, Box<dyn std::error::Error>> {
 }
 
 fn serve() -> ExitCode {
-    let config = match Config::from_vars(std::env::vars_os()) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
+    let config = Config::from_vars(std::env::vars_os());
+    let traces = TraceSettings::from_vars(std::env::vars_os());
+    let (config, traces) = match (config, traces) {
+        (Ok(config), Ok(traces)) => (config, traces),
+        (config, traces) => {
+            let mistakes = config.err().into_iter().chain(traces.err()).flat_map(|it| it.0);
+            eprintln!("{}", Mistakes(mistakes.collect()));
             return ExitCode::from(USAGE);
         }
     };
     telemetry::start(&config);
-    match run(config) {
+    match run(config, traces) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -85,10 +88,11 @@ fn serve() -> ExitCode {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: Config) -> Result<(), warren::app::Error> {
+async fn run(config: Config, traces: Option<TraceSettings>) -> Result<(), warren::app::Error> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
-    Application::build(config)?.run(asked_to_stop(interrupt, terminate)).await
+    let application = Application::build(config)?.traces(traces);
+    application.run(asked_to_stop(interrupt, terminate)).await
 }
 
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.

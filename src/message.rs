@@ -1,5 +1,6 @@
 //! The one type that crosses the house, and the names it carries.
 
+use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
@@ -101,6 +102,8 @@ pub struct Message {
     pub date: String,
     /// It is its sender who says so; otherwise it is when the message was read.
     pub dated: bool,
+    /// What is recorded of it here, if anything is.
+    pub trace: Option<SpanContext>,
 }
 
 impl Message {
@@ -177,6 +180,7 @@ mod tests {
             text: RawValue::from_string("{\"deep\":[1, 2]}".into()).unwrap(),
             date: "2026-01-02T03:04:05Z".into(),
             dated: true,
+            trace: None,
         };
         let mut json = Vec::new();
         message.write_client_json(&mut json);

@@ -76,7 +76,7 @@ impl Decoded {
     ) -> Message {
         let Self { channel, text, date } = self;
         let dated = date.is_some();
-        Message { id, position, channel, text, date: date.unwrap_or_else(now), dated }
+        Message { id, position, channel, text, date: date.unwrap_or_else(now), dated, trace: None }
     }
 }
 

@@ -23,6 +23,7 @@ pub use stretch::{LogError, STRETCH, Stretch};
 use crate::config::Config;
 use crate::message::Message;
 use crate::metrics::Metrics;
+use crate::telemetry::Tracer;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -71,13 +72,14 @@ struct House {
     status: watch::Sender<Status>,
     roster: Arc<Roster>,
     metrics: Arc<Metrics>,
+    tracer: Tracer,
     /// Turns true when what was accepted is to be finished and nothing more will come.
     closing: watch::Receiver<bool>,
 }
 
 impl Broker {
     /// Starts the broker that `config` asks for, on the current runtime. It needs no broker to be up.
-    pub fn start(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub fn start(config: &Config, metrics: &Arc<Metrics>, tracer: &Tracer) -> Self {
         let (publisher, submissions) = publisher::channel(config, metrics);
         let (delivery_tx, deliveries) = mpsc::channel(DELIVERIES);
         let (status_tx, status) = watch::channel(Status::default());
@@ -89,6 +91,7 @@ impl Broker {
             status: status_tx,
             roster: roster.clone(),
             metrics: metrics.clone(),
+            tracer: tracer.clone(),
             closing: closing_rx,
         };
         let (log, task) = match &config.amqp_url {

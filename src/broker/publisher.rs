@@ -46,7 +46,7 @@ pub struct Draft {
     pub text: Box<RawValue>,
     /// Its sender's name for it: a second one with the same is not delivered.
     pub key: Option<Key>,
-    /// The trace that its sender is in.
+    /// The trace that its sender is in, and what follows is to be part of.
     pub trace: Option<SpanContext>,
 }
 
@@ -178,6 +178,7 @@ impl Submission {
             text: self.draft.text.clone(),
             date: self.date.clone(),
             dated: true,
+            trace: self.draft.trace.clone().filter(SpanContext::is_sampled),
         }
     }
 }

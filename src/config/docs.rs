@@ -22,6 +22,9 @@ pub fn help() -> String {
         let _ = writeln!(text, "    Accepts {}.", variable.accepts);
     }
     text.push_str(
+        "\nTraces are exported to OTEL_EXPORTER_OTLP_ENDPOINT, by the variables that OpenTelemetry names.\n",
+    );
+    text.push_str(
         "\nExit codes: 0 after a complete shutdown or a check that passed, 1 after one that failed, 64 for\n\
          a bad setting or argument, 70 when serving failed.\n",
     );
@@ -44,6 +47,9 @@ pub fn markdown() -> String {
             variable.name, variable.default, variable.meaning, variable.accepts
         );
     }
+    text.push_str(
+        "\nTraces are configured by the `OTEL_*` variables of OpenTelemetry: [tracing.md](tracing.md).\n",
+    );
     text
 }
 

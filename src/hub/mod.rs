@@ -179,6 +179,11 @@ impl Hub {
         }
     }
 
+    /// How many listen to a channel.
+    pub fn listeners_of(&self, channel: &Channel) -> usize {
+        self.by_name.get(channel).map_or(0, |index| self.logs[*index].readers.len())
+    }
+
     /// Opens a reader that listens to nothing yet.
     pub fn open(&mut self) -> ReaderId {
         ReaderId(self.readers.insert(Reader::default()))

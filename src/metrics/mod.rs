@@ -226,6 +226,10 @@ impl Metrics {
         self.table.canary_round_trip.observe(took.as_secs_f64());
     }
 
+    pub fn spans_dropped(&self, cause: &'static str, spans: u64) {
+        self.table.spans_dropped.at(cause, |count| count.inc_by(spans));
+    }
+
     pub fn replicas(&self, replicas: usize) {
         self.table.replicas.set(replicas as i64);
     }

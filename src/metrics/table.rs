@@ -40,6 +40,7 @@ const MALFORMED: Labels =
     One("reason", &["not_utf8", "too_large", "bad_channel", "control", "unreadable"]);
 const RESUMED: Labels =
     One("outcome", &["memory", "log", "expired", "unknown", "malformed", "live", "unreadable"]);
+const LOST: Labels = One("cause", &["queue_full", "not_exported"]);
 const SIDE: Labels = One("role", &["publish", "consume"]);
 const ROLE: Labels = One("role", &["publish", "consume", "replay"]);
 
@@ -174,6 +175,11 @@ metrics! {
         runtime_tasks: Levels = "warren_runtime_tasks", "tasks", Worker, [];
         /// Tasks that another thread has woken and that have not had their turn.
         runtime_queued: Levels = "warren_runtime_queued_tasks", "tasks", Worker, [];
+    }
+    "Traces" {
+        /// Spans that did not get to the collector. A rise of queue_full means that it is slower than the
+        /// spans come, of not_exported that it is away or refuses them.
+        spans_dropped: Counts = "warren_spans_dropped_total", "spans", LOST, [];
     }
     "The process" {
         /// CPU time that was used. At the limit of the container everything is late.

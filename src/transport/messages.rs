@@ -6,8 +6,9 @@ use super::server::REQUEST_TIMEOUT;
 use super::worker::Worker;
 use crate::broker::{Draft, largest_body, size_of_text};
 use crate::message::{Channel, Key};
+use crate::telemetry::Span;
 use crate::trace;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use opentelemetry::trace::SpanContext;
 use serde::Deserialize;
 use serde_json::json;
@@ -28,11 +29,32 @@ pub async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let result = accept(&request, payload, &worker).await;
+    let (mut span, context) = worker.house.tracer.request(trace_of(&request));
+    let result = accept(&request, payload, &worker, context, &mut span).await;
     if let Err(error) = &result {
         worker.house.metrics.rejected(error.code());
     }
+    if let Some(span) = &mut span {
+        describe(span, &result);
+    }
     result
+}
+
+/// What became of a request.
+fn describe(span: &mut Span, result: &Result<HttpResponse, ApiError>) {
+    let status = match result {
+        Ok(response) => response.status(),
+        Err(error) => error.status_code(),
+    };
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    if let Err(error) = result {
+        // What the caller did wrong is no failure of this replica.
+        if status.is_server_error() {
+            span.fail(error.code());
+        } else {
+            span.set("error.type", error.code());
+        }
+    }
 }
 
 /// The trace that the caller is in.
@@ -45,6 +67,8 @@ async fn accept(
     request: &HttpRequest,
     payload: web::Payload,
     worker: &Rc<Worker>,
+    trace: Option<SpanContext>,
+    span: &mut Option<Span>,
 ) -> Result<HttpResponse, ApiError> {
     let house = &worker.house;
     origin::check(&house.config.allowed_origins, request.headers())?;
@@ -67,9 +91,13 @@ async fn accept(
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let key = key.map(|key| Key::new(&key)).transpose();
     let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let draft = Draft { channel, text, key, trace: trace_of(request) };
+    let draft = Draft { channel, text, key, trace };
     let outcome = house.publisher.submit(draft)?;
     house.metrics.received("http");
-    let id = outcome.await?;
+    let outcome = outcome.await;
+    if let Some(span) = span {
+        span.settle(&outcome);
+    }
+    let id = outcome?;
     Ok(HttpResponse::Accepted().json(json!({ "id": id.as_deref() })))
 }

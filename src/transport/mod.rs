@@ -28,6 +28,7 @@ use crate::fanout::Inboxes;
 use crate::metrics::Metrics;
 use crate::replays::Replays;
 use crate::shutdown::Phase;
+use crate::telemetry::Tracer;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 pub struct House {
     pub config: Config,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
     pub publisher: Publisher,
     pub status: watch::Receiver<Status>,
     /// What was said before, where that is kept outside this process.

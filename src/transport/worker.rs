@@ -6,6 +6,7 @@ use super::ws::{Client, Order};
 use crate::fanout::Post;
 use crate::hub::{Hub, Limits};
 use crate::metrics::{Survey, Thread};
+use crate::telemetry::Tally;
 use crate::wire::{Close, text_frame};
 use actix_web::HttpRequest;
 use bytes::Bytes;
@@ -110,23 +111,30 @@ impl Worker {
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
             let mut posts = batch.drain(..).peekable();
             while posts.peek().is_some() {
-                self.append(&mut posts);
+                let tallies = self.append(&mut posts);
                 // Takes its place behind everyone who was just woken.
                 yield_now().await;
+                // They have written.
+                drop(tallies);
             }
         }
     }
 
-    /// Takes posts up to a number of bytes.
-    fn append(self: &Rc<Self>, posts: &mut impl Iterator<Item = Post>) {
+    /// Takes posts up to a number of bytes. Returns the spans of those that are recorded.
+    fn append(self: &Rc<Self>, posts: &mut impl Iterator<Item = Post>) -> Vec<Arc<Tally>> {
+        let mut tallies = Vec::new();
         let mut hub = self.hub.borrow_mut();
         let mut bytes = 0;
         while bytes < BATCH_BYTES
             && let Some(post) = posts.next()
         {
             match post {
-                Post::Broadcast(broadcast) => {
+                Post::Broadcast(broadcast, tally) => {
                     bytes += broadcast.frame.len();
+                    if let Some(tally) = tally {
+                        tally.add(hub.listeners_of(&broadcast.channel));
+                        tallies.push(tally);
+                    }
                     hub.append(broadcast);
                 }
                 Post::Past(broadcast) => {
@@ -147,6 +155,7 @@ impl Worker {
             }
         }
         hub.wake();
+        tallies
     }
 
     /// Looks after every client from time to time: pings, deadlines, and how much waits for it.

@@ -7,9 +7,11 @@ use crate::broker::body::{self, Decoded, Malformed, Properties};
 use crate::broker::once::{Marks, Once, Verdict};
 use crate::broker::publisher;
 use crate::message::{MAX_KEY, Message, id_at};
+use crate::trace;
 use fnv::FnvHasher;
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;
+use opentelemetry::trace::SpanContext;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -197,7 +199,7 @@ fn date_of(stamp: u64) -> Option<String> {
     jiff::Timestamp::from_second(seconds).ok().map(|timestamp| timestamp.to_string())
 }
 
-fn message_id(delivery: &Delivery) -> Option<&str> {
+pub(super) fn message_id(delivery: &Delivery) -> Option<&str> {
     let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
     id.filter(|id| !id.is_empty())
 }
@@ -210,12 +212,21 @@ pub(super) fn origin(delivery: &Delivery) -> Option<(&str, u64)> {
 
 /// The key that its sender gave it; what is no key is none.
 fn key(delivery: &Delivery) -> Option<&str> {
-    let key = match header(delivery, control::KEY)? {
-        AMQPValue::LongString(key) => std::str::from_utf8(key.as_bytes()).ok(),
-        AMQPValue::ShortString(key) => Some(key.as_str()),
+    text(delivery, control::KEY).filter(|key| (1..=MAX_KEY).contains(&key.len()))
+}
+
+/// The trace that its publisher is in.
+pub(super) fn trace(delivery: &Delivery) -> Option<SpanContext> {
+    trace::parse(text(delivery, trace::TRACEPARENT)?, text(delivery, trace::TRACESTATE))
+}
+
+/// A header that is text.
+fn text<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
+    match header(delivery, name)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        AMQPValue::ShortString(text) => Some(text.as_str()),
         _ => None,
-    };
-    key.filter(|key| (1..=MAX_KEY).contains(&key.len()))
+    }
 }
 
 fn header<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a AMQPValue> {

@@ -30,6 +30,7 @@ use super::House;
 use super::once::WINDOW;
 use crate::burst::Burst;
 use crate::config::{AmqpUrls, Config, Delivery};
+use crate::telemetry::Messaging;
 use canary::Canary;
 use connection::{Connector, REPLAY};
 use consumer::{Consumer, Source};
@@ -71,6 +72,7 @@ pub(super) fn start(
     let connector = |role| Connector::new(urls, config, role, &link);
 
     let topology = Topology::new(config);
+    let messaging = Messaging::new(&house.tracer, &config.exchange.0, topology.stream());
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {
         Delivery::Live => {
@@ -115,6 +117,7 @@ pub(super) fn start(
             echoes: echo_tx,
             roster: house.roster.clone(),
             malformed: Burst::default(),
+            messaging: messaging.clone(),
         },
     };
     let canary = Canary::new(config, link.clone(), house.roster.clone(), control_tx, heard);
@@ -123,6 +126,7 @@ pub(super) fn start(
         link,
         config: config.clone(),
         roster: house.roster,
+        messaging,
         control,
         desk: Desk { submissions: house.submissions, echoes, closing: house.closing },
     };

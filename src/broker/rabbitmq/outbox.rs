@@ -7,6 +7,7 @@
 use crate::broker::PublishError;
 use crate::broker::publisher::Submission;
 use crate::message::Key;
+use crate::telemetry::{Messaging, Span};
 use opentelemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(super) struct Outbox {
     /// Confirmed and not read back yet; until when that is waited for.
     confirmed: VecDeque<(u64, Submission, Instant)>,
     ids: Ids,
+    messaging: Messaging,
     /// What our message ids begin with.
     origin: Arc<str>,
     next: u64,
@@ -43,6 +45,8 @@ struct Waiting {
     submission: Option<Submission>,
     /// An earlier connection had it, and may have got it out.
     repeated: bool,
+    /// From when a connection first had it to the answer, if that is recorded.
+    span: Option<Span>,
 }
 
 /// What the broker said of a message.
@@ -64,12 +68,13 @@ pub(super) struct Parcel {
 }
 
 impl Outbox {
-    pub(super) fn new(origin: &Arc<str>, ids: Ids) -> Self {
+    pub(super) fn new(origin: &Arc<str>, ids: Ids, messaging: &Messaging) -> Self {
         Self {
             waiting: VecDeque::new(),
             sent: 0,
             confirmed: VecDeque::new(),
             ids,
+            messaging: messaging.clone(),
             origin: origin.clone(),
             next: 1,
         }
@@ -78,7 +83,12 @@ impl Outbox {
     pub(super) fn push(&mut self, submission: Submission) {
         let number = self.next;
         self.next += 1;
-        self.waiting.push_back(Waiting { number, submission: Some(submission), repeated: false });
+        self.waiting.push_back(Waiting {
+            number,
+            submission: Some(submission),
+            repeated: false,
+            span: None,
+        });
     }
 
     /// Every sender has been told.
@@ -94,18 +104,27 @@ impl Outbox {
     /// The next message for the present connection.
     pub(super) fn next(&mut self) -> Option<Parcel> {
         // What the sender was told of before it was sent is not here any more.
-        let Waiting { number, submission: Some(submission), repeated } =
-            self.waiting.get(self.sent)?
+        let Waiting { number, submission: Some(submission), repeated, span } =
+            self.waiting.get_mut(self.sent)?
         else {
             return None;
         };
         self.sent += 1;
+        let message_id = message_id(&self.origin, *number);
+        let routing_key = submission.draft.channel.routing_key().to_owned();
+        let body = crate::broker::body::encode(&submission.draft.text, &submission.date);
+        let trace = submission.draft.trace.as_ref();
+        if span.is_none() {
+            *span = self.messaging.publish(trace, &routing_key, &message_id, body.len());
+        } else if let Some(span) = span {
+            span.set("warren.repeated", true);
+        }
         Some(Parcel {
-            message_id: message_id(&self.origin, *number),
-            routing_key: submission.draft.channel.routing_key().to_owned(),
-            body: crate::broker::body::encode(&submission.draft.text, &submission.date),
+            message_id,
+            routing_key,
+            body,
             key: submission.draft.key.clone(),
-            trace: submission.draft.trace.clone(),
+            trace: span.as_ref().map(Span::context).or(trace).cloned(),
             repeated: *repeated,
         })
     }
@@ -116,7 +135,13 @@ impl Outbox {
             return;
         }
         self.sent -= 1;
-        let Some(Waiting { number, submission, .. }) = self.waiting.pop_front() else { return };
+        let Some(Waiting { number, submission, mut span, .. }) = self.waiting.pop_front() else {
+            return;
+        };
+        if let (Answer::Refused, Some(span)) = (answer, &mut span) {
+            span.fail(PublishError::Refused.code());
+        }
+        drop(span);
         let Some(mut submission) = submission else { return };
         if answer == Answer::Confirmed {
             submission.is_out();
@@ -170,7 +195,12 @@ impl Outbox {
         while let Some(waiting) = self.waiting.get_mut(place) {
             let late = |submission: &mut Submission| submission.deadline <= now;
             match (waiting.submission.take_if(late), &waiting.submission) {
-                (Some(submission), _) => submission.refuse(PublishError::TimedOut),
+                (Some(submission), _) => {
+                    if let Some(mut span) = waiting.span.take() {
+                        span.fail(PublishError::TimedOut.code());
+                    }
+                    submission.refuse(PublishError::TimedOut);
+                }
                 (None, Some(_)) => return,
                 (None, None) => {}
             }
@@ -215,6 +245,7 @@ mod tests {
     use crate::config::Config;
     use crate::message::Channel;
     use crate::metrics::Metrics;
+    use crate::telemetry::Tracer;
     use std::time::Duration;
 
     struct Bench {
@@ -226,7 +257,9 @@ mod tests {
     fn bench(ids: Ids) -> Bench {
         let config = Config::from_vars([]).unwrap();
         let (publisher, submissions) = publisher::channel(&config, &Arc::new(Metrics::new()));
-        Bench { publisher, submissions, outbox: Outbox::new(&new_origin("r"), ids) }
+        let messaging = Messaging::new(&Tracer::default(), "messages", "");
+        let outbox = Outbox::new(&new_origin("r"), ids, &messaging);
+        Bench { publisher, submissions, outbox }
     }
 
     impl Bench {

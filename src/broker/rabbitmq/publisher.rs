@@ -10,6 +10,7 @@ use super::topology::Topology;
 use crate::broker::publisher::Submissions;
 use crate::broker::{Roster, raised};
 use crate::config::{Config, Delivery};
+use crate::telemetry::Messaging;
 use crate::trace;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -33,6 +34,7 @@ pub(super) struct Publisher {
     pub(super) link: Arc<Link>,
     pub(super) config: Config,
     pub(super) roster: Arc<Roster>,
+    pub(super) messaging: Messaging,
     pub(super) control: mpsc::Receiver<control::Canary>,
     pub(super) desk: Desk,
 }
@@ -53,7 +55,7 @@ impl Publisher {
     pub(super) async fn run(&mut self) {
         let log = self.config.delivery == Delivery::Log;
         let ids = if log { Ids::Log } else { Ids::Publisher };
-        let mut outbox = Outbox::new(&self.link.origin, ids);
+        let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
         let topology = Topology::new(&self.config);
         loop {
             let mut rebuilds = self.link.rebuilds();

@@ -1,12 +1,13 @@
 //! What becomes of what was read, whichever way.
 
 use super::control::{self, Canary};
-use super::entry::{Entry, origin};
+use super::entry::{self, Entry, origin};
 use super::link::Link;
 use super::publisher::Echo;
 use crate::broker::body::Malformed;
 use crate::broker::{Delivery, Roster};
 use crate::burst::Burst;
+use crate::telemetry::{Consumed, Messaging, Span};
 use lapin::message::Delivery as AmqpDelivery;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ pub(super) struct Reception {
     pub(super) echoes: mpsc::UnboundedSender<Echo>,
     pub(super) roster: Arc<Roster>,
     pub(super) malformed: Burst<Malformed>,
+    pub(super) messaging: Messaging,
 }
 
 impl Reception {
@@ -46,19 +48,47 @@ impl Reception {
             self.link.metrics.foreign();
         }
         self.link.read.fetch_add(1, Ordering::Relaxed);
+        // It ends when the message was handed on.
+        let mut span = if past { None } else { self.span(&entry, delivery) };
         match entry {
-            Entry::Message(message) => {
+            Entry::Message(mut message) => {
                 self.echo(delivery, Some(&message.id));
+                if let Some(span) = &mut span {
+                    span.set("warren.message.id", message.id.clone());
+                    message.trace = Some(span.context().clone());
+                }
                 self.tell(if past { Delivery::Past(message) } else { Delivery::Message(message) })
                     .await;
             }
             Entry::Second(first) => {
                 self.link.metrics.duplicate();
+                if let Some(span) = &mut span {
+                    span.set("warren.duplicate", true);
+                }
                 self.echo(delivery, first.as_ref());
             }
             Entry::Canary(canary) => self.canary(canary, past),
-            Entry::Malformed(malformed) => self.refuse(malformed),
+            Entry::Malformed(malformed) => {
+                if let Some(span) = &mut span {
+                    span.fail(malformed.label());
+                }
+                self.refuse(malformed);
+            }
         }
+    }
+
+    /// Begins the span of a message, be it fit for clients or not, if it is recorded. What replicas
+    /// tell each other is nobody's message.
+    fn span(&self, entry: &Entry, delivery: &AmqpDelivery) -> Option<Span> {
+        if !self.messaging.is_on() || matches!(entry, Entry::Canary(_)) {
+            return None;
+        }
+        let consumed = Consumed {
+            routing_key: delivery.routing_key.as_str(),
+            message_id: entry::message_id(delivery),
+            delivery_tag: delivery.delivery_tag,
+        };
+        self.messaging.consume(entry::trace(delivery), consumed)
     }
 
     pub(super) fn refuse(&mut self, malformed: Malformed) {

@@ -10,6 +10,7 @@ use super::output::{Output, Source, Written};
 use crate::broker::{self, Draft, Outcome, PublishError, largest_body, size_of_text};
 use crate::message::{Channel, Key};
 use crate::metrics::Served;
+use crate::telemetry::Span;
 use crate::transport::connections::Permit;
 use crate::transport::error::ApiError;
 use crate::transport::listener::{Listener, Met, Said, Wish};
@@ -72,13 +73,22 @@ struct Chat {
     /// Where its messages go, unless they say otherwise.
     channel: Channel,
     /// What becomes of them, oldest first.
-    publishing: VecDeque<(Option<Reference>, Outcome)>,
+    publishing: VecDeque<Publishing>,
     limiter: Limiter,
     /// The listener has more to say when there is room for it.
     more: bool,
     /// It cannot go on.
     failed: Option<Close>,
     _permit: Permit,
+}
+
+/// A message that is on its way to RabbitMQ.
+#[derive(Debug)]
+struct Publishing {
+    reference: Option<Reference>,
+    outcome: Outcome,
+    /// If it is recorded.
+    span: Option<Span>,
 }
 
 /// Name and text of what is wrong with what a client sent.
@@ -104,10 +114,15 @@ impl Chat {
     /// Has a message published.
     fn publish(&mut self, reference: Option<Reference>, draft: Draft) -> Result<(), Mistake> {
         let house = &self.worker.house;
-        let outcome = house.publisher.submit(draft);
-        let outcome = outcome.map_err(|error| (error.code(), error.to_string()))?;
+        let (mut span, trace) = house.tracer.frame();
+        let outcome = house.publisher.submit(Draft { trace, ..draft }).map_err(|error| {
+            if let Some(span) = &mut span {
+                span.fail(error.code());
+            }
+            (error.code(), error.to_string())
+        })?;
         house.metrics.received("websocket");
-        self.publishing.push_back((reference, outcome));
+        self.publishing.push_back(Publishing { reference, outcome, span });
         Ok(())
     }
 
@@ -194,14 +209,17 @@ impl Chat {
 
     /// Tells the client what became of its messages.
     fn settle(&mut self, context: &mut Context<'_>, output: &mut Output) {
-        while let Some((reference, oldest)) = self.publishing.front_mut() {
-            match (Pin::new(oldest).poll(context), reference) {
-                (Poll::Pending, _) => break,
-                (Poll::Ready(Ok(id)), Some(reference)) => {
+        while let Some(Publishing { reference, outcome, span }) = self.publishing.front_mut() {
+            let Poll::Ready(outcome) = Pin::new(outcome).poll(context) else { break };
+            if let Some(span) = span {
+                span.settle(&outcome);
+            }
+            match (outcome, reference) {
+                (Ok(id), Some(reference)) => {
                     output.push(commands::published(reference, id.as_deref()));
                 }
-                (Poll::Ready(Ok(_)), None) => {}
-                (Poll::Ready(Err(error)), reference) => {
+                (Ok(_), None) => {}
+                (Err(error), reference) => {
                     let (reference, message) = (reference.as_ref(), error.to_string());
                     output.push(commands::error(reference, error.code(), &message));
                 }
