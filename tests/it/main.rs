@@ -19,6 +19,7 @@
 //! - `leaving`: SIGTERM under load
 //! - `metrics`: what is counted, as declared
 //! - `page`: the chat page in a browser
+//! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -47,5 +48,6 @@ mod protocol;
 mod rabbitmq;
 mod resume;
 mod settings;
+mod traces;
 mod v1;
 mod wire;

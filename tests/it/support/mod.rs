@@ -5,6 +5,7 @@
 pub mod amqp;
 pub mod client;
 pub mod cluster;
+pub mod collector;
 pub mod events;
 pub mod fake;
 pub mod files;

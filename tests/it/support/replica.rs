@@ -29,6 +29,7 @@ pub struct Replica {
 }
 
 /// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
+/// Names are without the prefix, but for those of OpenTelemetry.
 pub fn command(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(WARREN);
     command
@@ -38,7 +39,8 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
         .env("WARREN_LOG_FORMAT", "json")
         .env("WARREN_WORKERS", "2");
     for (name, value) in settings {
-        command.env(format!("WARREN_{name}"), value);
+        let own = !name.starts_with("OTEL_");
+        command.env(if own { format!("WARREN_{name}") } else { (*name).to_owned() }, value);
     }
     command
 }
@@ -115,6 +117,17 @@ impl Replica {
     pub async fn post(&self, channel: &str, text: impl Into<Value>) -> Response {
         let body = serde_json::json!({ "channel": channel, "text": text.into() });
         http::post(self.addr, "/messages", &body.to_string()).await
+    }
+
+    /// Publishes over HTTP, with these headers, as they are written.
+    pub async fn post_with(&self, headers: &str, channel: &str, text: &str) -> Response {
+        let body = serde_json::json!({ "channel": channel, "text": text }).to_string();
+        let request = format!(
+            "POST /messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        http::send(self.addr, &request).await
     }
 
     /// Publishes over HTTP and returns the id.

@@ -1,0 +1,169 @@
+//! What OpenTelemetry calls a collector, as far as it takes traces: OTLP over HTTP, as protobuf.
+
+use super::LIMIT;
+use super::process::POLL;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span as OtlpSpan;
+use prost::Message;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep};
+
+/// A span, with what its process says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Span {
+    pub trace: String,
+    pub id: String,
+    /// Empty for the first of a trace.
+    pub parent: String,
+    pub state: String,
+    pub name: String,
+    /// As OTLP numbers them: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
+    pub kind: i32,
+    /// Ids of the traces and spans that it is linked to.
+    pub links: Vec<(String, String)>,
+    pub attributes: BTreeMap<String, String>,
+    pub failed: bool,
+    pub service: String,
+    pub replica: String,
+    pub resource: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+struct Received {
+    spans: Vec<Span>,
+    /// Heads of the requests.
+    heads: Vec<String>,
+}
+
+pub struct Collector {
+    address: SocketAddr,
+    received: Arc<Mutex<Received>>,
+}
+
+impl Collector {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Received::default()));
+        let taken = received.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let received = taken.clone();
+                tokio::spawn(async move {
+                    let _ = serve(stream, &received).await;
+                });
+            }
+        });
+        Self { address, received }
+    }
+
+    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn spans(&self) -> Vec<Span> {
+        self.received.lock().unwrap().spans.clone()
+    }
+
+    /// The head of the first request.
+    pub fn head(&self) -> String {
+        self.received.lock().unwrap().heads.first().cloned().unwrap_or_default()
+    }
+
+    /// Waits until so many spans of a trace are there.
+    pub async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let spans = self.spans();
+            let spans: Vec<_> = spans.into_iter().filter(|span| span.trace == trace).collect();
+            if spans.len() >= count {
+                return spans;
+            }
+            assert!(Instant::now() < deadline, "{} of {count}: {spans:#?}", spans.len());
+            sleep(POLL).await;
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, received: &Mutex<Received>) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let start = head.len();
+            if stream.read_line(&mut head).await? == 0 {
+                return Ok(());
+            }
+            let line = head[start..].trim().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await?;
+        let request = ExportTraceServiceRequest::decode(&*body).expect("OTLP as protobuf");
+        {
+            let mut received = received.lock().unwrap();
+            received.heads.push(head);
+            received.spans.extend(spans(request));
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
+            .await?;
+    }
+}
+
+fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for of_resource in request.resource_spans {
+        let resource = map(of_resource.resource.unwrap_or_default().attributes);
+        for span in of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            spans.push(read(span, &resource));
+        }
+    }
+    spans
+}
+
+fn read(span: OtlpSpan, resource: &BTreeMap<String, String>) -> Span {
+    let links = span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect();
+    assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{span:?}");
+    let said = |key: &str| resource.get(key).cloned().unwrap_or_default();
+    Span {
+        trace: hex(&span.trace_id),
+        id: hex(&span.span_id),
+        parent: hex(&span.parent_span_id),
+        state: span.trace_state,
+        name: span.name,
+        kind: span.kind,
+        links,
+        attributes: map(span.attributes),
+        failed: span.status.is_some_and(|status| status.code == 2),
+        service: said("service.name"),
+        replica: said("service.instance.id"),
+        resource: resource.clone(),
+    }
+}
+
+fn map(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let text = |value| match value {
+        Some(any_value::Value::StringValue(text)) => text,
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        Some(any_value::Value::BoolValue(flag)) => flag.to_string(),
+        other => panic!("another kind of value: {other:?}"),
+    };
+    let pair = |it: KeyValue| (it.key, text(it.value.and_then(|value| value.value)));
+    attributes.into_iter().map(pair).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,304 @@
+//! Traces: from the publisher through RabbitMQ to the broadcast of every replica.
+
+use crate::support::LIMIT;
+use crate::support::amqp::Peer;
+use crate::support::collector::{Collector, Span};
+use crate::support::http;
+use crate::support::ports::free_port;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::replica::{LIVE, Replica, command};
+use futures_util::future::join_all;
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
+use std::fs;
+use tokio::time::{Instant, timeout};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+/// Exported soon, so that tests need not wait.
+const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Ends at once.
+const QUICK: [(&str, &str); 2] = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
+
+/// A `traceparent` of the caller, sampled or not.
+fn parent(flags: &str) -> String {
+    format!("00-{TRACE}-{CALLER}-{flags}")
+}
+
+async fn replica(name: &str, exchange: &str, more: &[(&str, &str)]) -> Replica {
+    let url = shared().await.url();
+    Replica::joined(name, &url, exchange, &[&[SOON], more].concat()).await
+}
+
+async fn three(exchange: &str, more: &[(&str, &str)]) -> Vec<Replica> {
+    join_all(["a", "b", "c"].map(|name| replica(name, exchange, more))).await
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.name == name).collect()
+}
+
+/// Each of the three has consumed the message and broadcast it: below `creation`, and linked to it.
+fn reached_all(spans: &[Span], exchange: &str, creation: &str, channel: &str) {
+    let consumed = named(spans, &format!("consume {exchange}"));
+    let broadcast = named(spans, "broadcast");
+    for replica in ["a", "b", "c"] {
+        let of = |spans: &[&Span]| {
+            let mut of: Vec<_> = spans.iter().filter(|span| span.replica == replica).collect();
+            assert_eq!(of.len(), 1, "of {replica}: {of:?}");
+            of.pop().copied().cloned().unwrap()
+        };
+        let (consume, broadcast) = (of(&consumed), of(&broadcast));
+        assert_eq!((consume.kind, consume.parent.as_str()), (5, creation), "{consume:#?}");
+        assert_eq!(consume.links, [(TRACE.to_owned(), creation.to_owned())]);
+        for (key, value) in [
+            ("messaging.system", "rabbitmq"),
+            ("messaging.operation.name", "consume"),
+            ("messaging.operation.type", "process"),
+            ("messaging.destination.name", &format!("{exchange}:{channel}:{exchange}.log")),
+            ("messaging.destination.template", exchange),
+            ("messaging.rabbitmq.destination.routing_key", channel),
+        ] {
+            assert_eq!(consume.attributes[key], value, "{key}");
+        }
+        assert!(consume.attributes.contains_key("messaging.rabbitmq.message.delivery_tag"));
+        assert_eq!((broadcast.kind, &broadcast.parent), (1, &consume.id));
+        assert!(broadcast.links.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn one_trace_leads_from_an_http_publish_to_the_broadcast_of_every_replica() {
+    let (collector, exchange) = (Collector::start().await, unique("messages"));
+    let settings = [
+        (ENDPOINT, collector.endpoint()),
+        ("OTEL_SERVICE_NAME", "burrow".to_owned()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=te%20st".to_owned()),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2".to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let replicas = three(&exchange, &settings).await;
+    let mut clients = join_all(replicas.iter().map(|it| it.client("?channel=news"))).await;
+    clients.push(replicas[0].client("?channel=news").await);
+    clients.push(replicas[0].client("?channel=other").await);
+
+    let headers = format!("traceparent: {}\r\ntracestate: vendor=1\r\n", parent("01"));
+    let response = replicas[0].post_with(&headers, "news", "unspeakable").await;
+    let id = response.json()["id"].as_str().unwrap().to_owned();
+    let mut frame = String::new();
+    for client in &mut clients[..4] {
+        let message = client.message().await;
+        assert_eq!(message["id"], id);
+        frame = message.to_string();
+    }
+    let spans = collector.trace(TRACE, 8).await;
+    assert_eq!(spans.len(), 8, "one each, however many clients: {spans:#?}");
+
+    let [request] = named(&spans, "POST /messages")[..] else { panic!("{spans:#?}") };
+    assert_eq!((request.kind, request.parent.as_str(), &*request.replica), (2, CALLER, "a"));
+    assert_eq!(request.attributes["http.response.status_code"], "202");
+    assert_eq!(request.attributes["http.route"], "/messages");
+    assert_eq!(request.attributes["warren.message.id"], id);
+    let [publish] = named(&spans, &format!("publish {exchange}"))[..] else { panic!("{spans:#?}") };
+    assert_eq!((publish.kind, &publish.parent, &*publish.replica), (4, &request.id, "a"));
+    for (key, value) in [
+        ("messaging.system", "rabbitmq"),
+        ("messaging.operation.name", "publish"),
+        ("messaging.operation.type", "send"),
+        ("messaging.destination.name", &format!("{exchange}:news")),
+        ("messaging.rabbitmq.destination.routing_key", "news"),
+    ] {
+        assert_eq!(publish.attributes[key], value, "{key}");
+    }
+    reached_all(&spans, &exchange, &publish.id, "news");
+    let consumed = named(&spans, &format!("consume {exchange}"));
+    for span in &consumed {
+        let message_id = "messaging.message.id";
+        assert_eq!(span.attributes[message_id], publish.attributes[message_id]);
+        assert_eq!(span.attributes["warren.message.id"], id);
+    }
+    for span in named(&spans, "broadcast") {
+        let clients = if span.replica == "a" { 2 } else { 1 };
+        assert_eq!(span.attributes["warren.broadcast.clients"], clients.to_string());
+        let workers: usize = span.attributes["warren.broadcast.workers"].parse().unwrap();
+        assert!((1..=clients).contains(&workers), "{span:#?}");
+        let bytes: usize = span.attributes["warren.broadcast.bytes"].parse().unwrap();
+        let (most, least) = (frame.len() + 10, frame.len());
+        assert!((clients * least..=clients * most).contains(&bytes), "{bytes} of {frame}");
+    }
+    for span in &spans {
+        assert_eq!((span.service.as_str(), span.state.as_str()), ("burrow", "vendor=1"));
+        assert_eq!(span.resource["deployment.environment.name"], "te st");
+        let shown = format!("{span:?}");
+        for secret in ["unspeakable", "hunter2", "guest"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+    assert!(collector.head().to_ascii_lowercase().contains("authorization: bearer hunter2"));
+    let log = replicas[0].process.output();
+    assert!(log.contains("exporting traces") && !log.contains("hunter2"), "{log}");
+}
+
+#[tokio::test]
+async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
+    let (collector, exchange) = (Collector::start().await, unique("messages"));
+    let replicas = three(&exchange, &[(ENDPOINT, &collector.endpoint())]).await;
+    let mut client = replicas[2].client("?channel=news").await;
+    let peer = Peer::connect(&shared().await.url(), &exchange).await;
+    let mut headers = FieldTable::default();
+    headers.insert("traceparent".into(), AMQPValue::LongString(parent("01").into()));
+    peer.publish("news", b"from afar", BasicProperties::default().with_headers(headers)).await;
+    assert_eq!(client.text().await, "from afar");
+    let spans = collector.trace(TRACE, 6).await;
+    assert_eq!(spans.len(), 6, "{spans:#?}");
+    reached_all(&spans, &exchange, CALLER, "news");
+    assert!(spans.iter().all(|span| span.service == "warren"));
+
+    // What cannot be delivered is told apart.
+    let mut headers = FieldTable::default();
+    let other = TRACE.replace('0', "1");
+    let parent = format!("00-{other}-{CALLER}-01");
+    headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
+    peer.publish("news", b"\xff", BasicProperties::default().with_headers(headers)).await;
+    let spans = collector.trace(&other, 3).await;
+    assert!(spans.iter().all(|span| span.failed && span.attributes["error.type"] == "not_utf8"));
+}
+
+#[tokio::test]
+async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
+    let (collector, exchange) = (Collector::start().await, unique("messages"));
+    let endpoint = collector.endpoint();
+    let settings = [LIVE, (ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
+    let replica = replica("quiet", &exchange, &[&settings[..], &QUICK].concat()).await;
+    let mut peer = Peer::live(&shared().await.url(), &exchange).await;
+    let mut client = replica.v1("?channel=news").await;
+
+    let state = format!("traceparent: {}\r\ntracestate: vendor=1\r\n", parent("00"));
+    assert_eq!(replica.post_with(&state, "news", "one").await.status, 202);
+    assert_eq!(client.text().await, "one");
+    let delivery = peer.message().await;
+    let headers = delivery.properties.headers().as_ref().unwrap().inner().clone();
+    let header = |name: &str| match headers.get(name) {
+        Some(AMQPValue::LongString(text)) => text.to_string(),
+        other => panic!("{name}: {other:?}"),
+    };
+    let passed = header("traceparent");
+    assert!(passed.starts_with(&format!("00-{TRACE}-")) && passed.ends_with("-00"), "{passed}");
+    assert_eq!(header("tracestate"), "vendor=1");
+
+    // Without a caller's trace there is one all the same, so that all replicas decide alike.
+    let command = serde_json::json!({ "publish": { "ref": 1, "channel": "news", "text": "two" } });
+    client.send(command.to_string()).await;
+    let delivery = peer.message().await;
+    let headers = delivery.properties.headers().as_ref().unwrap().inner().clone();
+    let Some(AMQPValue::LongString(text)) = headers.get("traceparent") else { panic!() };
+    assert!(text.to_string().ends_with("-00") && !text.to_string().contains(TRACE));
+
+    // Another's that is sampled is exported, and nothing else was.
+    let sampled = format!("traceparent: {}\r\n", parent("01"));
+    assert_eq!(replica.post_with(&sampled, "news", "three").await.status, 202);
+    collector.trace(TRACE, 4).await;
+    drop(client);
+    assert!(replica.terminate().await.success());
+    let spans = collector.spans();
+    assert!(spans.len() == 4 && spans.iter().all(|span| span.trace == TRACE), "{spans:#?}");
+    let first = named(&spans, "POST /messages");
+    assert!(first.len() == 1 && first[0].parent == CALLER);
+}
+
+#[tokio::test]
+async fn a_client_begins_a_trace_and_the_last_spans_are_exported_at_the_end() {
+    let collector = Collector::start().await;
+    let endpoint = collector.endpoint();
+    let settings = [(ENDPOINT, endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
+    let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
+    let mut client = replica.client("").await;
+    client.send("hello").await;
+    assert_eq!(client.text().await, "hello");
+    drop(client);
+    assert_eq!(collector.spans().len(), 0, "not before they are due");
+    assert!(replica.terminate().await.success());
+    let spans = collector.spans();
+    let [publish] = named(&spans, "WebSocket publish")[..] else { panic!("{spans:#?}") };
+    assert!(publish.parent.is_empty() && publish.attributes.contains_key("warren.message.id"));
+    // The embedded broker has no part in it.
+    let [broadcast] = named(&spans, "broadcast")[..] else { panic!("{spans:#?}") };
+    assert_eq!((&broadcast.parent, &broadcast.trace), (&publish.id, &publish.trace));
+    assert_eq!(spans.len(), 2);
+}
+
+#[tokio::test]
+async fn an_unreachable_collector_harms_nobody() {
+    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_BSP_MAX_QUEUE_SIZE", "16")];
+    let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
+    let mut client = replica.client("").await;
+    for n in 0..100 {
+        replica.say("lobby", n).await;
+        assert_eq!(client.text().await, n);
+    }
+    for cause in ["queue_full", "not_exported"] {
+        let series = format!("warren_spans_dropped_total{{cause=\"{cause}\"}}");
+        replica.metric_becomes(&series, |count| count > 0.0).await;
+    }
+    replica
+        .metric_becomes("warren_spans_dropped_total{cause=\"not_exported\"}", |n| n > 16.0)
+        .await;
+    let log = replica.process.output();
+    assert_eq!(log.matches("traces cannot be exported").count(), 1, "{log}");
+    assert!(log.contains("refused") && !log.contains("ERROR"), "{log}");
+    drop(client);
+    let start = Instant::now();
+    assert!(replica.terminate().await.success());
+    assert!(start.elapsed().as_secs() < 8, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
+    // It is connected to, and that is all.
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", hole.local_addr().unwrap());
+    let settings = [(ENDPOINT, endpoint.as_str()), SOON];
+    let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
+    replica.say("lobby", "hello").await;
+    let start = Instant::now();
+    assert!(timeout(LIMIT, replica.terminate()).await.unwrap().success());
+    assert!(start.elapsed().as_secs() < 8, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn without_an_endpoint_nothing_of_it_runs() {
+    let threads = |replica: &Replica| {
+        let tasks = fs::read_dir(format!("/proc/{}/task", replica.process.id())).unwrap();
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap();
+        tasks.map(|task| name(task.unwrap()).trim().to_owned()).collect::<Vec<_>>()
+    };
+    let replica = Replica::ready(&[]).await;
+    assert!(!threads(&replica).contains(&"traces".to_owned()));
+    assert_eq!(replica.metric("warren_spans_dropped_total{cause=\"queue_full\"}").await, 0.0);
+    let collector = Collector::start().await;
+    let replica = Replica::ready(&[(ENDPOINT, &collector.endpoint())]).await;
+    assert!(threads(&replica).contains(&"traces".to_owned()), "{:?}", threads(&replica));
+    let replica =
+        Replica::ready(&[(ENDPOINT, &collector.endpoint()), ("OTEL_SDK_DISABLED", "true")]).await;
+    assert!(!threads(&replica).contains(&"traces".to_owned()));
+    assert_eq!(http::get(replica.addr, "/replicas").await.status, 200);
+}
+
+#[test]
+fn another_protocol_is_an_error_at_the_start() {
+    let output = command(&[
+        (ENDPOINT, "http://user:hunter2@localhost:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("PING_INTERVAL", "often"),
+    ])
+    .output()
+    .unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("OTEL_EXPORTER_OTLP_PROTOCOL: ").contains("http/protobuf"), "{text}");
+    assert!(line("WARREN_PING_INTERVAL: ").contains("30s") && !text.contains("hunter2"), "{text}");
+}
