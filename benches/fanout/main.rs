@@ -15,6 +15,7 @@ mod server;
 #[path = "../../tests/it/support/mod.rs"]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "as in the tests")]
 mod support;
+mod traces;
 
 use client::Crowd;
 use report::{Series, table, verdict};
@@ -63,8 +64,13 @@ fn main() -> Outcome {
         println!("to be run by cargo bench");
         return Ok(());
     }
-    let parts: [Part; 4] =
-        [("deliveries", deliveries), ("memory", memory), ("channels", channels), ("log", log)];
+    let parts: [Part; 5] = [
+        ("deliveries", deliveries),
+        ("memory", memory),
+        ("channels", channels),
+        ("log", log),
+        ("traces", traces::run),
+    ];
     let plan = Plan::from_environment()?;
     let chosen = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| chosen(name));

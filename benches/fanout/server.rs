@@ -75,7 +75,8 @@ impl Server {
         Self::with(binary, &settings)
     }
 
-    fn with(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
+    /// Warren with one worker and these variables besides.
+    pub fn with(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(binary);
         command.env_clear().envs([
