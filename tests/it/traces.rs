@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use std::fs;
+use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -38,6 +39,19 @@ async fn three(exchange: &str, more: &[(&str, &str)]) -> Vec<Replica> {
 
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
     spans.iter().filter(|span| span.name == name).collect()
+}
+
+/// Publishes with amqplib, in Node, to channel `news`.
+async fn amqplib(exchange: &str, traceparent: &str, text: &str) {
+    let mut node = Command::new("node");
+    node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe/publish.mjs"))
+        .arg(text)
+        .env("AMQP_URL", shared().await.url())
+        .env("EXCHANGE", exchange)
+        .env("ROUTING_KEY", "news")
+        .env("TRACEPARENT", traceparent);
+    let output = node.output().await.expect("node runs; `make setup` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Each of the three has consumed the message and broadcast it: below `creation`, and linked to it.
@@ -146,10 +160,7 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
     let (collector, exchange) = (Collector::start().await, unique("messages"));
     let replicas = three(&exchange, &[(ENDPOINT, &collector.endpoint())]).await;
     let mut client = replicas[2].client("?channel=news").await;
-    let peer = Peer::connect(&shared().await.url(), &exchange).await;
-    let mut headers = FieldTable::default();
-    headers.insert("traceparent".into(), AMQPValue::LongString(parent("01").into()));
-    peer.publish("news", b"from afar", BasicProperties::default().with_headers(headers)).await;
+    amqplib(&exchange, &parent("01"), "from afar").await;
     assert_eq!(client.text().await, "from afar");
     let spans = collector.trace(TRACE, 6).await;
     assert_eq!(spans.len(), 6, "{spans:#?}");
@@ -157,6 +168,7 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
     assert!(spans.iter().all(|span| span.service == "warren"));
 
     // What cannot be delivered is told apart.
+    let peer = Peer::connect(&shared().await.url(), &exchange).await;
     let mut headers = FieldTable::default();
     let other = TRACE.replace('0', "1");
     let parent = format!("00-{other}-{CALLER}-01");
