@@ -17,6 +17,7 @@
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
+//! - `outbound`: the HTTP client of the two that make requests, `check` and `telemetry`.
 //! - [`check`]: `warren check`, a client of all replicas that proves that they are joined.
 //! - [`health`], [`metrics`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
@@ -33,6 +34,7 @@ pub mod health;
 pub mod hub;
 pub mod message;
 pub mod metrics;
+mod outbound;
 pub mod replays;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,9 +1,9 @@
-//! One replica, as its clients see it; alone knows reqwest.
+//! One replica, as its clients see it.
 
 use super::events::{Event, Events};
+use crate::outbound;
 use futures_util::stream::{Stream, unfold};
 use reqwest::header::HOST;
-use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 use std::fmt;
@@ -61,10 +61,8 @@ fn quote(text: &str) -> String {
 pub(super) struct Client(reqwest::Client);
 
 impl Client {
-    /// One that goes where it is told to: through no proxy, and not where an answer points.
     pub(super) fn new() -> Result<Self, Problem> {
-        let client = reqwest::Client::builder().no_proxy().redirect(Policy::none());
-        Ok(Self(client.build()?))
+        Ok(Self(outbound::client().build()?))
     }
 
     /// Listens to a channel at one of the addresses of `target`. When it returns, the replica sends

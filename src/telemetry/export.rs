@@ -6,6 +6,7 @@
 use super::TraceSettings;
 use crate::burst::Burst;
 use crate::metrics::Metrics;
+use crate::outbound;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -67,8 +68,7 @@ pub(super) fn start(
     resource: &Resource,
     metrics: &Arc<Metrics>,
 ) -> io::Result<(Arc<Queue>, Exporter)> {
-    let client = reqwest::Client::builder().timeout(settings.timeout).no_proxy();
-    let client = client.build().map_err(io::Error::other)?;
+    let client = outbound::client().timeout(settings.timeout).build().map_err(io::Error::other)?;
     let problem = Arc::new(Mutex::new(String::new()));
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()

@@ -119,14 +119,7 @@ impl TraceSettings {
 /// The address for traces: as it is given for them, or below the one for everything.
 fn endpoint_of(vars: &mut Variables, name: &str, text: &str) -> Option<Url> {
     let mut url = match Url::parse(text) {
-        Ok(url) if url.scheme() == "http" && url.has_host() => url,
-        Ok(url) if url.scheme() == "https" => {
-            vars.mistake(
-                name,
-                "accepts an http:// address: Warren exports to a collector nearby, without TLS",
-            );
-            return None;
-        }
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
         _ => {
             vars.mistake(name, "accepts an address such as http://collector.monitoring:4318");
             return None;
@@ -306,7 +299,7 @@ mod tests {
     #[test]
     fn all_mistakes_at_once_and_no_value_is_shown() {
         let mistakes = read(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:secret@collector"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://user:secret@collector"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),

@@ -268,6 +268,31 @@ async fn an_unreachable_collector_harms_nobody() {
 }
 
 #[tokio::test]
+async fn a_collector_behind_tls_is_believed_by_its_certificate() {
+    let (collector, certificate) = Collector::secure().await;
+    let file = format!("{}/{}.pem", env!("CARGO_TARGET_TMPDIR"), unique("collector"));
+    fs::write(&file, certificate).unwrap();
+    let endpoint = collector.endpoint();
+    let settings = [(ENDPOINT, endpoint.as_str()), SOON];
+    let trusting = [&settings[..], &[("OTEL_SERVICE_NAME", "trusting"), ("SSL_CERT_FILE", &file)]];
+    let trusting = Replica::ready(&trusting.concat()).await;
+    fs::remove_file(&file).unwrap();
+    let stranger = Replica::ready(&settings).await;
+    stranger.say("lobby", "to nobody").await;
+    stranger
+        .metric_becomes("warren_spans_dropped_total{cause=\"not_exported\"}", |n| n > 0.0)
+        .await;
+    let log = stranger.process.output();
+    assert!(log.contains("certificate"), "{log}");
+    assert_eq!(collector.spans().len(), 0);
+
+    let header = format!("traceparent: {}\r\n", parent("01"));
+    assert_eq!(trusting.post_with(&header, "lobby", "hello").await.status, 202);
+    let spans = collector.trace(TRACE, 2).await;
+    assert!(spans.iter().all(|span| span.service == "trusting"), "{spans:#?}");
+}
+
+#[tokio::test]
 async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
     // It is connected to, and that is all.
     let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

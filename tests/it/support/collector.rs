@@ -9,9 +9,13 @@ use prost::Message;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// A span, with what its process says of itself.
 #[derive(Clone, Debug, Default)]
@@ -42,29 +46,51 @@ struct Received {
 
 pub struct Collector {
     address: SocketAddr,
+    scheme: &'static str,
     received: Arc<Mutex<Received>>,
 }
 
 impl Collector {
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// One that speaks TLS, and its certificate as PEM.
+    pub async fn secure() -> (Self, String) {
+        let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.cert.der().clone()], key)
+            .unwrap();
+        (Self::listen(Some(Arc::new(config).into())).await, identity.cert.pem())
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Received::default()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let taken = received.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let received = taken.clone();
+                let (received, tls) = (taken.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let _ = serve(stream, &received).await;
+                    match tls {
+                        Some(tls) => serve(tls.accept(stream).await?, &received).await,
+                        None => serve(stream, &received).await,
+                    }
                 });
             }
         });
-        Self { address, received }
+        Self { address, scheme, received }
     }
 
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     pub fn spans(&self) -> Vec<Span> {
@@ -91,7 +117,10 @@ impl Collector {
     }
 }
 
-async fn serve(stream: TcpStream, received: &Mutex<Received>) -> std::io::Result<()> {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    received: &Mutex<Received>,
+) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     loop {
         let (mut head, mut length) = (String::new(), 0);

@@ -39,7 +39,7 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
         .env("WARREN_LOG_FORMAT", "json")
         .env("WARREN_WORKERS", "2");
     for (name, value) in settings {
-        let own = !name.starts_with("OTEL_");
+        let own = !name.starts_with("OTEL_") && !name.starts_with("SSL_");
         command.env(if own { format!("WARREN_{name}") } else { (*name).to_owned() }, value);
     }
     command
