@@ -4,20 +4,10 @@ import pytest
 from chart import component, pod_templates, render
 from documents import variables
 from units import seconds
+from workloads import environment, replica
 
 # What README.md says a replica may take beyond the publish timeout, when RabbitMQ is away.
 BEYOND = 12
-
-
-def replica(objects):
-    """The spec of the replicas' pods, and their one container."""
-    [(_, pod)] = [each for each in pod_templates(objects.of("Deployment"))]
-    [container] = pod["spec"]["containers"]
-    return pod["spec"], container
-
-
-def environment(container):
-    return {each["name"]: each.get("value") for each in container["env"]}
 
 
 def slack(objects):

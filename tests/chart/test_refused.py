@@ -81,6 +81,13 @@ REFUSED = {
                                  ["ingress", "hosts"]),
     "an HTTPRoute of no gateway": ({"httpRoute": {"enabled": True}},
                                    ["httpRoute.parentRefs: needed for httpRoute.enabled"]),
+    "a share above the whole": ({"tracing": {"sampleRatio": 1.5}}, ["sampleRatio", "1"]),
+    "an attribute that is no string": ({"tracing": {"resourceAttributes": {"shard": 1}}},
+                                       ["resourceAttributes", "shard"]),
+    "a sampler twice": (
+        {"tracing": {"otlpEndpoint": "http://collector:4318"},
+         "extraEnv": [{"name": "OTEL_TRACES_SAMPLER", "value": "always_on"}]},
+        ["extraEnv", "OTEL_TRACES_SAMPLER"]),
     "a collector without a scheme": ({"tracing": {"otlpEndpoint": "collector:4317"}}, ["otlpEndpoint"]),
     "an interval": ({"monitoring": {"serviceMonitor": {"interval": "often"}}},
                     ["serviceMonitor", "interval"]),

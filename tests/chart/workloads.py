@@ -17,6 +17,17 @@ def workloads(objects):
     return found
 
 
+def replica(objects):
+    """The spec of the replicas' pods, and their one container."""
+    [(_, pod)] = [each for each in pod_templates(objects.of("Deployment"))]
+    [container] = pod["spec"]["containers"]
+    return pod["spec"], container
+
+
+def environment(container):
+    return {each["name"]: each.get("value") for each in container["env"]}
+
+
 def ports(objects):
     """The number of each named port, by component."""
     found = {

@@ -106,6 +106,9 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 {{- end -}}
 {{- /* Twice the same is a conflict for Helm 4, and Helm 3 takes the last without a word. */ -}}
 {{- $taken := concat (keys (.Values.config | default dict)) (list "RABBITMQ_PASSWORD" "WARREN_LISTEN" "WARREN_ADMIN_LISTEN" "WARREN_REPLICA" "WARREN_WORKERS" "WARREN_AMQP_URL" "WARREN_DRAIN_DELAY" "WARREN_DRAIN_PERIOD") -}}
+{{- range include "warren.tracing.env" . | fromYamlArray -}}
+{{- $taken = append $taken .name -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if has .name $taken -}}
 {{- fail (printf "extraEnv: %s is the chart's own, or in config (null takes it out there)" .name) -}}
@@ -117,6 +120,24 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs: needed for httpRoute.enabled" -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Variables of OpenTelemetry. The resource's values are percent-encoded, as they stand in a list. */}}
+{{- define "warren.tracing.env" -}}
+{{- with .Values.tracing -}}
+{{- if .otlpEndpoint -}}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .otlpEndpoint | quote }}}
+{{- if ne (toString .sampleRatio) "<nil>" }}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .sampleRatio | quote }}}
+{{- end }}
+{{- $said := list (printf "k8s.namespace.name=%s" $.Release.Namespace) "k8s.pod.name=$(WARREN_REPLICA)" }}
+{{- range $key, $value := .resourceAttributes }}
+{{- $said = append $said (printf "%s=%s" $key ($value | urlquery | replace "+" "%20")) }}
+{{- end }}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ $said | join "," | quote }}}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* The port of a URL, or that of its scheme. */}}
