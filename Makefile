@@ -36,6 +36,7 @@ bench: ## What a delivery and a connection cost, beside a bare loop of send(2)
 docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
 	$(CARGO) run --quiet --locked --example metrics > docs/metrics.md
+	$(CARGO) run --quiet --locked --example logs > docs/logs.md
 	$(PYTHON) scripts/chart-readme > charts/warren/README.md
 
 manifests: setup ## Writes the plain manifests in k8s/, as the chart renders them

@@ -2,6 +2,7 @@
 
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::events::{Event, Text};
 use crate::fanout::{self, Inboxes, Post};
 use crate::health::{self, Health};
 use crate::metrics::Metrics;
@@ -16,7 +17,6 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
 
 /// How long the acceptor may take to pause.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
@@ -29,6 +29,7 @@ const DRAIN_SLACK: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Application {
     config: Config,
+    metrics: Arc<Metrics>,
     /// `None`: nothing is exported.
     traces: Option<TraceSettings>,
     clients: TcpListener,
@@ -60,12 +61,18 @@ impl Application {
         let clients = bind("WARREN_LISTEN", config.listen)?;
         let admin = bind("WARREN_ADMIN_LISTEN", config.admin_listen)?;
         let (addr, admin_addr) = (clients.local_addr()?, admin.local_addr()?);
-        Ok(Self { config, traces: None, clients, admin, addr, admin_addr })
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self { config, metrics, traces: None, clients, admin, addr, admin_addr })
     }
 
     /// With traces, if they are asked for.
     pub fn traces(self, traces: Option<TraceSettings>) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Counting in the same place as its caller.
+    pub fn metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Where clients connect.
@@ -84,13 +91,15 @@ impl Application {
     /// When serving cannot begin, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let config = self.config;
-        let metrics = Arc::new(Metrics::new());
+        let metrics = self.metrics;
         metrics.limits(&config);
         let thread = metrics.main_thread();
         let measuring = tokio::spawn(async move { thread.measure().await });
+        let journal = metrics.clone();
+        let summing = tokio::spawn(async move { journal.sum_up().await });
         let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &metrics)?;
         let tracer = traces.tracer.clone();
-        let phases = Phases::default();
+        let phases = Phases::new(&metrics);
         let inboxes = Arc::new(Inboxes::default());
         let mut broker = Broker::start(&config, &metrics, &tracer);
         let connections =
@@ -125,18 +134,17 @@ impl Application {
             deliveries,
             inboxes.clone(),
             config.workers.0,
-            metrics,
+            metrics.clone(),
             tracer,
         ));
-        info!(
-            address = %self.addr,
-            admin = %self.admin_addr,
-            replica = config.replica.0,
-            workers = config.workers.0,
-            connections = connections.limit(),
-            version = env!("CARGO_PKG_VERSION"),
-            "serving: open http://{}", self.addr
-        );
+        metrics.tell(Event::Serving {
+            address: self.addr,
+            admin: self.admin_addr,
+            replica: Text::of(&config.replica.0),
+            workers: config.workers.0,
+            connections: connections.limit(),
+            version: env!("CARGO_PKG_VERSION"),
+        });
 
         // Nobody told these to end: a replica that is only half there must not look alive.
         tokio::select! {
@@ -156,11 +164,11 @@ impl Application {
         // acceptor pauses in its own time, and would take it for an error before.
         sleep(PAUSE_TIME).await;
         if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
-            warn!(%error, "cannot close the listener early");
+            metrics.tell(Event::ListenerOpen { problem: Text::of(error) });
         }
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.no_sockets()).await.is_err() {
-            warn!(connections = connections.open(), "clients remain after the drain period");
+            metrics.tell(Event::ClientsRemain { connections: connections.open() });
         }
         // An event stream that is not read cannot be ended in order.
         let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();
@@ -169,11 +177,11 @@ impl Application {
         phases.enter(Phase::Closed);
         fanout.abort();
         measuring.abort();
+        summing.abort();
         broker.close().await;
         traces.close().await;
         admin_handle.stop(false).await;
         let _ = admin.await;
-        info!("done");
         Ok(())
     }
 }

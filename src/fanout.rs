@@ -2,6 +2,7 @@
 
 use crate::broadcast::Broadcast;
 use crate::broker::Delivery;
+use crate::events::Event;
 use crate::metrics::Metrics;
 use crate::telemetry::{Tally, Tracer};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub async fn run(
                 Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(message))),
                 Delivery::From(position) => Post::From(*position),
                 Delivery::Gap => {
-                    metrics.gap();
+                    metrics.tell(Event::Gap);
                     Post::Gap
                 }
             };

@@ -19,16 +19,16 @@
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
 //! - `outbound`: the HTTP client of the two that make requests, `check` and `telemetry`.
 //! - [`check`]: `warren check`, a client of all replicas that proves that they are joined.
-//! - [`health`], [`metrics`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
+//! - [`health`], [`metrics`], [`events`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod broadcast;
 pub mod broker;
-mod burst;
 pub mod check;
 pub mod config;
+pub mod events;
 pub mod fanout;
 pub mod health;
 pub mod hub;

@@ -3,12 +3,15 @@
 use futures_util::FutureExt;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use warren::app::Application;
 use warren::check::{self, Plan};
 use warren::config::{self, Config, Mistakes};
+use warren::events::{Event, Text};
+use warren::metrics::Metrics;
 use warren::telemetry::{self, TraceSettings};
 
 /// A bad setting or argument (EX_USAGE of sysexits).
@@ -78,33 +81,44 @@ fn serve() -> ExitCode {
         }
     };
     telemetry::start(&config);
-    match run(config, traces) {
-        Ok(()) => ExitCode::SUCCESS,
+    let metrics = Arc::new(Metrics::new());
+    let ended = run(config, traces, &metrics);
+    metrics.tell_rest();
+    match ended {
+        Ok(()) => {
+            metrics.tell(Event::Done);
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            tracing::error!("{error}");
+            metrics.tell(Event::Failed { problem: Text::of(error) });
             ExitCode::from(FAILED)
         }
     }
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn run(config: Config, traces: Option<TraceSettings>) -> Result<(), warren::app::Error> {
+async fn run(
+    config: Config,
+    traces: Option<TraceSettings>,
+    metrics: &Arc<Metrics>,
+) -> Result<(), warren::app::Error> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
-    let application = Application::build(config)?.traces(traces);
-    application.run(asked_to_stop(interrupt, terminate)).await
+    let application = Application::build(config)?.traces(traces).metrics(metrics.clone());
+    application.run(asked_to_stop(interrupt, terminate, metrics.clone())).await
 }
 
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
-async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal) {
+async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal, metrics: Arc<Metrics>) {
     either(&mut interrupt, &mut terminate).await;
     // Some that send signals send them twice at once, to the process and to its group.
     sleep(Duration::from_millis(100)).await;
     while either(&mut interrupt, &mut terminate).now_or_never().is_some() {}
-    tracing::info!("stopping; a second signal ends it at once");
+    metrics.tell(Event::Stopping);
     tokio::spawn(async move {
         let code = either(&mut interrupt, &mut terminate).await;
-        tracing::warn!("ended at once");
+        metrics.tell_rest();
+        metrics.tell(Event::EndedAtOnce);
         std::process::exit(code);
     });
 }

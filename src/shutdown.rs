@@ -1,5 +1,8 @@
 //! The phases of a replica's end, in their order.
 
+use crate::events::Event;
+use crate::metrics::Metrics;
+use std::sync::Arc;
 use tokio::sync::watch;
 
 /// Where a replica is on its way from start to end; it only moves forward.
@@ -31,16 +34,23 @@ impl Phase {
 }
 
 /// Moves the phase on.
-#[derive(Debug, Default)]
-pub struct Phases(watch::Sender<Phase>);
+#[derive(Debug)]
+pub struct Phases {
+    phase: watch::Sender<Phase>,
+    metrics: Arc<Metrics>,
+}
 
 impl Phases {
+    pub fn new(metrics: &Arc<Metrics>) -> Self {
+        Self { phase: watch::Sender::default(), metrics: metrics.clone() }
+    }
+
     pub fn enter(&self, phase: Phase) {
-        tracing::info!(?phase, "shutdown");
-        self.0.send_replace(phase);
+        self.metrics.tell(Event::Shutdown { phase });
+        self.phase.send_replace(phase);
     }
 
     pub fn watch(&self) -> watch::Receiver<Phase> {
-        self.0.subscribe()
+        self.phase.subscribe()
     }
 }

@@ -2,15 +2,12 @@
 
 use super::once::{Marks, Once, Verdict};
 use super::{Delivery, House, Status, raised};
+use crate::events::Event;
 use crate::message::{Key, id_at};
 use std::time::Instant;
-use tracing::warn;
 
 pub(super) async fn run(mut house: House) {
-    warn!(
-        "embedded broker: messages reach the clients of this process only; \
-         set WARREN_AMQP_URL to join replicas through RabbitMQ"
-    );
+    house.metrics.tell(Event::Embedded);
     let works = Status { publishing: true, consuming: true, hearing: true, ..Status::default() };
     house.metrics.embedded();
     house.status.send_replace(works);

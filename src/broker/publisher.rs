@@ -1,6 +1,7 @@
 //! The way in: what is submitted, how much of it may wait, and what its sender is told.
 
 use crate::config::Config;
+use crate::events::{Event, Trace};
 use crate::message::{Channel, Key, Message};
 use crate::metrics::Metrics;
 use opentelemetry::trace::SpanContext;
@@ -145,7 +146,7 @@ impl Submission {
     /// Tells the sender that the message is out, and under which id if that is known.
     pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
         self.is_out();
-        self.metrics.published("confirmed");
+        self.metrics.published();
         self.settle(Ok(id));
     }
 
@@ -158,7 +159,12 @@ impl Submission {
 
     /// Tells the sender that the message is not known to be out.
     pub(super) fn refuse(mut self, error: PublishError) {
-        self.metrics.published(error.code());
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: PublishError) {
+        let trace_id = Trace::of(self.draft.trace.as_ref());
+        self.metrics.tell(Event::PublishFailed { outcome: error.code(), trace_id });
         self.settle(Err(error));
     }
 
@@ -189,8 +195,7 @@ impl Drop for Submission {
         self.metrics.settled(self.cost);
         // Nobody is left without an answer.
         if self.reply.is_some() {
-            self.metrics.published(PublishError::Closing.code());
-            self.settle(Err(PublishError::Closing));
+            self.fail(PublishError::Closing);
         }
     }
 }

@@ -198,8 +198,7 @@ impl Setting for Origins {
 pub struct LogFilter(pub String);
 
 impl Setting for LogFilter {
-    const ACCEPTS: &str =
-        "error, warn, info, debug, trace or off, or directives such as info,warren::broker=debug";
+    const ACCEPTS: &str = "error, warn, info, debug, trace or off, or directives such as info,warren::client_closed=off";
 
     fn parse(value: &str) -> Option<Self> {
         // A lone word that is no level would be taken for the name of a module, and log nothing.
@@ -273,7 +272,7 @@ mod tests {
 
     #[test]
     fn log_filters() {
-        for good in ["info", "WARN", "warren=debug,lapin=off", "info,warren::broker=trace"] {
+        for good in ["info", "WARN", "warren=debug,lapin=off", "info,warren::client_closed=off"] {
             assert!(LogFilter::parse(good).is_some(), "{good}");
         }
         for bad in ["loud", "info,loud", "warren=loud"] {

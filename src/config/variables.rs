@@ -121,7 +121,7 @@ variables! {
     drain_delay: Duration = "5s",
     /// Over which connections are closed, evenly.
     drain_period: Duration = "20s",
-    /// What is logged: a level, or directives such as `info,warren::broker=debug`.
+    /// What is logged: a level, or directives such as `info,warren::client_closed=off`.
     log: LogFilter = "info",
     /// How it is logged.
     log_format: LogFormat = ("text on a terminal, json elsewhere", LogFormat::of_standard_error()),

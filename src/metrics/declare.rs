@@ -3,6 +3,8 @@
 /// One metric, as it is declared.
 #[derive(Debug)]
 pub struct Declaration {
+    /// What it is called where it is counted.
+    pub field: &'static str,
     pub name: &'static str,
     /// What it is, and what a rise means.
     pub help: &'static str,
@@ -87,6 +89,7 @@ macro_rules! metrics {
         pub const SECTIONS: &[Section] = &[$(Section {
             title: $title,
             metrics: &[$(Declaration {
+                field: stringify!($field),
                 name: $name,
                 help: concat!($($help),+).trim_ascii(),
                 kind: <$handle as Handle>::KIND,
@@ -96,10 +99,10 @@ macro_rules! metrics {
             }),+],
         }),+];
 
-        /// What is counted with.
+        /// What is counted with. [`Metrics`](super::Metrics) has it for itself, and lends it to an event.
         #[derive(Debug)]
-        pub(super) struct Table {
-            $($(pub(super) $field: $handle,)+)+
+        pub(crate) struct Table {
+            $($(pub(crate) $field: $handle,)+)+
         }
 
         impl Table {

@@ -12,14 +12,14 @@ use std::fmt;
 pub const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-pub(super) type Count = IntCounter;
-pub(super) type Counts = Family<IntCounterVec>;
-pub(super) type Seconds = FloatCounter;
-pub(super) type SecondsEach = Family<CounterVec>;
-pub(super) type Level = IntGauge;
-pub(super) type Levels = Family<IntGaugeVec>;
-pub(super) type Latency = Histogram;
-pub(super) type Latencies = Family<HistogramVec>;
+pub(crate) type Count = IntCounter;
+pub(crate) type Counts = Family<IntCounterVec>;
+pub(crate) type Seconds = FloatCounter;
+pub(crate) type SecondsEach = Family<CounterVec>;
+pub(crate) type Level = IntGauge;
+pub(crate) type Levels = Family<IntGaugeVec>;
+pub(crate) type Latency = Histogram;
+pub(crate) type Latencies = Family<HistogramVec>;
 
 /// A type that a metric can be declared with.
 pub(super) trait Handle: Sized {
@@ -41,7 +41,7 @@ pub(super) fn declare<H: Handle>(declaration: Option<&Declaration>, registry: &R
 }
 
 /// The series of one metric, told apart by labels.
-pub(super) struct Family<V: Vector> {
+pub(crate) struct Family<V: Vector> {
     all: V,
     /// By the value of the last label: those that are declared, found without a lock.
     known: Vec<(&'static str, V::One)>,
@@ -54,7 +54,7 @@ impl<V: Vector> fmt::Debug for Family<V> {
 }
 
 /// What the crate keeps series in.
-pub(super) trait Vector {
+pub(crate) trait Vector {
     type One;
 
     /// The series with these values, which begins now if there is none.
@@ -84,7 +84,7 @@ impl<V: Vector> Family<V> {
 
     /// Calls `act` with the series of a declared value. There are no others: one that was forgotten in
     /// the declaration fails the tests, and never becomes a label.
-    pub(super) fn at(&self, value: &str, act: impl FnOnce(&V::One)) {
+    pub(crate) fn at(&self, value: &str, act: impl FnOnce(&V::One)) {
         let series = self.known.iter().find(|(known, _)| *known == value);
         debug_assert!(series.is_some(), "the value {value:?} is not declared");
         if let Some((_, series)) = series {

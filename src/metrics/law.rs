@@ -50,7 +50,7 @@ fn breaches(metric: &Declaration) -> Vec<&'static str> {
             let values = metric.labels.values();
             values.iter().filter_map(|it| it.last()).collect::<HashSet<_>>().len() == values.len()
         }),
-        ("labels are few", metric.labels.values().len() <= 20),
+        ("labels are few", metric.labels.values().len() <= 32),
         ("the help is sentences", help.ends_with('.') && help.len() > 7),
     ]
     .into_iter()
@@ -73,7 +73,7 @@ fn every_declaration_keeps_the_law() {
 fn the_law_is_one_that_can_be_broken() {
     use super::declare::Labels;
     let breaks = |name, kind, unit, help, labels| {
-        breaches(&Declaration { name, help, kind, unit, labels, alerts: &[] })
+        breaches(&Declaration { field: "it", name, help, kind, unit, labels, alerts: &[] })
     };
     let fine = |name, kind, unit| breaks(name, kind, unit, "It is so.", Labels::None);
     assert!(fine("warren_it_seconds", Kind::Histogram, "seconds").is_empty());

@@ -2,7 +2,8 @@
 //!
 //! `table` is the one declaration: name, help, type, unit, labels and the values they can have.
 //! What is counted with and docs/metrics.md follow from it, and `law` is what it is held to. `thread`
-//! has what workers count for themselves, and `process` what the kernel does.
+//! has what workers count for themselves, and `process` what the kernel does. What an operator is told
+//! in the log besides is an [`Event`], and counted by [`Metrics::tell`].
 
 mod declare;
 mod docs;
@@ -16,10 +17,12 @@ mod thread;
 pub use declare::{Declaration, Kind, Labels, MAIN, Section, WORKER};
 pub use docs::markdown;
 pub use table::SECTIONS;
+pub(crate) use table::Table;
 pub use thread::{Survey, Thread};
 
 use crate::broker::Status;
 use crate::config::Config;
+use crate::events::{Event, Journal};
 use crate::message::Message;
 use crate::shutdown::Phase;
 use crate::wire::{Close, GONE};
@@ -27,7 +30,10 @@ use jiff::Timestamp;
 use prometheus::{Encoder, Registry, TextEncoder};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use table::Table;
+use tokio::time::sleep;
+
+/// How often it is looked what is left of bursts.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +44,7 @@ pub struct Metrics {
     threads: Mutex<Vec<Arc<Thread>>>,
     /// Until when the time was counted that RabbitMQ takes no messages.
     blocked: Mutex<Option<Instant>>,
+    journal: Journal,
 }
 
 /// How a client is served.
@@ -69,7 +76,37 @@ impl Metrics {
         let table = Table::new(&registry);
         table.build_info.at(env!("CARGO_PKG_VERSION"), |info| info.set(1));
         process::begin(&table);
-        Self { registry, table, threads: Mutex::default(), blocked: Mutex::default() }
+        Self {
+            registry,
+            table,
+            threads: Mutex::default(),
+            blocked: Mutex::default(),
+            journal: Journal::default(),
+        }
+    }
+
+    /// Counts an event, and writes its line, or has it summed for one.
+    pub fn tell(&self, event: Event) {
+        self.tell_times(1, event);
+    }
+
+    /// The same, for something that happened so many times at once.
+    pub fn tell_times(&self, times: u64, event: Event) {
+        event.count(&self.table, times);
+        self.journal.tell(event, times);
+    }
+
+    /// Writes for ever what is left of bursts, when it is due.
+    pub async fn sum_up(&self) {
+        loop {
+            sleep(LOOK).await;
+            self.journal.write_due();
+        }
+    }
+
+    /// Writes what is left of bursts, due or not: the end is near.
+    pub fn tell_rest(&self) {
+        self.journal.write_rest();
     }
 
     /// The exposition in Prometheus' text format.
@@ -122,37 +159,32 @@ impl Metrics {
     pub fn connection_closed(&self, served: Served, close: Option<Close>) {
         self.table.connections.at(served.label(), |open| open.dec());
         let reason = close.map_or(GONE, |close| close.row().label);
-        self.table.closed.at(reason, |closed| closed.inc());
-    }
-
-    pub fn handshake_refused(&self, cause: &'static str) {
-        self.table.refused.at(cause, |count| count.inc());
+        match close {
+            None | Some(Close::ByClient | Close::Restart) => {
+                self.table.closed.at(reason, |closed| closed.inc());
+            }
+            Some(_) => self.tell(Event::ClientClosed { reason }),
+        }
     }
 
     pub fn received(&self, transport: &'static str) {
         self.table.received.at(transport, |count| count.inc());
     }
 
-    pub fn rejected(&self, cause: &'static str) {
-        self.table.rejected.at(cause, |count| count.inc());
-    }
-
-    pub fn published(&self, outcome: &'static str) {
-        self.table.published.at(outcome, |count| count.inc());
+    /// The sender of a message was told that it is out.
+    pub fn published(&self) {
+        self.table.published.at("confirmed", |count| count.inc());
     }
 
     pub fn consumed(&self) {
         self.table.consumed.inc();
     }
 
-    pub fn malformed(&self, reason: &'static str) {
-        self.table.malformed.at(reason, |count| count.inc());
-    }
-
     pub fn duplicate(&self) {
         self.table.duplicates.inc();
     }
 
+    /// A client goes on where it was, with what is in `memory` or in the `log`.
     pub fn resumed(&self, outcome: &'static str) {
         self.table.resumes.at(outcome, |count| count.inc());
     }
@@ -163,10 +195,6 @@ impl Metrics {
 
     pub fn log_stretch(&self) {
         self.table.log_stretches.inc();
-    }
-
-    pub fn gap(&self) {
-        self.table.gaps.inc();
     }
 
     /// A message was published somewhere, and has now been handed to the workers.
@@ -210,24 +238,8 @@ impl Metrics {
         self.table.hearing.set(hearing.into());
     }
 
-    pub fn amqp_reconnect(&self, role: &'static str) {
-        self.table.amqp_reconnects.at(role, |count| count.inc());
-    }
-
-    pub fn canary_missed(&self) {
-        self.table.canary_misses.inc();
-    }
-
-    pub fn deaf(&self) {
-        self.table.deaf.inc();
-    }
-
     pub fn canary_round_trip(&self, took: Duration) {
         self.table.canary_round_trip.observe(took.as_secs_f64());
-    }
-
-    pub fn spans_dropped(&self, cause: &'static str, spans: u64) {
-        self.table.spans_dropped.at(cause, |count| count.inc_by(spans));
     }
 
     pub fn replicas(&self, replicas: usize) {
@@ -251,11 +263,6 @@ impl Metrics {
     /// A message of another program was read.
     pub fn foreign(&self) {
         self.table.foreign.inc();
-    }
-
-    /// RabbitMQ returned a message.
-    pub fn returned(&self) {
-        self.table.returned.inc();
     }
 
     /// A message waits to be confirmed, and takes so much of the buffer.

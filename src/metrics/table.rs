@@ -5,6 +5,7 @@ use super::declare::{Declaration, Labels, Section, metrics};
 use super::handle::{
     Count, Counts, Handle, Latencies, Latency, Level, Levels, Seconds, SecondsEach, declare,
 };
+use crate::events;
 use crate::wire::CLOSE_LABELS;
 use Labels::{None, One, Two, Worker};
 use prometheus::Registry;
@@ -40,6 +41,7 @@ const MALFORMED: Labels =
     One("reason", &["not_utf8", "too_large", "bad_channel", "control", "unreadable"]);
 const RESUMED: Labels =
     One("outcome", &["memory", "log", "expired", "unknown", "malformed", "live", "unreadable"]);
+const EVENT: Labels = One("event", events::OWN);
 const LOST: Labels = One("cause", &["queue_full", "not_exported"]);
 const SIDE: Labels = One("role", &["publish", "consume"]);
 const ROLE: Labels = One("role", &["publish", "consume", "replay"]);
@@ -162,6 +164,10 @@ metrics! {
         /// Canaries that had not come back when the next was due. A rise means that something takes
         /// seconds.
         canary_misses: Count = "warren_canary_misses_total", "canaries", None, [WarrenCanaryMisses];
+    }
+    "Log" {
+        /// Events of the log that no other metric counts; docs/logs.md says what each means.
+        events: Counts = "warren_events_total", "events", EVENT, [];
     }
     "Threads" {
         /// How late a thread gets around to what is due, asked every 200 ms. A rise means that it has

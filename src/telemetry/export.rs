@@ -1,10 +1,10 @@
 //! From ended spans to the collector: a bounded queue, and a thread of its own that empties it.
 //!
 //! Whoever ends a span never waits: when the queue is full, the span is dropped and counted. What
-//! cannot be exported is dropped and counted, too, with at most a log line a minute.
+//! cannot be exported is dropped and counted, too, and told once a minute at most.
 
 use super::TraceSettings;
-use crate::burst::Burst;
+use crate::events::{Event, Text};
 use crate::metrics::Metrics;
 use crate::outbound;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -19,12 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::warn;
 
 /// How long the last spans may take to be exported when the process ends.
 const FLUSH: Duration = Duration::from_secs(2);
-/// The shortest time between two log lines about spans that were lost.
-const QUIET: Duration = Duration::from_secs(60);
 /// How often it is looked whether a batch is full.
 const LOOK: Duration = Duration::from_millis(50);
 /// Bytes of a collector's answer that are looked at.
@@ -40,7 +37,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn push(&self, span: SpanData) {
         if self.sender.try_send(span).is_err() {
-            self.metrics.spans_dropped("queue_full", 1);
+            self.metrics.tell(Event::SpansCrowded);
         }
     }
 }
@@ -50,6 +47,7 @@ impl Queue {
 pub(super) struct Exporter {
     closing: oneshot::Sender<()>,
     done: oneshot::Receiver<()>,
+    metrics: Arc<Metrics>,
 }
 
 impl Exporter {
@@ -57,7 +55,7 @@ impl Exporter {
     pub(super) async fn close(self) {
         let _ = self.closing.send(());
         if timeout(FLUSH, self.done).await.is_err() {
-            warn!("the last spans were not exported in time");
+            self.metrics.tell(Event::SpansLeft);
         }
     }
 }
@@ -90,7 +88,6 @@ pub(super) fn start(
         timeout: settings.export_timeout,
         exporter,
         problem,
-        burst: Burst::every(QUIET),
         metrics: metrics.clone(),
     };
     // Not among those who deliver messages: encoding hundreds of spans takes a while.
@@ -101,7 +98,7 @@ pub(super) fn start(
         runtime.shutdown_background();
     })?;
     let queue = Queue { sender, metrics: metrics.clone() };
-    Ok((Arc::new(queue), Exporter { closing, done }))
+    Ok((Arc::new(queue), Exporter { closing, done, metrics: metrics.clone() }))
 }
 
 struct Task {
@@ -112,7 +109,6 @@ struct Task {
     exporter: opentelemetry_otlp::SpanExporter,
     /// Why the last attempt failed.
     problem: Arc<Mutex<String>>,
-    burst: Burst<()>,
     metrics: Arc<Metrics>,
 }
 
@@ -173,13 +169,7 @@ impl Task {
             }
             Err(_) => "no answer in time".to_owned(),
         };
-        self.metrics.spans_dropped("not_exported", count);
-        if let Some(exports) = self.burst.count(()) {
-            warn!(
-                exports,
-                problem, "traces cannot be exported; warren_spans_dropped_total counts the spans"
-            );
-        }
+        self.metrics.tell_times(count, Event::SpansLost { problem: Text::of(problem) });
     }
 }
 

@@ -14,6 +14,8 @@ mod tracer;
 mod variables;
 
 pub use logs::start;
+#[cfg(test)]
+pub(crate) use logs::subscriber;
 pub use messaging::{Consumed, Messaging};
 pub use settings::TraceSettings;
 pub use span::Span;

@@ -6,6 +6,7 @@
 use super::export::{self, Exporter, Queue};
 use super::settings::Sampling;
 use super::{Span, Tally, TraceSettings};
+use crate::events::{Event, Text};
 use crate::metrics::Metrics;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -56,7 +57,10 @@ impl Traces {
         let (queue, exporter) = export::start(settings, &resource, metrics)?;
         let scope =
             InstrumentationScope::builder("warren").with_version(env!("CARGO_PKG_VERSION")).build();
-        tracing::info!(to = settings.destination(), sampling = ?settings.sampling, "exporting traces");
+        metrics.tell(Event::Exporting {
+            to: Text::of(settings.destination()),
+            sampling: Text::of(format_args!("{:?}", settings.sampling)),
+        });
         let (sampling, ids) = (settings.sampling.clone(), RandomIdGenerator::default());
         let tracer = Tracer(Some(Arc::new(Maker { sampling, ids, scope, queue })));
         Ok(Self { tracer, exporter: Some(exporter) })

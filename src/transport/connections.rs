@@ -1,6 +1,7 @@
 //! How many clients there are, and how many there may be.
 
 use crate::broker::Roster;
+use crate::events::Event;
 use crate::metrics::{Metrics, Served};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -42,11 +43,7 @@ impl Connections {
         let most_streams = (files / STREAMS).max(16);
         let allowed = files.saturating_sub(reserve + most_streams).max(1);
         if configured > allowed {
-            tracing::warn!(
-                configured,
-                allowed,
-                "WARREN_MAX_CONNECTIONS is more than the file limit allows; the lower counts"
-            );
+            metrics.tell(Event::ConnectionsLimited { configured, allowed });
         }
         let limit = if configured == 0 { allowed } else { configured.min(allowed) };
         metrics.connections_limit(limit);

@@ -11,6 +11,7 @@ use super::query::{self, Query};
 use super::worker::Worker;
 use super::ws::Order;
 use crate::broadcast::write_data;
+use crate::events::Event;
 use crate::metrics::Served;
 use crate::shutdown::Phase;
 use crate::wire::Close;
@@ -37,7 +38,7 @@ pub async fn events(request: HttpRequest, query: Query) -> Result<HttpResponse, 
     let worker = Worker::of(&request);
     let result = begin(&request, query, &worker);
     if let Err(error) = &result {
-        worker.house.metrics.handshake_refused(error.code());
+        worker.house.metrics.tell(Event::HandshakeRefused { cause: error.code() });
     }
     result
 }

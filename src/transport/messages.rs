@@ -5,6 +5,7 @@ use super::origin;
 use super::server::REQUEST_TIMEOUT;
 use super::worker::Worker;
 use crate::broker::{Draft, largest_body, size_of_text};
+use crate::events::{Event, Trace};
 use crate::message::{Channel, Key};
 use crate::telemetry::Span;
 use crate::trace;
@@ -30,9 +31,10 @@ pub async fn publish(
 ) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
     let (mut span, context) = worker.house.tracer.request(trace_of(&request));
+    let trace_id = Trace::of(context.as_ref());
     let result = accept(&request, payload, &worker, context, &mut span).await;
     if let Err(error) = &result {
-        worker.house.metrics.rejected(error.code());
+        worker.house.metrics.tell(Event::MessageRejected { cause: error.code(), trace_id });
     }
     if let Some(span) = &mut span {
         describe(span, &result);

@@ -4,6 +4,7 @@ use super::worker::Worker;
 use crate::broadcast::Broadcast;
 use crate::broker::LogError;
 use crate::config::Delivery;
+use crate::events::{Event, Text};
 use crate::hub::Place;
 use crate::message::{Channel, is_vague, position_of};
 use crate::replays::{Page, Replays};
@@ -60,12 +61,13 @@ impl Lost {
 /// When the log would have to be read, and cannot be.
 pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let resumed = find(&worker, id).await;
-    worker.house.metrics.resumed(match &resumed {
-        Ok(Resumed::Memory(_)) => "memory",
-        Ok(Resumed::Log(_)) => "log",
-        Ok(Resumed::Lost(lost)) => lost.code(),
-        Err(_) => "unreadable",
-    });
+    let metrics = &worker.house.metrics;
+    match &resumed {
+        Ok(Resumed::Memory(_)) => metrics.resumed("memory"),
+        Ok(Resumed::Log(_)) => metrics.resumed("log"),
+        Ok(Resumed::Lost(lost)) => metrics.tell(Event::ResumeLost { outcome: lost.code() }),
+        Err(error) => metrics.tell(Event::LogUnreadable { problem: Text::of(error) }),
+    }
     resumed
 }
 

@@ -88,8 +88,8 @@ ACCEPTED = {
         (["messages", "amq", "x" * 127], ["", "amq.fanout", "x" * 128]),
     "* or origins such as https://example.org, separated by commas":
         (["*", "https://example.org,https://example.com"], []),
-    "error, warn, info, debug, trace or off, or directives such as info,warren::broker=debug":
-        (["info", "info,warren::broker=debug"], []),
+    "error, warn, info, debug, trace or off, or directives such as info,warren::client_closed=off":
+        (["info", "info,warren::client_closed=off"], []),
 }
 
 

@@ -4,12 +4,12 @@ use super::control;
 use super::link::Link;
 use crate::broker::Roster;
 use crate::config::Config;
+use crate::events::Event;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info};
 
 /// Canaries that may be missing in a row.
 const MISSES: u32 = 3;
@@ -102,7 +102,7 @@ impl Canary {
             return;
         }
         if self.unheard > 0 {
-            self.link.metrics.canary_missed();
+            self.link.metrics.tell(Event::CanaryMissed);
         }
         if self.unheard >= MISSES {
             self.link.update(|status| status.hearing = false);
@@ -113,11 +113,7 @@ impl Canary {
                 self.unheard += 1;
                 return;
             }
-            error!(
-                missing = self.unheard,
-                "deaf: own messages do not come back; rebuilding the topology"
-            );
-            self.link.metrics.deaf();
+            self.link.metrics.tell(Event::Deaf { missing: self.unheard });
             self.unheard = 0;
             self.awaited = None;
             self.link.rebuild();
@@ -143,7 +139,7 @@ impl Canary {
         }
         self.unheard = 0;
         if !self.link.status().hearing {
-            info!("hears its own messages");
+            self.link.metrics.tell(Event::Hearing);
             self.link.update(|status| status.hearing = true);
         }
     }

@@ -1,13 +1,12 @@
 //! One connection to one of the nodes, tried in turn, for ever.
 
 use super::link::Link;
-use crate::burst::Burst;
 use crate::config::{AmqpUrl, AmqpUrls, Config};
+use crate::events::{Event, Text};
 use lapin::{Connection, ConnectionProperties};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
 
 /// Seconds between heartbeats, unless the address says otherwise: a dead peer is noticed in two.
 const HEARTBEAT: u16 = 5;
@@ -33,8 +32,6 @@ pub(super) struct Connector {
     /// `publish`, `consume` or `replay`, for logs and metrics.
     role: &'static str,
     pause: Duration,
-    /// What went wrong lately: a node that stays away is not worth a line each time.
-    problems: Burst<String>,
     link: Arc<Link>,
 }
 
@@ -52,7 +49,6 @@ impl Connector {
             name: format!("warren {} {role}", config.replica.0),
             role,
             pause: FIRST_PAUSE,
-            problems: Burst::default(),
             link: link.clone(),
         }
     }
@@ -62,21 +58,19 @@ impl Connector {
         loop {
             let url = &self.urls[self.next % self.urls.len()];
             self.next = self.next.wrapping_add(1);
+            let (role, metrics) = (self.role, &self.link.metrics);
             match self.attempt(url).await {
                 Ok(connection) => {
-                    info!(role = self.role, node = %url, "connected to RabbitMQ");
+                    metrics.tell(Event::Connected { role, node: Text::of(url) });
                     return connection;
                 }
                 Err(problem) => {
                     let problem = format!("{url}: {problem}");
-                    if self.role != REPLAY {
+                    metrics.tell(Event::Unconnected { role, problem: Text::of(&problem) });
+                    if role != REPLAY {
                         self.link.update(|status| status.problem = Some(problem.as_str().into()));
                     }
-                    if let Some(attempts) = self.problems.count(problem.clone()) {
-                        let role = self.role;
-                        warn!(role, problem, attempts, "cannot connect to RabbitMQ");
-                    }
-                    self.failed().await;
+                    self.pause().await;
                 }
             }
         }
@@ -97,8 +91,7 @@ impl Connector {
     }
 
     /// A session could not be begun or was lost: pause before the next attempt.
-    pub(super) async fn failed(&mut self) {
-        self.link.metrics.amqp_reconnect(self.role);
+    pub(super) async fn pause(&mut self) {
         // Jittered, so that replicas do not return all at once.
         sleep(self.pause.mul_f32(0.5 + fastrand::f32())).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

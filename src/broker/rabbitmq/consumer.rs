@@ -6,9 +6,9 @@ use super::live::Live;
 use super::log::Log;
 use super::reception::Reception;
 use crate::broker::raised;
+use crate::events::{Event, Text};
 use lapin::Connection;
 use tokio::sync::watch;
-use tracing::{info, warn};
 
 pub(super) struct Consumer {
     pub(super) connector: Connector,
@@ -34,7 +34,7 @@ impl Consumer {
                 connection = self.connector.connect() => connection,
                 () = raised(&mut finished) => return,
             };
-            info!(exchange = self.exchange, "reading from RabbitMQ");
+            link.metrics.tell(Event::Reading { exchange: Text::of(&self.exchange) });
             let session = self.source.session(&connection, &mut self.reception, &mut rebuilds);
             let ended = tokio::select! {
                 ended = session => ended,
@@ -43,16 +43,16 @@ impl Consumer {
             if link.status().consuming {
                 self.connector.succeeded();
             }
-            let problem = ended.err().map(|ended| ended.to_string());
+            let problem = ended.map_or_else(|ended| ended.to_string(), |()| "done".to_owned());
+            link.metrics.tell(Event::NotReading { problem: Text::of(&problem) });
             link.update(|status| {
                 status.consuming = false;
-                status.problem = problem.as_deref().map(Into::into);
+                status.problem = Some(problem.into());
             });
-            warn!(problem, "no longer reading from RabbitMQ");
             tokio::select! {
                 () = async {
                     connection::close(connection).await;
-                    self.connector.failed().await;
+                    self.connector.pause().await;
                 } => {}
                 () = raised(&mut finished) => return,
             }

@@ -2,12 +2,12 @@
 
 use super::outbox::new_origin;
 use crate::broker::Status;
+use crate::events::{self, Text};
 use crate::metrics::Metrics;
 use lapin::Event;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
-use tracing::{info, warn};
 
 /// Shared by publisher, consumer and canary.
 #[derive(Debug)]
@@ -63,11 +63,11 @@ impl Link {
     pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
         match event {
             Event::ConnectionBlocked(reason) => {
-                warn!(reason, "RabbitMQ has an alarm and takes no messages");
+                self.metrics.tell(events::Event::AlarmRaised { reason: Text::of(reason) });
                 self.update(|status| status.blocked = true);
             }
             Event::ConnectionUnblocked => {
-                info!("RabbitMQ takes messages again");
+                self.metrics.tell(events::Event::AlarmCleared);
                 self.update(|status| status.blocked = false);
             }
             Event::Error(error) => return Err(error),

@@ -9,6 +9,7 @@ use super::stream::{From, PREFETCH, Stream, look_back};
 use super::topology::Topology;
 use crate::broker::Delivery;
 use crate::broker::body::Malformed;
+use crate::events::Trace;
 use lapin::Connection;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -340,7 +341,7 @@ impl Log {
             self.entries.last = Some(Mark { offset: last.offset + 1, check: None });
             self.progress.hole(last.offset + 1);
             self.state.careful = false;
-            reception.refuse(Malformed::Unreadable);
+            reception.refuse(Malformed::Unreadable, Trace::of(None));
         } else {
             self.state.careful = true;
         }

@@ -28,8 +28,8 @@ pub use readers::Readers;
 
 use super::House;
 use super::once::WINDOW;
-use crate::burst::Burst;
 use crate::config::{AmqpUrls, Config, Delivery};
+use crate::events::{Event, Text};
 use crate::telemetry::Messaging;
 use canary::Canary;
 use connection::{Connector, REPLAY};
@@ -60,18 +60,17 @@ pub(super) fn start(
     urls: &AmqpUrls,
 ) -> (Option<Arc<Readers>>, JoinHandle<()>) {
     let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
-    tracing::info!(
-        nodes = nodes.join(","),
-        exchange = config.exchange.0,
-        "joining replicas through RabbitMQ"
-    );
-    let link = Arc::new(Link::new(house.status, house.metrics, &config.replica.0));
+    house.metrics.tell(Event::Joining {
+        nodes: Text::of(nodes.join(",")),
+        exchange: Text::of(&config.exchange.0),
+    });
+    let link = Arc::new(Link::new(house.status, house.metrics.clone(), &config.replica.0));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);
     let (echo_tx, echoes) = mpsc::unbounded_channel();
     let connector = |role| Connector::new(urls, config, role, &link);
 
-    let topology = Topology::new(config);
+    let topology = Topology::new(config, &house.metrics);
     let messaging = Messaging::new(&house.tracer, &config.exchange.0, topology.stream());
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {
@@ -116,7 +115,6 @@ pub(super) fn start(
             heard: heard_tx,
             echoes: echo_tx,
             roster: house.roster.clone(),
-            malformed: Burst::default(),
             messaging: messaging.clone(),
         },
     };

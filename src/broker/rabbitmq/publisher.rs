@@ -10,6 +10,7 @@ use super::topology::Topology;
 use crate::broker::publisher::Submissions;
 use crate::broker::{Roster, raised};
 use crate::config::{Config, Delivery};
+use crate::events::{Event, Text, Trace};
 use crate::telemetry::Messaging;
 use crate::trace;
 use futures_util::StreamExt;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
 
 /// Messages published and not yet confirmed.
 const WINDOW: usize = 1000;
@@ -56,7 +56,7 @@ impl Publisher {
         let log = self.config.delivery == Delivery::Log;
         let ids = if log { Ids::Log } else { Ids::Publisher };
         let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
-        let topology = Topology::new(&self.config);
+        let topology = Topology::new(&self.config, &self.link.metrics);
         loop {
             let mut rebuilds = self.link.rebuilds();
             let connection = tokio::select! {
@@ -85,14 +85,14 @@ impl Publisher {
                 connection::close(connection).await;
                 return;
             }
-            warn!(problem = %ended, "no longer publishing to RabbitMQ");
+            self.link.metrics.tell(Event::NotPublishing { problem: Text::of(&ended) });
             if ended.topology_is_gone() {
                 self.link.rebuild();
             }
             tokio::select! {
                 () = async {
                     connection::close(connection).await;
-                    self.connector.failed().await;
+                    self.connector.pause().await;
                 } => {}
                 () = self.desk.tend(&mut outbox) => return,
             }
@@ -113,7 +113,8 @@ impl Publisher {
                 status.problem = None;
             }
         });
-        info!(exchange = self.config.exchange.0, "publishing to RabbitMQ");
+        let exchange = Text::of(&self.config.exchange.0);
+        self.link.metrics.tell(Event::Publishing { exchange });
 
         let log = self.config.delivery == Delivery::Log;
         let mut status = self.link.watch();
@@ -147,8 +148,9 @@ impl Publisher {
                 Some(confirmation) = confirms.next() => {
                     match confirmation? {
                         Confirmation::Ack(None) | Confirmation::NotRequested => outbox.answer(Answer::Confirmed),
-                        Confirmation::Ack(Some(_)) => {
-                            self.link.metrics.returned();
+                        Confirmation::Ack(Some(returned)) => {
+                            let trace_id = Trace::of(entry::trace(&returned.delivery).as_ref());
+                            self.link.metrics.tell(Event::MessageReturned { trace_id });
                             return Err(Ended::Unroutable);
                         }
                         Confirmation::Nack(_) => outbox.answer(Answer::Refused),

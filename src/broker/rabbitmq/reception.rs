@@ -6,13 +6,12 @@ use super::link::Link;
 use super::publisher::Echo;
 use crate::broker::body::Malformed;
 use crate::broker::{Delivery, Roster};
-use crate::burst::Burst;
+use crate::events::{Event, Trace};
 use crate::telemetry::{Consumed, Messaging, Span};
 use lapin::message::Delivery as AmqpDelivery;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
-use tracing::warn;
 
 pub(super) struct Reception {
     pub(super) link: Arc<Link>,
@@ -22,7 +21,6 @@ pub(super) struct Reception {
     /// Told of our own messages.
     pub(super) echoes: mpsc::UnboundedSender<Echo>,
     pub(super) roster: Arc<Roster>,
-    pub(super) malformed: Burst<Malformed>,
     pub(super) messaging: Messaging,
 }
 
@@ -72,7 +70,7 @@ impl Reception {
                 if let Some(span) = &mut span {
                     span.fail(malformed.label());
                 }
-                self.refuse(malformed);
+                self.refuse(malformed, Trace::of(entry::trace(delivery).as_ref()));
             }
         }
     }
@@ -91,11 +89,9 @@ impl Reception {
         self.messaging.consume(entry::trace(delivery), consumed)
     }
 
-    pub(super) fn refuse(&mut self, malformed: Malformed) {
-        self.link.metrics.malformed(malformed.label());
-        if let Some(count) = self.malformed.count(malformed) {
-            warn!(count, reason = %malformed, "messages on the exchange that cannot be delivered");
-        }
+    /// Passes over what cannot be delivered.
+    pub(super) fn refuse(&self, malformed: Malformed, trace_id: Trace) {
+        self.link.metrics.tell(Event::Malformed { reason: malformed.label(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.

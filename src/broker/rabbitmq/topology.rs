@@ -2,9 +2,12 @@
 //! stream for all replicas, for `live` a queue that lives as long as its reader.
 
 use crate::config::{Config, Delivery};
+use crate::events::{Event, Text};
+use crate::metrics::Metrics;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
+use std::sync::Arc;
 
 /// Bytes that wait for a replica before the oldest are dropped. Dropping at the head, never refusing:
 /// one full replica must not make publishers send again what the others have delivered.
@@ -27,6 +30,7 @@ pub(super) struct TopologyError {
 pub(super) struct Topology {
     exchange: String,
     log: Option<Log>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,14 +43,15 @@ struct Log {
 }
 
 impl Topology {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
         let exchange = config.exchange.0.clone();
         let log = || Log {
             stream: format!("{exchange}.log"),
             max_age: config.log_max_age.0.as_secs().max(1),
             max_bytes: i64::try_from(config.log_max_bytes.0).unwrap_or(i64::MAX),
         };
-        Self { log: (config.delivery == Delivery::Log).then(log), exchange }
+        let log = (config.delivery == Delivery::Log).then(log);
+        Self { exchange, log, metrics: metrics.clone() }
     }
 
     /// The name of the stream, empty if there is none.
@@ -64,7 +69,7 @@ impl Topology {
                 if !has_other_retention(&error.source) {
                     return Err(error.into());
                 }
-                tracing::warn!("{error}; it stays as it is");
+                self.metrics.tell(Event::OtherRetention { problem: Text::of(error) });
                 channel = connection.create_channel().await?;
             }
             bind(&channel, &log.stream, &self.exchange).await?;

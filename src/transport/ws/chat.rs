@@ -8,6 +8,7 @@ use super::handshake::Admitted;
 use super::limiter::Limiter;
 use super::output::{Output, Source, Written};
 use crate::broker::{self, Draft, Outcome, PublishError, largest_body, size_of_text};
+use crate::events::{Event, Trace};
 use crate::message::{Channel, Key};
 use crate::metrics::Served;
 use crate::telemetry::Span;
@@ -98,7 +99,8 @@ impl Chat {
     /// Tells the client, unless it has plenty to read of that already.
     fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
         let (code, message) = mistake;
-        self.worker.house.metrics.rejected(code);
+        let trace_id = Trace::of(None);
+        self.worker.house.metrics.tell(Event::MessageRejected { cause: code, trace_id });
         if output.len() < MAX_ERRORS {
             output.push(commands::error(reference, code, message));
         }

@@ -1,6 +1,7 @@
 //! `GET /ws`: who may connect, and to what.
 
 use super::commands::V1;
+use crate::events::Event;
 use crate::shutdown::Phase;
 use crate::transport::connections::Permit;
 use crate::transport::error::ApiError;
@@ -31,7 +32,7 @@ pub async fn handshake(
     let worker = Worker::of(&request);
     let result = admit(&request, payload, query, &worker);
     if let Err(error) = &result {
-        worker.house.metrics.handshake_refused(error.code());
+        worker.house.metrics.tell(Event::HandshakeRefused { cause: error.code() });
     }
     result
 }

@@ -1,0 +1,5 @@
+//! Writes docs/logs.md to standard output: `make docs`.
+
+fn main() {
+    print!("{}", warren::events::markdown());
+}

@@ -1,0 +1,120 @@
+//! What can stand in a line: numbers, names of our own, and text that is cut and cannot end the line.
+
+use crate::shutdown::Phase;
+use opentelemetry::TraceId;
+use opentelemetry::trace::SpanContext;
+use std::fmt::{self, Display, Write};
+use std::net::SocketAddr;
+use tracing::Value;
+use tracing::field::{debug, display};
+
+/// Bytes of a text that are shown.
+const LONGEST: usize = 1024;
+
+/// Text from elsewhere: another program's or a library's. What was said in a channel is never in one,
+/// nor a name that a client chose.
+#[derive(Debug)]
+pub struct Text(String);
+
+impl Text {
+    /// The beginning of it, with a space for each control character: a line is to stay one, and is not
+    /// to steer a terminal. The formats escape on their own what has a meaning to them.
+    pub fn of(text: impl Display) -> Self {
+        let mut cut = Cut(String::new());
+        if write!(cut, "{text}").is_err() {
+            cut.0.push('…');
+        }
+        Self(cut.0)
+    }
+}
+
+/// Takes [`LONGEST`] bytes, and then no more.
+struct Cut(String);
+
+impl Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for sign in text.chars() {
+            if self.0.len() + sign.len_utf8() > LONGEST {
+                return Err(fmt::Error);
+            }
+            self.0.push(if sign.is_control() { ' ' } else { sign });
+        }
+        Ok(())
+    }
+}
+
+/// The id of the trace that a message is in, recorded or not, if it is in one.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace(Option<TraceId>);
+
+impl Trace {
+    pub fn of(context: Option<&SpanContext>) -> Self {
+        Self(context.filter(|context| context.is_valid()).map(SpanContext::trace_id))
+    }
+}
+
+/// A type that a field can be declared with.
+pub(super) trait Field {
+    fn value(&self) -> impl Value;
+
+    /// Something to try it with. `label`: of the counter, if it is that.
+    #[cfg(test)]
+    fn sample(label: &'static str) -> Self;
+}
+
+macro_rules! fields {
+    ($($field:ty: |$value:ident| $shown:expr, |$label:ident| $sample:expr;)+) => {$(
+        impl Field for $field {
+            fn value(&self) -> impl Value {
+                let $value = self;
+                $shown
+            }
+
+            #[cfg(test)]
+            fn sample($label: &'static str) -> Self {
+                $sample
+            }
+        }
+    )+};
+}
+
+fields! {
+    // A name in this program; it may be the value of a label.
+    &'static str: |name| *name, |label| label;
+    usize: |number| *number, |_label| 7;
+    u32: |number| *number, |_label| 7;
+    SocketAddr: |address| display(address), |_label| ([127, 0, 0, 1], 7).into();
+    Phase: |phase| debug(phase), |_label| Self::Draining;
+    Text: |text| text.0.as_str(), |_label| Self::of("text");
+    Trace: |trace| trace.0.map(display), |_label| Self(Some(7_u128.into()));
+}
+
+/// The value of a label.
+pub(super) trait Label {
+    fn label(&self) -> &'static str;
+}
+
+impl Label for &'static str {
+    fn label(&self) -> &'static str {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_has_no_control_characters() {
+        assert_eq!(Text::of("a\r\nb\u{1b}[31m\u{9b}c\0").0, "a  b [31m c ");
+        let long = Text::of("é".repeat(LONGEST)).0;
+        assert_eq!(long, "é".repeat(LONGEST / 2) + "…");
+        assert_eq!(Text::of("x".repeat(LONGEST)).0, "x".repeat(LONGEST));
+    }
+
+    #[test]
+    fn only_a_valid_context_has_a_trace() {
+        let none = SpanContext::empty_context();
+        assert!(Trace::of(None).0.is_none() && Trace::of(Some(&none)).0.is_none());
+    }
+}
