@@ -17,7 +17,7 @@
 //! - `ledger`: every message once and in one order, whatever is killed
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
-//! - `metrics`: what is counted, as declared
+//! - `metrics`, `logs`: what is counted and what is told, as declared
 //! - `page`: the chat page in a browser
 //! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
@@ -39,6 +39,7 @@ mod ledger;
 mod limits;
 mod log;
 mod log_faults;
+mod logs;
 mod metrics;
 mod once;
 mod page;
