@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod listener;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod raw;

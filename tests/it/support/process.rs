@@ -80,7 +80,7 @@ impl Sandbox {
             .stderr(file)
             .process_group(self.leash.id() as i32)
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}: run `make setup`", program.display()));
         Process { child, output, read: 0, _sandbox: self.clone() }
     }
 }

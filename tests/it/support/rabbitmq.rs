@@ -6,7 +6,7 @@
 //! that it kills.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::Arc;
@@ -82,12 +82,26 @@ pub struct RabbitMq {
     name: String,
     port: u16,
     dist_port: u16,
+    /// Of its plugin for Prometheus, where that is enabled.
+    metrics_port: Option<u16>,
 }
 
 impl RabbitMq {
     /// Starts a new, empty node and waits until it serves AMQP.
     pub async fn start() -> Self {
         let mut rabbitmq = Self::new(&Family::start().await, &node_name(), "");
+        rabbitmq.start_again().await;
+        rabbitmq
+    }
+
+    /// The same, with the plugin that Prometheus reads.
+    pub async fn with_metrics() -> Self {
+        let port = free_port();
+        let settings = format!("prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\n");
+        let mut rabbitmq = Self::new(&Family::start().await, &node_name(), &settings);
+        let plugins = rabbitmq.dir.join("enabled_plugins");
+        fs::write(plugins, "[rabbitmq_prometheus].\n").expect("sandbox is writable");
+        rabbitmq.metrics_port = Some(port);
         rabbitmq.start_again().await;
         rabbitmq
     }
@@ -106,7 +120,8 @@ impl RabbitMq {
         write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n{settings}"));
         write("advanced.config", "[].\n");
         write("enabled_plugins", "[].\n");
-        Self { node: None, family: family.clone(), dir, name: name.to_owned(), port, dist_port }
+        let (family, name) = (family.clone(), name.to_owned());
+        Self { node: None, family, dir, name, port, dist_port, metrics_port: None }
     }
 
     /// Starts a stopped node on the same port, with the data that it had.
@@ -146,6 +161,12 @@ impl RabbitMq {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where Prometheus reads it.
+    pub fn metrics(&self) -> SocketAddr {
+        let port = self.metrics_port.expect("it was started with metrics");
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     pub fn url(&self) -> String {
