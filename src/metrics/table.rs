@@ -61,14 +61,18 @@ metrics! {
     "Connections" {
         /// Clients that are connected.
         connections: Levels = "warren_connections", "connections", SERVED,
-            [WarrenConnectionsNearLimit, WarrenReconnectStorm, WarrenUnevenConnections, WarrenDrainStuck];
+            [WarrenSlowClients, WarrenConnectionsNearLimit, WarrenReconnectStorm, WarrenUnevenConnections,
+            WarrenDrainStuck];
         /// Connections above which handshakes are refused.
-        connections_limit: Level = "warren_connections_limit", "connections", None, [WarrenConnectionsNearLimit];
+        connections_limit: Level = "warren_connections_limit", "connections", None,
+            [WarrenConnectionsNearLimit];
         /// Connections that were opened. Far more than usual: something closes them, and they come back.
-        opened: Counts = "warren_connections_opened_total", "connections", SERVED, [WarrenReconnectStorm];
+        opened: Counts = "warren_connections_opened_total", "connections", SERVED,
+            [WarrenReconnectStorm, WarrenUnevenConnections];
         /// Connections that ended, by the table of close codes; 'gone' without a word. A rise of too_slow
         /// means clients that do not read, of no_pong and gone a network that breaks.
-        closed: Counts = "warren_connections_closed_total", "connections", CLOSE, [WarrenSlowClients];
+        closed: Counts = "warren_connections_closed_total", "connections", CLOSE,
+            [WarrenSlowClients, WarrenReconnectStorm];
         /// Handshakes that were answered with an error. A rise of too_many_connections means that
         /// replicas are to be added, of the others that a client does it wrong.
         refused: Counts = "warren_handshakes_refused_total", "handshakes", REFUSED, [];
@@ -83,7 +87,8 @@ metrics! {
         /// the sender's doing, of the rest RabbitMQ's.
         rejected: Counts = "warren_messages_rejected_total", "messages", REJECTED, [];
         /// Messages by what became of them. A rise of anything but confirmed means that senders got errors.
-        published: Counts = "warren_messages_published_total", "messages", OUTCOME, [WarrenPublishFailures];
+        published: Counts = "warren_messages_published_total", "messages", OUTCOME,
+            [WarrenPublishFailures];
         /// Messages that RabbitMQ returned, since nothing was bound to the exchange; they are published
         /// again. A rise means that somebody deletes queues or bindings.
         returned: Count = "warren_messages_returned_total", "messages", None, [];
@@ -96,12 +101,13 @@ metrics! {
         publish_buffer_limit: Level = "warren_publish_buffer_limit_bytes", "bytes", None, [];
         /// From the acceptance of a message to RabbitMQ's confirmation. A rise means that senders wait,
         /// and that RabbitMQ is slow.
-        confirm_latency: Latency = "warren_publish_confirm_seconds", "seconds", None, [WarrenConfirmLatency];
+        confirm_latency: Latency = "warren_publish_confirm_seconds", "seconds", None,
+            [WarrenConfirmLatency];
     }
     "Messages out" {
         /// Messages read from RabbitMQ, canaries included. It stands still on a deaf replica, and rises
         /// fast on one that is behind.
-        consumed: Count = "warren_messages_consumed_total", "messages", None, [];
+        consumed: Count = "warren_messages_consumed_total", "messages", None, [WarrenNoRabbitMQ];
         /// Those of them that another program published.
         foreign: Count = "warren_messages_foreign_total", "messages", None, [];
         /// Messages on the exchange that could not be delivered. A rise means that another program sends
@@ -148,17 +154,19 @@ metrics! {
     }
     "RabbitMQ" {
         /// 1 while the connection works. At 0 the replica is unready. Without RabbitMQ there is none.
-        amqp_up: Levels = "warren_amqp_up", "0 or 1", SIDE, [WarrenNoRabbitMQ, WarrenReplicaDeaf];
+        amqp_up: Levels = "warren_amqp_up", "0 or 1", SIDE,
+            [WarrenReplicaDeaf, WarrenNoRabbitMQ, WarrenConfirmLatency];
         /// Connections that were lost or could not be made.
         amqp_reconnects: Counts = "warren_amqp_reconnects_total", "attempts", ROLE, [];
         /// 1 while RabbitMQ takes no messages because of an alarm of its own: memory, or disk.
-        amqp_blocked: Level = "warren_amqp_blocked", "0 or 1", None, [WarrenRabbitMQAlarm];
+        amqp_blocked: Level = "warren_amqp_blocked", "0 or 1", None, [];
         /// How long it took none.
-        amqp_blocked_time: Seconds = "warren_amqp_blocked_seconds_total", "seconds", None, [];
+        amqp_blocked_time: Seconds = "warren_amqp_blocked_seconds_total", "seconds", None,
+            [WarrenReplicaDeaf, WarrenConfirmLatency, WarrenRabbitMQAlarm];
         /// 1 while what this replica publishes comes back to it. At 0 its clients get nothing.
-        hearing: Level = "warren_hearing", "0 or 1", None, [WarrenReplicaDeaf];
+        hearing: Level = "warren_hearing", "0 or 1", None, [WarrenReplicaDeaf, WarrenCanaryMisses];
         /// Times that three canaries in a row were missing and everything was rebuilt.
-        deaf: Count = "warren_deaf_total", "rebuilds", None, [WarrenReplicaDeaf];
+        deaf: Count = "warren_deaf_total", "rebuilds", None, [WarrenReplicaDeaf, WarrenCanaryMisses];
         /// From the publish of a canary to its return: what a message takes through RabbitMQ.
         canary_round_trip: Latency = "warren_canary_round_trip_seconds", "seconds", None, [];
         /// Canaries that had not come back when the next was due. A rise means that something takes
@@ -201,6 +209,6 @@ metrics! {
         /// Threads.
         process_threads: Level = "process_threads", "threads", None, [];
         /// When it began, in seconds since 1970. A change means that it was restarted.
-        process_start: Level = "process_start_time_seconds", "seconds", None, [];
+        process_start: Level = "process_start_time_seconds", "seconds", None, [WarrenNoRabbitMQ];
     }
 }

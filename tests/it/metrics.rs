@@ -36,6 +36,38 @@ fn every_alert_of_the_runbook_reads_a_metric_and_no_other_alert_does() {
     assert_eq!(read.collect::<BTreeSet<_>>(), runbook);
 }
 
+/// The metrics in an expression, as they are declared.
+fn metrics_of(expression: &str) -> BTreeSet<&str> {
+    let words = expression.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+    words
+        .filter(|word| word.starts_with("warren_") || word.starts_with("process_"))
+        .map(|word| {
+            ["_seconds_bucket", "_seconds_sum", "_seconds_count"]
+                .iter()
+                .find_map(|end| word.strip_suffix(end))
+                .map_or(word, |stem| &word[..stem.len() + "_seconds".len()])
+        })
+        .collect()
+}
+
+#[test]
+fn alerts_read_the_metrics_that_are_declared_as_theirs() {
+    let rules = document("../charts/warren/rules/warren.yaml");
+    let mut read = BTreeMap::new();
+    for rule in rules.split("- alert: ").skip(1) {
+        let (name, rest) = rule.split_once('\n').unwrap();
+        let (expression, _) = rest.split_once("labels:").unwrap();
+        read.insert(name, metrics_of(expression));
+    }
+    let mut declared_as = BTreeMap::<_, BTreeSet<_>>::new();
+    for metric in declared() {
+        for alert in metric.alerts {
+            declared_as.entry(*alert).or_default().insert(metric.name);
+        }
+    }
+    assert_eq!(read, declared_as, "rules, and src/metrics/table.rs");
+}
+
 #[test]
 fn documents_name_metrics_that_there_are() {
     let names: BTreeSet<_> = declared().map(|metric| metric.name).collect();

@@ -1,0 +1,97 @@
+"""The alert rules: Prometheus takes them, each fires when it should and not when it nearly should, and
+docs/operations.md says when, and what to do. The cases are in tests/alerts, a file for each alert."""
+import json
+import re
+
+import pytest
+import yaml
+
+from chart import CHART, MATRIX, ROOT, render
+from promtool import ALERTS, RULES, TESTS, promtool
+
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+
+
+def cases(alert):
+    return yaml.safe_load((TESTS / f"{alert}.yaml").read_text())["tests"]
+
+
+def section(alert):
+    """What the runbook says about it."""
+    return re.search(rf"^### {alert}\n(.*?)^#", OPERATIONS, re.MULTILINE | re.DOTALL)[1]
+
+
+def test_prometheus_takes_them():
+    promtool("check", "rules", RULES)
+
+
+def test_each_has_a_file_of_cases():
+    assert sorted(path.stem for path in TESTS.glob("*.yaml")) == sorted(ALERTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_it_fires_when_it_should(alert):
+    promtool("test", "rules", TESTS / f"{alert}.yaml")
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_cases_are_some_that_fire_and_some_that_nearly_do(alert):
+    # What it says is compared as well: Prometheus' tool takes no other annotations.
+    fires = [test for case in cases(alert) for test in case.get("alert_rule_test", [])
+             if test.get("exp_alerts")]
+    assert fires and {test["alertname"] for test in fires} == {alert}
+    ever = f'count by (alertname) (max_over_time(ALERTS{{alertname="{alert}", alertstate="firing"}}[1h]))'
+    near = [case for case in cases(alert) if case["name"].startswith("Near miss. ")]
+    assert near
+    for case in near:
+        [silence] = case["promql_expr_test"]
+        assert silence["expr"] == ever and not silence.get("exp_samples")
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_it_says_how_bad_it_is_and_where_to_read_on(alert):
+    rule = ALERTS[alert]
+    assert rule["labels"].keys() == {"severity"}
+    assert rule["labels"]["severity"] in ("critical", "warning", "info")
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"docs/operations.md#{alert.lower()}"
+    assert section(alert).lstrip().startswith("**Fires** when")
+    row = f"| [{alert}](#{alert.lower()}) | {rule['labels']['severity']} |"
+    assert row in OPERATIONS, row
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_the_runbook_says_for_how_long(alert):
+    words = {"1m": "for a minute", "3m": "for 3 minutes", "5m": "for 5 minutes", "10m": "for 10 minutes",
+             "30m": "for half an hour", "90s": "terminationGracePeriodSeconds"}
+    fires = section(alert).partition("\n\n**Means.**")[0]
+    assert words.get(ALERTS[alert].get("for"), "") in " ".join(fires.split())
+
+
+def released(values):
+    """The rules of a release, by their alerts."""
+    [group] = render({"monitoring": {"rules": {"enabled": True}}, **values}).one("PrometheusRule")["spec"]["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
+def test_a_drain_may_take_as_long_as_the_chart_gives_it():
+    usual = yaml.safe_load((CHART / "values.yaml").read_text())["terminationGracePeriodSeconds"]
+    assert ALERTS["WarrenDrainStuck"]["for"] == f"{usual}s"
+    rules = released({"terminationGracePeriodSeconds": 390})
+    changed = {name for name, rule in rules.items() if rule != ALERTS[name]}
+    assert changed == {"WarrenDrainStuck"} and rules["WarrenDrainStuck"]["for"] == "390s"
+
+
+def test_some_can_be_left_out_and_the_runbook_can_be_elsewhere():
+    [rule] = render(MATRIX["monitoring"]).of("PrometheusRule")
+    [group] = rule["spec"]["groups"]
+    assert {each["alert"] for each in group["rules"]} == ALERTS.keys() - {"WarrenUnevenConnections"}
+    for each in group["rules"]:
+        url = "https://git.example.org/warren/docs/operations.md#" + each["alert"].lower()
+        assert each["annotations"]["runbook_url"] == url
+
+
+def test_only_those_that_there_are_can_be_left_out():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    rules = schema["properties"]["monitoring"]["properties"]["rules"]["properties"]
+    assert rules["disabled"]["items"]["enum"] == list(ALERTS)
