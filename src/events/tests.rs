@@ -89,6 +89,8 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
         let metric = declaration.metric();
         assert!(series.starts_with(metric.name), "{series} for {said}");
         if let Some(label) = metric.labels.names().last() {
+            let shown = declaration.fields.contains(label);
+            assert!(!shown || declaration.series == Some(label), "{said} shows another series");
             let value = match declaration.series {
                 None => declaration.name,
                 Some(value) if value.starts_with('"') => value.trim_matches('"'),
