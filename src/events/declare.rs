@@ -35,7 +35,7 @@ pub(super) const SUMMED: Option<Duration> = Some(Duration::from_secs(10));
 pub(super) const SELDOM: Option<Duration> = Some(Duration::from_secs(60));
 
 /// More names than there are events.
-const MANY: usize = 64;
+pub(super) const MANY: usize = 64;
 
 /// The names of the events that no other metric counts, and how many there are.
 pub(super) const fn own(sections: &[Section]) -> ([&'static str; MANY], usize) {

@@ -1,7 +1,7 @@
 //! The one declaration of every event: name, level, how often there is a line, message, fields, and what
 //! counts it. The comment is its meaning, and what to make of it.
 
-use super::declare::{Declaration, EACH, SELDOM, SUMMED, Section, counter, events, own};
+use super::declare::{Declaration, EACH, MANY, SELDOM, SUMMED, Section, counter, events, own};
 use super::field::{Field, Label, Text, Trace};
 use super::journal::Kind;
 use crate::metrics::Table;
@@ -12,7 +12,7 @@ use tracing::Level;
 
 /// The names of the events that no other metric counts.
 pub const OWN: &[&str] = {
-    const NAMES: ([&str; 64], usize) = own(SECTIONS);
+    const NAMES: ([&str; MANY], usize) = own(SECTIONS);
     NAMES.0.split_at(NAMES.1).0
 };
 
