@@ -18,6 +18,7 @@
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
 //! - `metrics`, `logs`: what is counted and what is told, as declared
+//! - `alerts`: which alerts fire, in a real Prometheus
 //! - `page`: the chat page in a browser
 //! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
@@ -26,6 +27,7 @@
 
 mod support;
 
+mod alerts;
 mod chat;
 mod check;
 mod cluster;
