@@ -36,10 +36,9 @@ DIFFERENCES = {
     "operator": ({f"{kind}/warren-rabbitmq"
                   for kind in ("RabbitmqCluster", "Exchange", "Queue", "Binding")},
                  BUNDLED - {"NetworkPolicy/warren-rabbitmq", "PodDisruptionBudget/warren-rabbitmq"}),
-    "monitoring": ({"ServiceMonitor/warren", "PodMonitor/warren", "PrometheusRule/warren",
-                    "ConfigMap/warren-dashboard"}, set()),
+    "monitoring": ({"ServiceMonitor/warren", "PodMonitor/warren", "PodMonitor/warren-rabbitmq",
+                    "PrometheusRule/warren", "ConfigMap/warren-dashboard"}, set()),
 }
-RABBITMQ_MONITORS = {"ServiceMonitor/warren-rabbitmq", "PodMonitor/warren-rabbitmq"}
 
 
 def test_the_default_is_this(default):
@@ -53,7 +52,7 @@ def test_the_least_is_this():
 @pytest.mark.parametrize("of", DIFFERENCES)
 def test_values_add_and_take_what_they_say(of):
     more, less = DIFFERENCES[of]
-    found = set(render(MATRIX[of]).names()) - RABBITMQ_MONITORS
+    found = set(render(MATRIX[of]).names())
     assert found == (set(DEFAULT) | more) - less
 
 

@@ -114,5 +114,6 @@ def test_monitors_find_each_replica_once(release):
     assert [component(each) for each in found] == ["admin"]
     [endpoint] = monitor["spec"]["endpoints"]
     assert endpoint["port"] in [port["name"] for port in found[0]["spec"]["ports"]]
-    [endpoint] = objects.one("PodMonitor")["spec"]["podMetricsEndpoints"]
-    assert endpoint["port"] in ports(objects)["replica"]
+    for monitor in objects.of("PodMonitor"):
+        [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in ports(objects)[component(monitor)]
