@@ -1,0 +1,146 @@
+"""The dashboard is one that Grafana can read and people can: each panel says what it shows. What the
+queries give is tested with a real Prometheus, in tests/it/dashboard.rs."""
+import itertools
+import json
+import re
+
+import pytest
+
+from chart import CHART, MATRIX, ROOT, render, values_of
+
+TEXT = (CHART / "dashboards/warren.json").read_text()
+BOARD = json.loads(TEXT)
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
+PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+EXPRESSIONS = [each["expr"] for each in
+               BOARD["annotations"]["list"] + [target for panel in PANELS for target in panel["targets"]]]
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+UNITS = {"short", "percentunit", "s", "bytes", "Bps", "mps", "cps", "suffix: cores"}
+# What is on no panel, and why.
+ABSENT = {
+    "warren_runtime_parks_total": "says little beside the share of time that a thread is busy",
+    "warren_runtime_tasks": "every connection is one",
+    "process_virtual_memory_bytes": "nothing is limited by it",
+    "process_threads": "never changes",
+}
+
+each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+
+
+def metrics():
+    """What docs/metrics.md has, by name: the type."""
+    text = (ROOT / "docs/metrics.md").read_text()
+    return dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE))
+
+
+def read(expression):
+    """The metrics that an expression reads, each with its labels."""
+    return re.findall(r"\b((?:warren|process|rabbitmq)_\w+|ALERTS)({[^}]*})?", expression)
+
+
+def configmap(values, helm="helm3"):
+    [found] = [each for each in render(values, helm).of("ConfigMap")
+               if each["metadata"]["labels"].get("grafana_dashboard") == "1"]
+    return found
+
+
+def test_grafana_gets_the_file_as_it_is(helm):
+    found = configmap({"monitoring": {"dashboard": {"enabled": True}}}, helm)
+    assert found["data"] == {"warren.json": TEXT}
+
+
+def test_it_goes_to_the_folder_that_is_asked_for():
+    assert configmap(MATRIX["monitoring"])["metadata"]["annotations"] == {"grafana_folder": "Warren"}
+
+
+def test_links_lead_to_where_the_runbook_is():
+    where = values_of("monitoring")["monitoring"]["rules"]["runbookUrl"]
+    found = configmap(MATRIX["monitoring"])["data"]["warren.json"]
+    assert found == TEXT.replace("docs/operations.md", where)
+
+
+def test_it_can_be_found_and_stays_the_same_one():
+    assert (BOARD["title"], BOARD["uid"], BOARD["tags"]) == ("Warren", "warren", ["warren"])
+    assert BOARD["refresh"] == "30s"
+    ids = [panel["id"] for panel in BOARD["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_variables_choose_the_datasource_the_namespace_and_the_replicas():
+    variables = {each["name"]: each for each in BOARD["templating"]["list"]}
+    assert list(variables) == ["datasource", "namespace", "pod"]
+    assert variables["datasource"]["type"] == "datasource"
+    assert all(variables[name]["datasource"] == DATASOURCE for name in ("namespace", "pod"))
+    assert variables["pod"]["multi"] and variables["pod"]["includeAll"]
+    # Anew whenever the time changes, as replicas come and go.
+    assert variables["pod"]["refresh"] == 2
+
+
+def test_rows_are_for_users_replicas_rabbitmq_and_clients():
+    rows = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
+    assert [title.split(":")[0] for title in rows] == ["Users", "Replicas", "RabbitMQ", "Clients"]
+    assert BOARD["panels"][0]["type"] == "row"
+
+
+def test_panels_lie_beside_each_other():
+    def cells(panel):
+        at = panel["gridPos"]
+        return set(itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
+    taken = [cell for panel in BOARD["panels"] for cell in cells(panel)]
+    assert len(taken) == len(set(taken))
+    assert all(x < 24 for x, _ in taken)
+    # In reading order, and without holes.
+    places = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in BOARD["panels"]]
+    assert places == sorted(places)
+    assert len(taken) == 24 * (max(y for _, y in taken) + 1)
+
+
+@each_panel
+def test_a_panel_says_what_it_shows(panel):
+    assert panel["title"] and panel["type"] in ("timeseries", "stat", "table", "heatmap", "state-timeline")
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    # What it is, what is normal, what to do otherwise.
+    assert re.match(r"[A-Z].*\. Normal: .*\.$", panel["description"])
+    assert panel["datasource"] == DATASOURCE
+    for target in panel["targets"]:
+        assert target["legendFormat"] and "datasource" not in target
+    assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+@each_panel
+def test_its_links_lead_to_sections(panel):
+    headings = re.findall(r"^#+ (.*)$", OPERATIONS, re.MULTILINE)
+    places = {heading.lower().replace(" ", "-") for heading in headings}
+    for text, place in re.findall(r"\[([^]]+)\]\(docs/operations\.md#([^)]+)\)", panel["description"]):
+        assert place in places and place == text.lower().replace(" ", "-")
+    assert not re.search(r"(?<!\[)\bWarren[A-Z]", panel["description"]), "an alert without a link"
+
+
+def test_every_alert_is_looked_into_somewhere():
+    alerts = set(re.findall(r"^### (Warren\w+)$", OPERATIONS, re.MULTILINE))
+    linked = {alert for panel in PANELS for alert in re.findall(r"\[(Warren\w+)\]", panel["description"])}
+    assert alerts == linked
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_a_query_is_about_what_is_chosen(expression):
+    known = metrics()
+    assert read(expression)
+    for name, labels in read(expression):
+        assert 'namespace="$namespace"' in labels
+        if name == "ALERTS" or name.startswith("rabbitmq_"):
+            continue
+        assert 'pod=~"$pod"' in labels
+        stem = re.sub(r"_(bucket|sum|count)$", "", name)
+        assert known.get(name) or known.get(stem) == "histogram"
+    # As long as the interval of scrapes wants it, whatever that is.
+    assert set(re.findall(r"\[(.*?)\]", expression)) <= {"$__rate_interval"}
+    counters = r"\b(\w+_total|\w+_bucket|\w+_count|\w+_sum){"
+    for name in re.findall(counters, expression):
+        assert re.search(rf"\b(rate|increase)\({name}\b", expression)
+
+
+def test_what_is_measured_is_shown():
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for expression in EXPRESSIONS
+             for name, _ in read(expression)}
+    assert set(metrics()) - shown == set(ABSENT)
