@@ -19,6 +19,7 @@
 //! - `leaving`: SIGTERM under load
 //! - `metrics`, `logs`: what is counted and what is told, as declared
 //! - `alerts`: which alerts fire, in a real Prometheus
+//! - `dashboard`: every query of the dashboard and of the alerts, in Prometheus
 //! - `page`: the chat page in a browser
 //! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
@@ -33,6 +34,7 @@ mod check;
 mod cluster;
 mod crowd;
 mod cursors;
+mod dashboard;
 mod events;
 mod examples;
 mod faults;

@@ -105,6 +105,14 @@ impl Alert {
     }
 }
 
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rule {
+    pub name: String,
+    pub query: String,
+    /// `unknown` until it was evaluated, then `ok` or `err`.
+    pub health: String,
+}
+
 pub struct Prometheus {
     addr: SocketAddr,
     _process: Process,
@@ -178,6 +186,13 @@ impl Prometheus {
     pub async fn alerts(&self) -> Vec<Alert> {
         let data = self.get("alerts", &[]).await.expect("a list of alerts");
         read(&data, "alerts")
+    }
+
+    /// All rules of its files.
+    pub async fn rules(&self) -> Vec<Rule> {
+        let data = self.get("rules", &[]).await.expect("a list of rules");
+        let groups = data["groups"].as_array().expect("groups of rules").iter();
+        groups.flat_map(|group| read::<Vec<Rule>>(group, "rules")).collect()
     }
 
     /// Waits until what an expression gives satisfies `wanted`.

@@ -1,0 +1,82 @@
+//! Expressions of PromQL, as far as their parts are looked at one by one.
+
+/// What an expression reads: each metric with its labels, as `name{…}`.
+pub fn selectors(expression: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = expression;
+    while let Some(start) = rest.find(|sign: char| is_name(sign) || "{\"'".contains(sign)) {
+        rest = &rest[start..];
+        let name = rest.find(|sign| !is_name(sign)).unwrap_or(rest.len());
+        let mut length = name + braces(&rest[name..]);
+        if ["warren_", "process_", "rabbitmq_", "ALERTS"].iter().any(|it| rest.starts_with(it)) {
+            found.push(&rest[..length]);
+        } else if name == 0 {
+            // A text, or labels without a name.
+            length = length.max(1);
+        }
+        rest = &rest[length..];
+    }
+    found
+}
+
+/// The same expression without what makes it empty when all is well: comparisons give 0 or 1, and
+/// `unless` is `and`. So it has data if all of its parts have, and if these belong together.
+pub fn unfiltered(expression: &str) -> String {
+    let mut text = String::new();
+    let mut rest = expression;
+    while !rest.is_empty() {
+        let word = rest.find(|sign| !is_name(sign)).unwrap_or(rest.len());
+        let compare = ["==", "!=", "<=", ">=", "<", ">"].iter().find(|it| rest.starts_with(**it));
+        let length = match compare {
+            Some(sign) => {
+                text.push_str(sign);
+                text.push_str(" bool ");
+                sign.len()
+            }
+            None if &rest[..word] == "unless" => {
+                text.push_str("and");
+                word
+            }
+            None => {
+                let next = rest.chars().next().map_or(0, char::len_utf8);
+                let length = word.max(braces(rest)).max(next);
+                text.push_str(&rest[..length]);
+                length
+            }
+        };
+        rest = &rest[length..];
+    }
+    text
+}
+
+fn is_name(sign: char) -> bool {
+    sign.is_ascii_alphanumeric() || sign == '_' || sign == ':'
+}
+
+/// How long the labels are that a text begins with.
+fn braces(text: &str) -> usize {
+    if !text.starts_with('{') {
+        return 0;
+    }
+    let mut quoted = false;
+    let end = text.find(|sign| {
+        quoted ^= sign == '"';
+        sign == '}' && !quoted
+    });
+    end.map_or(text.len(), |end| end + 1)
+}
+
+#[test]
+fn what_an_expression_reads_is_found() {
+    let expression = "sum by (pod) (rate(warren_a_total{x=\"}\", y!=\"z\"}[5m])) / process_b > 1 unless warren_c";
+    let parts = ["warren_a_total{x=\"}\", y!=\"z\"}", "process_b", "warren_c"];
+    assert_eq!(selectors(expression), parts);
+}
+
+#[test]
+fn an_expression_without_filters_compares_all_the_same() {
+    let expression = "warren_a{x!=\"y\"} > 1 and on (pod) warren_b == 0 unless on (pod) unlessful";
+    let other =
+        "warren_a{x!=\"y\"} > bool  1 and on (pod) warren_b == bool  0 and on (pod) unlessful";
+    assert_eq!(unfiltered(expression), other);
+}
