@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 10
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench docs chart manifests fuzz conformance
+.PHONY: help run test check setup demo bench docs picture chart manifests fuzz conformance
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -26,7 +26,7 @@ check: ## Formatting and lints
 setup: ## Installs what the tests and the demo need, as far as missing
 	@scripts/setup
 
-demo: setup ## RabbitMQ, three replicas and a load balancer, on one address
+demo: setup ## RabbitMQ, three replicas, a load balancer and Prometheus, on loopback
 	$(CARGO) build --release --locked
 	@scripts/demo
 
@@ -38,6 +38,11 @@ docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example metrics > docs/metrics.md
 	$(CARGO) run --quiet --locked --example logs > docs/logs.md
 	$(PYTHON) scripts/chart-readme > charts/warren/README.md
+
+picture: setup ## Draws the dashboard into docs/, with the data of a demo of some minutes
+	$(CARGO) build --release --locked
+	npm ci --prefix scripts/picture --cache .cache/npm --ignore-scripts --no-audit --no-fund
+	@node scripts/picture/main.mjs
 
 manifests: setup ## Writes the plain manifests in k8s/, as the chart renders them
 	$(PYTHON) scripts/manifests k8s
