@@ -64,8 +64,8 @@ events! {
         LogUnreadable = "log_unreadable", WARN, SUMMED, "the log cannot be read for those who come back", {problem: Text}, resumes["unreadable"];
     }
     "Messages in" {
-        /// A message was answered with an error: `rate_limited`, `too_large`, `bad_request` and
-        /// `origin_not_allowed` are the sender's doing; for the rest see `publish_failed`.
+        /// A message was answered with an error, and not even tried to publish: the sender's doing, but for
+        /// `shutting_down`, which is usual in an update.
         MessageRejected = "message_rejected", INFO, SUMMED, "a message was rejected", {cause: &'static str, trace_id: Trace}, rejected[cause];
         /// A message did not get out, or is not known to; its sender was told. RabbitMQ is away, slow or
         /// refuses; `shutting_down` is usual in the last moment of a drain.

@@ -34,6 +34,9 @@ use tokio::time::sleep;
 
 /// How often it is looked what is left of bursts.
 const LOOK: Duration = Duration::from_secs(1);
+/// Seconds that the date of a message may be off. One further off is of something else, and would spoil
+/// every mean that it is part of.
+const CREDIBLE: f64 = 3600.0;
 
 /// See the module.
 #[derive(Debug)]
@@ -205,7 +208,9 @@ impl Metrics {
             && let Ok(date) = message.date.parse::<Timestamp>()
         {
             let took = Timestamp::now().duration_since(date).as_secs_f64();
-            self.table.broadcast_latency.observe(took.max(0.0));
+            if took.abs() <= CREDIBLE {
+                self.table.broadcast_latency.observe(took.max(0.0));
+            }
         }
     }
 

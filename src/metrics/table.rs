@@ -23,10 +23,7 @@ const REJECTED: Labels = One(
     "cause",
     &[
         "bad_request",
-        "buffer_full",
         "origin_not_allowed",
-        "publish_refused",
-        "publish_timeout",
         "rate_limited",
         "shutting_down",
         "timed_out",
@@ -83,8 +80,8 @@ metrics! {
     "Messages in" {
         /// Messages from clients that were accepted for publishing.
         received: Counts = "warren_messages_received_total", "messages", SENT, [];
-        /// Messages from clients that were answered with an error. A rise of rate_limited or too_large is
-        /// the sender's doing, of the rest RabbitMQ's.
+        /// Messages from clients that were not even tried to publish, and answered with an error. A rise is
+        /// the senders' doing; of shutting_down it is usual in an update.
         rejected: Counts = "warren_messages_rejected_total", "messages", REJECTED, [];
         /// Messages by what became of them. A rise of anything but confirmed means that senders got errors.
         published: Counts = "warren_messages_published_total", "messages", OUTCOME,
@@ -97,7 +94,7 @@ metrics! {
         unconfirmed: Level = "warren_messages_unconfirmed", "messages", None, [];
         /// What these take of the buffer. At its limit senders get errors.
         publish_buffer: Level = "warren_publish_buffer_bytes", "bytes", None, [];
-        /// WARREN_PUBLISH_BUFFER.
+        /// The most that it may hold, WARREN_PUBLISH_BUFFER.
         publish_buffer_limit: Level = "warren_publish_buffer_limit_bytes", "bytes", None, [];
         /// From the acceptance of a message to RabbitMQ's confirmation. A rise means that senders wait,
         /// and that RabbitMQ is slow.
@@ -119,8 +116,8 @@ metrics! {
         /// Times that messages may have been missed while not reading from RabbitMQ. Clients were told.
         gaps: Count = "warren_gaps_total", "gaps", None, [];
         /// From the date of a message to the moment when it was handed to the workers, clocks of replicas
-        /// included; of messages whose date has fractions of a second. A rise means that clients get
-        /// messages late.
+        /// included; of messages whose date has fractions of a second and is at most an hour off. A rise
+        /// means that clients get messages late.
         broadcast_latency: Latency = "warren_publish_broadcast_seconds", "seconds", None, [];
         /// Messages written to clients: each counts once for each of its listeners.
         deliveries: Count = "warren_deliveries_total", "deliveries", None, [];
@@ -131,7 +128,7 @@ metrics! {
         /// Bytes that wait for the slowest client of this replica, as of the last second. At the limit it
         /// is closed.
         backlog: Level = "warren_client_backlog_max_bytes", "bytes", None, [];
-        /// WARREN_CLIENT_BACKLOG.
+        /// The most that may wait for a client, WARREN_CLIENT_BACKLOG.
         backlog_limit: Level = "warren_client_backlog_limit_bytes", "bytes", None, [];
         /// Clients for which more than half of the limit waits, as of the last second. A rise means that
         /// more is sent than their lines can take.

@@ -33,7 +33,10 @@ pub async fn publish(
     let (mut span, context) = worker.house.tracer.request(trace_of(&request));
     let trace_id = Trace::of(context.as_ref());
     let result = accept(&request, payload, &worker, context, &mut span).await;
-    if let Err(error) = &result {
+    // What was to be published and was not is told by the publisher.
+    if let Err(error) = &result
+        && !matches!(error, ApiError::Publish(_))
+    {
         worker.house.metrics.tell(Event::MessageRejected { cause: error.code(), trace_id });
     }
     if let Some(span) = &mut span {

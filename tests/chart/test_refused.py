@@ -82,6 +82,12 @@ REFUSED = {
     "an HTTPRoute of no gateway": ({"httpRoute": {"enabled": True}},
                                    ["httpRoute.parentRefs: needed for httpRoute.enabled"]),
     "a share above the whole": ({"tracing": {"sampleRatio": 1.5}}, ["sampleRatio", "1"]),
+    "a share in percent": ({"tracing": {"sampleRatio": "1%"}}, ["sampleRatio"]),
+    "a collector with a password": ({"tracing": {"otlpEndpoint": "http://user:secret@collector:4318"}},
+                                    ["otlpEndpoint"]),
+    "a collector's port that there is not": ({"tracing": {"otlpEndpoint": "http://collector:65536"}},
+                                             ["otlpEndpoint"]),
+    "a collector without a name": ({"tracing": {"otlpEndpoint": "http://:4318"}}, ["otlpEndpoint"]),
     "an attribute that is no string": ({"tracing": {"resourceAttributes": {"shard": 1}}},
                                        ["resourceAttributes", "shard"]),
     "a sampler twice": (

@@ -23,6 +23,11 @@ def test_one_message_in_a_hundred_unless_told_otherwise():
     }
 
 
+def test_the_share_may_come_from_the_command_line():
+    # Where Helm makes a string of what has a point.
+    assert variables({**COLLECTOR, "sampleRatio": "0.5"})["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
+
+
 def test_the_sampler_can_be_another():
     sampler = {"name": "OTEL_TRACES_SAMPLER", "value": "always_off"}
     told = variables({**COLLECTOR, "sampleRatio": None}, extraEnv=[sampler])

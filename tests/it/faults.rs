@@ -98,6 +98,13 @@ async fn a_replica_starts_without_rabbitmq_and_tells_its_senders() {
     let response = replica.post("lobby", "x".repeat(5000)).await;
     assert_eq!((response.status, response.error().as_str()), (503, "buffer_full"));
     assert!(!response.header("retry-after").is_empty());
+    // Each failure is in one counter.
+    let failed = |outcome| format!("warren_messages_published_total{{outcome=\"{outcome}\"}}");
+    assert_eq!(replica.metric(&failed("publish_timeout")).await, 2.0);
+    assert_eq!(replica.metric(&failed("buffer_full")).await, 1.0);
+    let scrape = http::get(replica.admin, "/metrics").await.body;
+    let rejected = scrape.lines().filter(|line| line.starts_with("warren_messages_rejected_total"));
+    assert!(rejected.clone().count() > 3 && rejected.clone().all(|line| line.ends_with(" 0")));
     rabbitmq.start_again().await;
     replica.becomes_ready(true).await;
     gets_through(&mut client, "at last").await;

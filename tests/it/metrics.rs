@@ -263,12 +263,14 @@ async fn messages_of_other_programs_are_counted() {
     let body = b"{\"text\":\"from afar\"}";
     peer.publish("", body, properties).await;
     assert_eq!(client.text().await, "from afar");
-    assert_eq!(replica.metric("warren_messages_foreign_total").await, 1.0);
-    // Not dated by its sender: it tells nothing of a latency.
+    // Neither of something else's date, nor of none, can it be told how late a message is.
+    let body = b"{\"text\":\"of old\",\"date\":\"0001-01-01T00:00:00.5Z\"}";
+    peer.publish("", body, lapin::BasicProperties::default()).await;
+    assert_eq!(client.text().await, "of old");
     assert_eq!(replica.metric("warren_publish_broadcast_seconds_count").await, 0.0);
     client.send("ours").await;
     assert_eq!(client.text().await, "ours");
-    assert_eq!(replica.metric("warren_messages_foreign_total").await, 1.0);
+    assert_eq!(replica.metric("warren_messages_foreign_total").await, 2.0);
     replica.metric_becomes("warren_publish_broadcast_seconds_count", |n| n == 1.0).await;
 }
 

@@ -96,14 +96,12 @@ struct Publishing {
 type Mistake = (&'static str, String);
 
 impl Chat {
-    /// Tells the client, unless it has plenty to read of that already.
+    /// Refuses what a client sent.
     fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
         let (code, message) = mistake;
         let trace_id = Trace::of(None);
         self.worker.house.metrics.tell(Event::MessageRejected { cause: code, trace_id });
-        if output.len() < MAX_ERRORS {
-            output.push(commands::error(reference, code, message));
-        }
+        complain(reference, code, message, output);
     }
 
     fn allow(&mut self) -> Result<(), Mistake> {
@@ -113,26 +111,30 @@ impl Chat {
         Err(("rate_limited", "more messages than WARREN_CLIENT_RATE allows".to_owned()))
     }
 
-    /// Has a message published.
-    fn publish(&mut self, reference: Option<Reference>, draft: Draft) -> Result<(), Mistake> {
+    /// Has a message published. If it cannot be, the publisher tells the operator.
+    fn publish(&mut self, reference: Option<Reference>, draft: Draft, output: &mut Output) {
         let house = &self.worker.house;
         let (mut span, trace) = house.tracer.frame();
-        let outcome = house.publisher.submit(Draft { trace, ..draft }).map_err(|error| {
-            if let Some(span) = &mut span {
-                span.fail(error.code());
+        match house.publisher.submit(Draft { trace, ..draft }) {
+            Ok(outcome) => {
+                house.metrics.received("websocket");
+                self.publishing.push_back(Publishing { reference, outcome, span });
             }
-            (error.code(), error.to_string())
-        })?;
-        house.metrics.received("websocket");
-        self.publishing.push_back(Publishing { reference, outcome, span });
-        Ok(())
+            Err(error) => {
+                if let Some(span) = &mut span {
+                    span.fail(error.code());
+                }
+                complain(reference.as_ref(), error.code(), &error.to_string(), output);
+            }
+        }
     }
 
     /// A text of a plain client.
-    fn say(&mut self, text: &str) -> Result<(), Mistake> {
+    fn say(&mut self, text: &str, output: &mut Output) -> Result<(), Mistake> {
         self.allow()?;
         let (channel, text) = (self.channel.clone(), broker::string(text));
-        self.publish(None, Draft { channel, text, key: None, trace: None })
+        self.publish(None, Draft { channel, text, key: None, trace: None }, output);
+        Ok(())
     }
 
     /// A command.
@@ -150,7 +152,7 @@ impl Chat {
                 };
                 let key = publish.key.map(|key| Key::new(&key)).transpose().map_err(bad)?;
                 let draft = Draft { channel, text: publish.text, key, trace: None };
-                self.publish(Some(publish.r#ref), draft)?;
+                self.publish(Some(publish.r#ref), draft, output);
             }
             Command::Subscribe(subscribe) => {
                 if subscribe.after.is_some() {
@@ -222,12 +224,18 @@ impl Chat {
                 }
                 (Ok(_), None) => {}
                 (Err(error), reference) => {
-                    let (reference, message) = (reference.as_ref(), error.to_string());
-                    output.push(commands::error(reference, error.code(), &message));
+                    complain(reference.as_ref(), error.code(), &error.to_string(), output);
                 }
             }
             self.publishing.pop_front();
         }
+    }
+}
+
+/// Tells the client, unless it has plenty to read of that already.
+fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &mut Output) {
+    if output.len() < MAX_ERRORS {
+        output.push(commands::error(reference, code, message));
     }
 }
 
@@ -267,7 +275,7 @@ impl Dialogue for Chat {
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
         if !self.v1 {
-            if let Err(mistake) = self.say(&text) {
+            if let Err(mistake) = self.say(&text, output) {
                 self.reject(None, &mistake, output);
             }
             return;
