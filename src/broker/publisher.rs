@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::events::{Event, Trace};
 use crate::message::{Channel, Key, Message};
 use crate::metrics::Metrics;
+use crate::trace;
 use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
 use std::future::Future;
@@ -111,7 +112,9 @@ impl Publisher {
     pub fn submit(&self, draft: Draft) -> Result<Outcome, PublishError> {
         const BOOKKEEPING: usize = 256;
         let key = draft.key.as_ref().map_or(0, |key| key.as_str().len());
-        let cost = draft.text.get().len() + draft.channel.as_str().len() + key + BOOKKEEPING;
+        let state = draft.trace.as_ref().and_then(trace::tracestate).map_or(0, |it| it.len());
+        let cost =
+            draft.text.get().len() + draft.channel.as_str().len() + key + state + BOOKKEEPING;
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
         let (reply, receiver) = oneshot::channel();
         self.metrics.submitted(cost);
@@ -216,4 +219,25 @@ impl Future for Outcome {
 /// The present, as RFC 3339 with milliseconds.
 pub(super) fn now() -> String {
     format!("{:.3}", jiff::Timestamp::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_with_a_message_takes_room_too() {
+        let (publisher, _submissions) =
+            channel(&Config::from_vars([]).unwrap(), &Arc::new(Metrics::new()));
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let cost = |state: &str| {
+            let before = publisher.budget.used.load(Ordering::Relaxed);
+            let text = serde_json::value::to_raw_value("hello").unwrap();
+            let trace = trace::parse(parent, Some(state));
+            let draft = Draft { channel: Channel::default(), text, key: None, trace };
+            drop(publisher.submit(draft).unwrap());
+            publisher.budget.used.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(cost("vendor=1") - cost(""), "vendor=1".len());
+    }
 }
