@@ -1,6 +1,8 @@
 //! W3C trace context, carried from a publisher through RabbitMQ as plain strings.
 
+use fnv::FnvHasher;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+use std::hash::Hasher;
 use std::str::FromStr;
 
 /// Names of the HTTP headers, and of the AMQP ones.
@@ -10,40 +12,76 @@ pub const TRACESTATE: &str = "tracestate";
 /// Bytes of a `tracestate` that are carried, as the recommendation asks at least.
 const MAX_STATE: usize = 512;
 
-/// Reads a `traceparent` of version 00 and what belongs to it. Anything else is ignored, as the
-/// recommendation wants: a bad header is no reason to refuse a message.
+/// The flags that are carried: sampled, and random.
+const FLAGS: u8 = 0b11;
+/// Bytes of a `traceparent` of version 00. Those of later versions begin alike.
+const LENGTH: usize = 55;
+
+/// Reads a `traceparent` and what belongs to it. What is none is ignored, as the recommendation wants: a
+/// bad header is no reason to refuse a message.
 pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext> {
-    let mut fields = traceparent.split('-');
+    let (known, more) = traceparent.split_at_checked(LENGTH)?;
+    let mut fields = known.split('-');
     let (version, trace, span, flags) =
         (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let hex = |field: &str, size| {
         field.len() == size && field.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
-    let well_formed = version == "00" && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
-    if !well_formed || fields.next().is_some() {
+    let well_formed = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
+    let later = version != "00" && version != "ff" && more.starts_with('-');
+    if !well_formed || version == "ff" || !(more.is_empty() || later) {
         return None;
     }
     let context = SpanContext::new(
         TraceId::from_hex(trace).ok()?,
         SpanId::from_hex(span).ok()?,
-        TraceFlags::new(u8::from_str_radix(flags, 16).ok()?),
+        TraceFlags::new(u8::from_str_radix(flags, 16).ok()? & FLAGS),
         true,
         tracestate
-            .filter(|state| state.len() <= MAX_STATE)
+            .filter(|state| state.len() <= MAX_STATE && state.bytes().all(printable))
             .and_then(|state| TraceState::from_str(state).ok())
             .unwrap_or_default(),
     );
     context.is_valid().then_some(context)
 }
 
+/// What a `tracestate` is made of; between its members, there may be tabs.
+fn printable(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t')
+}
+
+/// The trace of a message that came without one: the same wherever it is read, so that all replicas
+/// decide alike, and their spans are together.
+pub fn of_message(routing_key: &str, message_id: &str) -> TraceId {
+    let half = |basis| {
+        let mut hasher = FnvHasher::with_key(basis);
+        hasher.write(routing_key.as_bytes());
+        hasher.write(&[0xff]);
+        hasher.write(message_id.as_bytes());
+        mix(hasher.finish())
+    };
+    let (high, low) = (half(1), half(2));
+    TraceId::from(u128::from(high) << 64 | u128::from(low))
+}
+
+/// Spreads every bit over all: ids that are counted up differ in their ends, and samplers go by the
+/// beginning.
+fn mix(mut bits: u64) -> u64 {
+    for factor in [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb] {
+        bits = (bits ^ bits >> 31).wrapping_mul(factor);
+    }
+    bits ^ bits >> 31
+}
+
 /// The `traceparent` of a context.
 pub fn traceparent(context: &SpanContext) -> String {
-    let mut text = String::with_capacity(55);
+    let mut text = String::with_capacity(LENGTH);
     text.push_str("00-");
     push_hex(&mut text, &context.trace_id().to_bytes());
     text.push('-');
     push_hex(&mut text, &context.span_id().to_bytes());
-    text.push_str(if context.is_sampled() { "-01" } else { "-00" });
+    text.push('-');
+    push_hex(&mut text, &[context.trace_flags().to_u8() & FLAGS]);
     text
 }
 
@@ -80,7 +118,10 @@ mod tests {
         for bad in [
             "",
             "00",
-            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01.more",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "0x-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
@@ -89,6 +130,32 @@ mod tests {
         ] {
             assert_eq!(parse(bad, None), None, "{bad}");
         }
-        assert_eq!(tracestate(&parse(PARENT, Some("no state")).unwrap()), None);
+        for bad in ["no state", "a=1\r\nb", "a=1\0", "a=é", &format!("a={}", "1".repeat(600))] {
+            assert_eq!(tracestate(&parse(PARENT, Some(bad)).unwrap()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn later_versions_are_read_as_this_one_and_passed_on_as_such() {
+        let passed = |header: &str| traceparent(&parse(header, None).unwrap());
+        let rest = &PARENT[2..];
+        assert_eq!(passed(&format!("01{rest}")), PARENT);
+        assert_eq!(passed(&format!("fe{rest}-what-else")), PARENT);
+        // Sampled and random are known, all else is not.
+        for (flags, known) in [("ff", "03"), ("02", "02"), ("fc", "00")] {
+            let with = |flags| PARENT.replace("-01", &format!("-{flags}"));
+            assert_eq!(passed(&with(flags)), with(known));
+        }
+    }
+
+    #[test]
+    fn ids_that_are_counted_up_give_traces_that_are_spread() {
+        assert_eq!(of_message("news", "a"), of_message("news", "a"));
+        assert_ne!(of_message("news", "a"), of_message("new", "sa"));
+        let ids = (0..10_000).map(|n| of_message("news", &format!("app-{n}")));
+        // What a ratio of a hundredth takes.
+        let low = |id: TraceId| u128::from_be_bytes(id.to_bytes()) as u64 >> 1;
+        let sampled = ids.filter(|id| low(*id) < (1 << 63) / 100).count();
+        assert!((50..200).contains(&sampled), "{sampled}");
     }
 }

@@ -9,6 +9,7 @@ use crate::events::{Event, Trace};
 use crate::message::{Channel, Key};
 use crate::telemetry::Span;
 use crate::trace;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use opentelemetry::trace::SpanContext;
 use serde::Deserialize;
@@ -30,7 +31,7 @@ pub async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let (mut span, context) = worker.house.tracer.request(trace_of(&request));
+    let (mut span, context) = worker.house.tracer.request(trace_of(request.headers()));
     let trace_id = Trace::of(context.as_ref());
     let result = accept(&request, payload, &worker, context, &mut span).await;
     // What was to be published and was not is told by the publisher.
@@ -52,20 +53,21 @@ fn describe(span: &mut Span, result: &Result<HttpResponse, ApiError>) {
         Err(error) => error.status_code(),
     };
     span.set("http.response.status_code", i64::from(status.as_u16()));
-    if let Err(error) = result {
-        // What the caller did wrong is no failure of this replica.
-        if status.is_server_error() {
-            span.fail(error.code());
-        } else {
-            span.set("error.type", error.code());
-        }
+    // What the caller did wrong is no failure of this replica.
+    if let Err(error) = result
+        && status.is_server_error()
+    {
+        span.fail(error.code());
     }
 }
 
-/// The trace that the caller is in.
-fn trace_of(request: &HttpRequest) -> Option<SpanContext> {
-    let header = |name| request.headers().get(name)?.to_str().ok();
-    trace::parse(header(trace::TRACEPARENT)?, header(trace::TRACESTATE))
+/// The trace that the caller is in. Nobody is in two; its state may come in several lines.
+fn trace_of(headers: &HeaderMap) -> Option<SpanContext> {
+    let mut parents = headers.get_all(trace::TRACEPARENT);
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
+    let state: Result<Vec<_>, _> =
+        headers.get_all(trace::TRACESTATE).map(HeaderValue::to_str).collect();
+    trace::parse(parent.to_str().ok()?, state.ok().map(|state| state.join(",")).as_deref())
 }
 
 async fn accept(
@@ -99,10 +101,34 @@ async fn accept(
     let draft = Draft { channel, text, key, trace };
     let outcome = house.publisher.submit(draft)?;
     house.metrics.received("http");
-    let outcome = outcome.await;
-    if let Some(span) = span {
-        span.settle(&outcome);
+    let id = outcome.await?;
+    if let (Some(span), Some(id)) = (span, &id) {
+        span.set("warren.message.id", id.clone());
     }
-    let id = outcome?;
     Ok(HttpResponse::Accepted().json(json!({ "id": id.as_deref() })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderName;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn read(lines: &[(&'static str, &'static str)]) -> Option<SpanContext> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        trace_of(&headers)
+    }
+
+    #[test]
+    fn a_caller_is_in_one_trace_whose_state_may_come_in_several_lines() {
+        let lines = [("tracestate", "a=1"), ("traceparent", PARENT), ("tracestate", "b=2,c=3")];
+        assert_eq!(trace::tracestate(&read(&lines).unwrap()).unwrap(), "a=1,b=2,c=3");
+        assert_eq!(trace::tracestate(&read(&[("traceparent", PARENT)]).unwrap()), None);
+        assert!(read(&[("traceparent", PARENT), ("traceparent", PARENT)]).is_none());
+        assert!(read(&[("tracestate", "a=1")]).is_none());
+    }
 }
