@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Libraries that log what Warren says itself, or that is no concern of an operator.
-const QUIET: &str = "lapin=off,async_rs=off,actix_server=warn,actix_http=off,mio=off";
+const QUIET: &str = "lapin=off,async_rs=off,actix_server=warn,actix_http=off,mio=off,\
+                     hyper=off,hyper_util=off,reqwest=off,rustls=off";
 
 /// Begins to log. Once in a process; later calls change nothing.
 pub fn start(config: &Config) {

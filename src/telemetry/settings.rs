@@ -6,6 +6,7 @@
 use super::variables::Variables;
 use crate::config::Mistakes;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceId};
+use opentelemetry_http::Request;
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, ShouldSample};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -15,7 +16,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// Where traces go when the general endpoint is given.
-const PATH: &str = "v1/traces";
+pub(super) const PATH: &str = "/v1/traces";
+/// What samplers begin with that go by the decision of whoever comes before.
+const PARENT_BASED: &str = "parentbased_";
 /// Spans that may wait at most, whatever is asked for.
 const LARGEST_QUEUE: usize = 1 << 20;
 
@@ -69,10 +72,9 @@ impl TraceSettings {
         if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(None);
         }
-        match vars.one("OTEL_TRACES_EXPORTER").as_deref() {
-            Some("none") => return Ok(None),
-            None | Some("otlp") => {}
-            Some(_) => vars.mistake("OTEL_TRACES_EXPORTER", "accepts otlp or none"),
+        let exporter = vars.one("OTEL_TRACES_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
+        if exporter == "none" {
+            return Ok(None);
         }
         let Some((name, endpoint)) =
             vars.first(&["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
@@ -80,6 +82,9 @@ impl TraceSettings {
             return vars.finish(None);
         };
         let endpoint = endpoint_of(&mut vars, &name, &endpoint);
+        if exporter != "otlp" {
+            vars.mistake("OTEL_TRACES_EXPORTER", "accepts otlp or none");
+        }
         refuse_others(&mut vars);
         let timeout = vars.milliseconds(
             &["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
@@ -118,15 +123,17 @@ impl TraceSettings {
 
 /// The address for traces: as it is given for them, or below the one for everything.
 fn endpoint_of(vars: &mut Variables, name: &str, text: &str) -> Option<Url> {
-    let mut url = match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => url,
-        _ => {
-            vars.mistake(name, "accepts an address such as http://collector.monitoring:4318");
-            return None;
-        }
+    let fits = |url: &Url| {
+        // The exporter reads it by other rules, and would show it in its error.
+        let fits_exporter = Request::post(url.as_str()).body(()).is_ok();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && fits_exporter
+    };
+    let Some(mut url) = Url::parse(text).ok().filter(fits) else {
+        vars.mistake(name, "accepts an address such as http://collector.monitoring:4318");
+        return None;
     };
     if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
-        let path = format!("{}/{PATH}", url.path().trim_end_matches('/'));
+        let path = format!("{}{PATH}", url.path().trim_end_matches('/'));
         url.set_path(&path);
     }
     Some(url)
@@ -144,9 +151,26 @@ fn refuse_others(vars: &mut Variables) {
     let compression =
         vars.first(&["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"]);
     if let Some((name, value)) = compression
-        && value != "none"
+        && !value.eq_ignore_ascii_case("none")
     {
         vars.mistake(&name, "accepts none only");
+    }
+    for (variable, problem) in [
+        ("CERTIFICATE", "is not supported; name whom to trust in SSL_CERT_FILE"),
+        ("CLIENT_CERTIFICATE", "is not supported: there are no client certificates"),
+        ("CLIENT_KEY", "is not supported: there are no client certificates"),
+    ] {
+        for signal in ["TRACES_", ""] {
+            let name = format!("OTEL_EXPORTER_OTLP_{signal}{variable}");
+            if vars.one(&name).is_some() {
+                vars.mistake(&name, problem);
+            }
+        }
+    }
+    const PROPAGATORS: &str = "OTEL_PROPAGATORS";
+    let known = |name: &str| matches!(name.trim(), "tracecontext" | "baggage" | "none");
+    if vars.one(PROPAGATORS).is_some_and(|names| !names.split(',').all(known)) {
+        vars.mistake(PROPAGATORS, "accepts tracecontext; baggage and none change nothing");
     }
 }
 
@@ -166,7 +190,7 @@ fn sampling(vars: &mut Variables) -> Sampling {
     const NAME: &str = "OTEL_TRACES_SAMPLER";
     const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
     let name = vars.one(NAME).unwrap_or_else(|| "parentbased_always_on".to_owned());
-    let root = name.strip_prefix("parentbased_");
+    let root = name.strip_prefix(PARENT_BASED);
     let sampler = match root.unwrap_or(&name) {
         "always_on" => Sampler::AlwaysOn,
         "always_off" => Sampler::AlwaysOff,
@@ -187,6 +211,19 @@ fn sampling(vars: &mut Variables) -> Sampling {
         }
     };
     Sampling { parent_based: root.is_some(), sampler }
+}
+
+/// As the variables say it.
+impl fmt::Display for Sampling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.parent_based { PARENT_BASED } else { "" })?;
+        match &self.sampler {
+            Sampler::AlwaysOn => f.write_str("always_on"),
+            Sampler::TraceIdRatioBased(ratio) => write!(f, "traceidratio {ratio}"),
+            // There are no others.
+            _ => f.write_str("always_off"),
+        }
+    }
 }
 
 impl Sampling {
@@ -233,6 +270,7 @@ mod tests {
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", ""), ("OTEL_TRACES_SAMPLER", "nonsense")],
             &[ENDPOINT, ("OTEL_SDK_DISABLED", "TRUE")],
             &[ENDPOINT, ("OTEL_TRACES_EXPORTER", "none")],
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", " "), ("OTEL_TRACES_EXPORTER", "console")],
         ] {
             assert!(read(off).unwrap().is_none(), "{off:?}");
         }
@@ -294,6 +332,39 @@ mod tests {
             let decided = parents.map(|parent| sampling.wants(Some(parent), parent.trace_id()));
             assert_eq!(decided, below, "{name}");
         }
+    }
+
+    #[test]
+    fn a_sampler_is_shown_as_it_is_set() {
+        let shown = |name, argument| {
+            let vars = [("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)];
+            good(&vars).sampling.to_string()
+        };
+        assert_eq!(shown("", ""), "parentbased_always_on");
+        assert_eq!(shown("always_off", ""), "always_off");
+        assert_eq!(shown("parentbased_traceidratio", "0.01"), "parentbased_traceidratio 0.01");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused_and_what_changes_nothing_is_not() {
+        for (name, value, hint) in [
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "secret", "SSL_CERT_FILE"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "secret", "SSL_CERT_FILE"),
+            ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "secret", "no client certificates"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "secret", "no client certificates"),
+            ("OTEL_PROPAGATORS", "tracecontext,secret", "tracecontext"),
+            ("OTEL_TRACES_EXPORTER", "secret", "otlp or none"),
+            // The last one is an address to some, and none to others.
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://{secret}:4318", "an address such as"),
+        ] {
+            let mistakes = read(&[ENDPOINT, (name, value)]).unwrap_err();
+            let [mistake] = &mistakes.0[..] else { panic!("{mistakes}") };
+            assert_eq!(mistake.variable, name);
+            assert!(mistake.problem.contains(hint), "{mistake:?}");
+            assert!(!mistakes.to_string().contains("secret"), "{mistakes}");
+        }
+        good(&[("OTEL_PROPAGATORS", "tracecontext, baggage"), ("OTEL_TRACES_SAMPLER", "  ")]);
+        good(&[("OTEL_PROPAGATORS", "none"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "None")]);
     }
 
     #[test]

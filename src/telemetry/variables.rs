@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// The variables of OpenTelemetry. An empty one counts as unset, as the specification wants.
+/// The variables of OpenTelemetry. An empty one counts as unset, as the specification wants,
+/// and so does one of spaces.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
     values: HashMap<String, OsString>,
@@ -18,7 +19,8 @@ impl Variables {
     pub(super) fn new(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let ours = |(name, value): (OsString, OsString)| {
             let name = name.into_string().ok().filter(|name| name.starts_with(Self::PREFIX))?;
-            (!value.is_empty()).then_some((name, value))
+            let empty = value.to_str().is_some_and(|value| value.trim().is_empty());
+            (!empty).then_some((name, value))
         };
         Self { values: vars.into_iter().filter_map(ours).collect(), mistakes: Vec::new() }
     }
