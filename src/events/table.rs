@@ -111,9 +111,9 @@ events! {
     "Traces" {
         /// Spans come faster than they are exported. `count` is of spans.
         SpansCrowded = "spans_crowded_out", WARN, SELDOM, "spans come faster than they are exported", spans_dropped["queue_full"];
-        /// The collector is away or refuses them. `count` is of spans.
+        /// The collector is away or refuses them, all or some. `count` is of spans.
         SpansLost = "spans_not_exported", WARN, SELDOM, "traces cannot be exported", {problem: Text}, spans_dropped["not_exported"];
-        /// The replica ended with spans that the collector did not take in time.
-        SpansLeft = "spans_left", WARN, EACH, "the last spans were not exported in time", own;
+        /// The replica ended with spans that the collector did not take in time. `count` is of spans.
+        SpansLeft = "spans_left", WARN, SELDOM, "the last spans were not exported in time", spans_dropped["not_exported"];
     }
 }

@@ -189,7 +189,8 @@ metrics! {
     }
     "Traces" {
         /// Spans that did not get to the collector. A rise of queue_full means that it is slower than the
-        /// spans come, of not_exported that it is away or refuses them.
+        /// spans come, of not_exported that it is away, refuses them, or had not taken the last ones when
+        /// the replica ended.
         spans_dropped: Counts = "warren_spans_dropped_total", "spans", LOST, [];
     }
     "The process" {

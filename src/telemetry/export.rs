@@ -4,40 +4,63 @@
 //! cannot be exported is dropped and counted, too, and told once a minute at most.
 
 use super::TraceSettings;
+use super::client::Client;
 use crate::events::{Event, Text};
 use crate::metrics::Metrics;
 use crate::outbound;
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
-use std::error::Error;
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How long the last spans may take to be exported when the process ends.
 const FLUSH: Duration = Duration::from_secs(2);
+/// What the thread may take beyond that.
+const SLACK: Duration = Duration::from_secs(1);
 /// How often it is looked whether a batch is full.
 const LOOK: Duration = Duration::from_millis(50);
-/// Bytes of a collector's answer that are looked at.
-const LARGEST_ANSWER: usize = 64 << 10;
+/// How often it is told what did not fit.
+const TELL: Duration = Duration::from_secs(1);
 
 /// The way of ended spans to the thread that exports them.
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: mpsc::Sender<SpanData>,
+    crowded: Arc<Crowded>,
     metrics: Arc<Metrics>,
 }
 
 impl Queue {
     pub(super) fn push(&self, span: SpanData) {
-        if self.sender.try_send(span).is_err() {
-            self.metrics.tell(Event::SpansCrowded);
+        match self.sender.try_send(span) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => self.crowded.add(),
+            // The thread has ended: nobody delivers any more.
+            Err(TrySendError::Closed(_)) => self.metrics.tell(Event::SpansLeft),
+        }
+    }
+}
+
+/// How many did not fit, until that is told: whoever ends a span is on the way of a message, and
+/// writes no line.
+#[derive(Debug, Default)]
+struct Crowded(AtomicU64);
+
+impl Crowded {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn tell(&self, metrics: &Metrics) {
+        let count = self.0.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            metrics.tell_times(count, Event::SpansCrowded);
         }
     }
 }
@@ -45,18 +68,15 @@ impl Queue {
 /// The other end.
 #[derive(Debug)]
 pub(super) struct Exporter {
-    closing: oneshot::Sender<()>,
+    closing: watch::Sender<bool>,
     done: oneshot::Receiver<()>,
-    metrics: Arc<Metrics>,
 }
 
 impl Exporter {
     /// Exports what waits, within [`FLUSH`].
     pub(super) async fn close(self) {
-        let _ = self.closing.send(());
-        if timeout(FLUSH, self.done).await.is_err() {
-            self.metrics.tell(Event::SpansLeft);
-        }
+        self.closing.send_replace(true);
+        let _ = timeout(FLUSH + SLACK, self.done).await;
     }
 }
 
@@ -67,169 +87,221 @@ pub(super) fn start(
     metrics: &Arc<Metrics>,
 ) -> io::Result<(Arc<Queue>, Exporter)> {
     let client = outbound::client().timeout(settings.timeout).build().map_err(io::Error::other)?;
-    let problem = Arc::new(Mutex::new(String::new()));
+    let client = Client::new(client);
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
-        .with_http_client(Client { client, problem: problem.clone() })
+        .with_http_client(client.clone())
         .with_endpoint(settings.endpoint.as_str())
         .with_protocol(Protocol::HttpBinary)
-        .with_timeout(settings.timeout)
+        // Of all attempts; the client bounds each.
+        .with_timeout(settings.export_timeout)
         .with_headers(settings.headers.clone())
         .build()
         .map_err(io::Error::other)?;
     exporter.set_resource(resource);
     let (sender, queue) = mpsc::channel(settings.queue);
-    let (closing, closed) = oneshot::channel();
+    let (closing, closed) = watch::channel(false);
     let (finished, done) = oneshot::channel();
+    let crowded = Arc::new(Crowded::default());
     let task = Task {
         queue,
+        spans: Vec::new(),
+        flying: 0,
         batch: settings.batch,
         delay: settings.delay,
         timeout: settings.export_timeout,
         exporter,
-        problem,
+        client,
         metrics: metrics.clone(),
     };
     // Not among those who deliver messages: encoding hundreds of spans takes a while.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let unfit = crowded.clone();
     std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
-        runtime.block_on(task.run(closed));
+        runtime.block_on(task.run(closed, &unfit));
         let _ = finished.send(());
         runtime.shutdown_background();
     })?;
-    let queue = Queue { sender, metrics: metrics.clone() };
-    Ok((Arc::new(queue), Exporter { closing, done, metrics: metrics.clone() }))
+    let queue = Queue { sender, crowded, metrics: metrics.clone() };
+    Ok((Arc::new(queue), Exporter { closing, done }))
 }
 
 struct Task {
     queue: mpsc::Receiver<SpanData>,
+    /// The next batch.
+    spans: Vec<SpanData>,
+    /// Spans that are being exported.
+    flying: u64,
     batch: usize,
     delay: Duration,
     timeout: Duration,
     exporter: opentelemetry_otlp::SpanExporter,
-    /// Why the last attempt failed.
-    problem: Arc<Mutex<String>>,
+    client: Client,
     metrics: Arc<Metrics>,
 }
 
 impl Task {
-    /// Exports until it is to end, and then what is left.
-    async fn run(mut self, mut closing: oneshot::Receiver<()>) {
-        let mut spans = Vec::with_capacity(self.batch);
-        self.serve(&mut spans, &mut closing).await;
+    /// Exports until it is to end, then what is left, and tells what remains.
+    async fn run(mut self, mut closing: watch::Receiver<bool>, crowded: &Crowded) {
+        let metrics = self.metrics.clone();
+        let telling = async {
+            loop {
+                sleep(TELL).await;
+                crowded.tell(&metrics);
+            }
+        };
+        let mut ending = closing.clone();
+        tokio::select! {
+            () = self.work(&mut closing) => {}
+            () = telling => {}
+            () = async {
+                closed(&mut ending).await;
+                sleep(FLUSH).await;
+            } => {}
+        }
+        crowded.tell(&metrics);
+        self.leave();
+    }
+
+    /// Counts what nobody exports any more.
+    fn leave(&mut self) {
+        self.queue.close();
+        let mut left = self.flying + self.spans.len() as u64;
+        while self.queue.try_recv().is_ok() {
+            left += 1;
+        }
+        if left > 0 {
+            self.metrics.tell_times(left, Event::SpansLeft);
+        }
+    }
+
+    async fn work(&mut self, closing: &mut watch::Receiver<bool>) {
+        self.serve(closing).await;
         loop {
-            self.fill(&mut spans);
-            if spans.is_empty() {
+            self.fill();
+            if self.spans.is_empty() {
                 return;
             }
-            self.export(&mut spans).await;
+            self.export().await;
         }
     }
 
     /// Exports batches when they are full, or when their first span has waited long enough. Only the
     /// first wakes this thread: that costs whoever ends a span more than the span. What is being
     /// exported when it is to end is finished.
-    async fn serve(&mut self, spans: &mut Vec<SpanData>, closing: &mut oneshot::Receiver<()>) {
+    async fn serve(&mut self, closing: &mut watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut *closing => return,
-                count = self.queue.recv_many(spans, self.batch) => if count == 0 {
+                () = closed(closing) => return,
+                count = self.queue.recv_many(&mut self.spans, self.batch) => if count == 0 {
                     return;
                 }
             }
             let due = Instant::now() + self.delay;
-            while spans.len() < self.batch && Instant::now() < due {
+            while self.spans.len() < self.batch && Instant::now() < due {
                 tokio::select! {
-                    _ = &mut *closing => return,
-                    () = sleep_until(due.min(Instant::now() + LOOK)) => self.fill(spans),
+                    () = closed(closing) => return,
+                    () = sleep_until(due.min(Instant::now() + LOOK)) => self.fill(),
                 }
             }
-            self.export(spans).await;
+            if let Some(wait) = self.export().await {
+                tokio::select! {
+                    () = closed(closing) => return,
+                    () = sleep(wait) => {}
+                }
+            }
         }
     }
 
     /// Takes what waits, as far as it makes a batch.
-    fn fill(&mut self, spans: &mut Vec<SpanData>) {
-        while spans.len() < self.batch
+    fn fill(&mut self) {
+        while self.spans.len() < self.batch
             && let Ok(span) = self.queue.try_recv()
         {
-            spans.push(span);
+            self.spans.push(span);
         }
     }
 
-    async fn export(&mut self, spans: &mut Vec<SpanData>) {
-        let spans = std::mem::replace(spans, Vec::with_capacity(self.batch));
-        let count = spans.len() as u64;
-        let problem = match timeout(self.timeout, self.exporter.export(spans)).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => {
-                let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-                if problem.is_empty() { error.to_string() } else { std::mem::take(&mut *problem) }
-            }
-            Err(_) => "no answer in time".to_owned(),
+    /// Exports a batch. Says how long the collector wants to be left alone.
+    async fn export(&mut self) -> Option<Duration> {
+        let spans = std::mem::replace(&mut self.spans, Vec::with_capacity(self.batch));
+        self.flying = spans.len() as u64;
+        let result = timeout(self.timeout, self.exporter.export(spans)).await;
+        let count = std::mem::take(&mut self.flying);
+        let report = self.client.report();
+        let (lost, problem) = match result {
+            Ok(Ok(())) => (report.refused.min(count), report.problem),
+            Ok(Err(error)) if report.problem.is_empty() => (count, error.to_string()),
+            Ok(Err(_)) => (count, report.problem),
+            Err(_) => (count, "no answer in time".to_owned()),
         };
-        self.metrics.tell_times(count, Event::SpansLost { problem: Text::of(problem) });
-    }
-}
-
-/// The HTTP client, which keeps what went wrong: the exporter says only that something did.
-#[derive(Debug)]
-struct Client {
-    client: reqwest::Client,
-    problem: Arc<Mutex<String>>,
-}
-
-impl HttpClient for Client {
-    fn send_bytes<'a, 'b>(
-        &'a self,
-        request: Request<Bytes>,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(async move {
-            let answer = self.answer(request).await;
-            let problem = match &answer {
-                Ok(response) if response.status().is_success() => String::new(),
-                Ok(response) => format!("the collector answers {}", response.status()),
-                Err(error) => causes(error),
-            };
-            *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-            Ok(answer?)
-        })
-    }
-}
-
-impl Client {
-    async fn answer(&self, request: Request<Bytes>) -> reqwest::Result<Response<Bytes>> {
-        let mut answer = self.client.execute(request.try_into()?).await?;
-        let mut response = Response::new(Bytes::new());
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = std::mem::take(answer.headers_mut());
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await? {
-            if body.len() + chunk.len() > LARGEST_ANSWER {
-                body.clear();
-                break;
-            }
-            body.extend_from_slice(&chunk);
+        if lost > 0 {
+            self.metrics.tell_times(lost, Event::SpansLost { problem: Text::of(problem) });
         }
-        *response.body_mut() = body.into();
-        Ok(response)
+        report.wait
     }
 }
 
-/// The innermost cause, without the address, which may hold a secret.
-fn causes(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = match error.source() {
-        Some(source) => source,
-        None if error.is_timeout() => return "no answer in time".to_owned(),
-        None => return "the request cannot be made".to_owned(),
-    };
-    while let Some(source) = cause.source() {
-        cause = source;
+/// Waits until it is to end.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Traces;
+    use std::ffi::OsString;
+
+    fn dropped(metrics: &Metrics, cause: &str) -> u64 {
+        let series = format!("warren_spans_dropped_total{{cause=\"{cause}\"}} ");
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+        value.parse().unwrap()
     }
-    cause.to_string()
+
+    /// Ended spans, one for each call.
+    fn span() -> SpanData {
+        let (sender, mut queue) = mpsc::channel(1);
+        let metrics = Arc::new(Metrics::new());
+        let queue_of = Queue { sender, crowded: Arc::default(), metrics };
+        drop(crate::telemetry::tracer::always(Arc::new(queue_of)).frame());
+        queue.try_recv().unwrap()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_by_another_and_what_comes_too_late_is_left() {
+        let (sender, receiver) = mpsc::channel(1);
+        let metrics = Arc::new(Metrics::new());
+        let crowded = Arc::new(Crowded::default());
+        let queue = Queue { sender, crowded: crowded.clone(), metrics: metrics.clone() };
+        (0..4).for_each(|_| queue.push(span()));
+        assert_eq!(dropped(&metrics, "queue_full"), 0, "nothing is told on the way of a message");
+        crowded.tell(&metrics);
+        crowded.tell(&metrics);
+        assert_eq!(dropped(&metrics, "queue_full"), 3);
+        drop(receiver);
+        queue.push(span());
+        assert_eq!((dropped(&metrics, "queue_full"), dropped(&metrics, "not_exported")), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn what_is_left_at_the_end_is_counted() {
+        // It is connected to, and that is all.
+        let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", hole.local_addr().unwrap());
+        let vars = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+            ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
+        ];
+        let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let settings = TraceSettings::from_vars(vars).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let traces = Traces::start(settings.as_ref(), "replica", &metrics).unwrap();
+        (0..3).for_each(|_| drop(traces.tracer.frame()));
+        traces.close().await;
+        assert_eq!(dropped(&metrics, "not_exported"), 3);
+    }
 }

@@ -1,6 +1,7 @@
 //! Spans of messages on their way through RabbitMQ, by OpenTelemetry's conventions for messaging.
 
 use super::{Span, Tracer};
+use crate::trace;
 use opentelemetry::trace::{SpanContext, SpanKind};
 use std::sync::Arc;
 
@@ -48,12 +49,21 @@ impl Messaging {
         Some(span)
     }
 
-    /// Begins to process a message that was read: below its creation context, and linked to it.
+    /// Begins to process a message that was read: below its creation context, and linked to it. Without
+    /// one, its trace follows from its id.
     pub fn consume(&self, creation: Option<SpanContext>, consumed: Consumed<'_>) -> Option<Span> {
-        let link = creation.clone();
-        let mut span = self.tracer.enter(creation, "consume", SpanKind::Consumer).0?;
         let Consumed { routing_key, message_id, delivery_tag } = consumed;
+        let link = creation.clone();
+        let root = match (&creation, message_id) {
+            (None, Some(id)) => Some(trace::of_message(routing_key, id)),
+            _ => None,
+        };
+        let mut span = self.tracer.enter(creation, root, "consume", SpanKind::Consumer).0?;
         self.describe(&mut span, "consume", "process", routing_key, &[routing_key, &self.queue]);
+        if self.queue.is_empty() {
+            span.set("messaging.destination.anonymous", true);
+            span.set("messaging.destination.temporary", true);
+        }
         if let Some(id) = message_id {
             span.set("messaging.message.id", id.to_owned());
         }

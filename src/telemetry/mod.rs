@@ -4,6 +4,7 @@
 //! [`Tracer`] is passed down to whoever makes spans; [`Messaging`] makes those of RabbitMQ, by the
 //! semantic conventions. There are no spans of single clients, and none holds what was said.
 
+mod client;
 mod export;
 mod logs;
 mod messaging;

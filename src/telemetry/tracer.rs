@@ -19,6 +19,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// The flag of an id that is random, by the recommendation.
+const RANDOM: TraceFlags = TraceFlags::new(2);
 /// Room for the attributes of most spans.
 const ATTRIBUTES: usize = 10;
 
@@ -59,7 +61,7 @@ impl Traces {
             InstrumentationScope::builder("warren").with_version(env!("CARGO_PKG_VERSION")).build();
         metrics.tell(Event::Exporting {
             to: Text::of(settings.destination()),
-            sampling: Text::of(format_args!("{:?}", settings.sampling)),
+            sampling: Text::of(&settings.sampling),
         });
         let (sampling, ids) = (settings.sampling.clone(), RandomIdGenerator::default());
         let tracer = Tracer(Some(Arc::new(Maker { sampling, ids, scope, queue })));
@@ -97,7 +99,7 @@ impl Tracer {
     /// Begins what a publisher asked for over HTTP: its span if it is recorded, and the context for
     /// all that follows from it. Without traces the caller's context is passed on.
     pub fn request(&self, parent: Option<SpanContext>) -> (Option<Span>, Option<SpanContext>) {
-        let (mut span, context) = self.enter(parent, "POST /messages", SpanKind::Server);
+        let (mut span, context) = self.enter(parent, None, "POST /messages", SpanKind::Server);
         if let Some(span) = &mut span {
             span.set("http.request.method", "POST");
             span.set("http.route", "/messages");
@@ -109,7 +111,7 @@ impl Tracer {
 
     /// Begins what a client said on its WebSocket: a trace of its own.
     pub fn frame(&self) -> (Option<Span>, Option<SpanContext>) {
-        let (mut span, context) = self.enter(None, "WebSocket publish", SpanKind::Server);
+        let (mut span, context) = self.enter(None, None, "WebSocket publish", SpanKind::Server);
         if let Some(span) = &mut span {
             span.set("network.protocol.name", "websocket");
         }
@@ -123,17 +125,18 @@ impl Tracer {
     }
 
     /// A span where a trace enters this process, if it is sampled, and in any case the context for what
-    /// follows.
+    /// follows. `root`: the trace, if it begins here and is not to be a random one.
     pub(super) fn enter(
         &self,
         parent: Option<SpanContext>,
+        root: Option<TraceId>,
         name: &'static str,
         kind: SpanKind,
     ) -> (Option<Span>, Option<SpanContext>) {
         let Some(maker) = &self.0 else { return (None, parent) };
         let trace = match &parent {
             Some(parent) => parent.trace_id(),
-            None => maker.ids.new_trace_id(),
+            None => root.unwrap_or_else(|| maker.ids.new_trace_id()),
         };
         if maker.sampling.wants(parent.as_ref(), trace) {
             let span = maker.span(trace, parent, name, kind);
@@ -187,7 +190,7 @@ impl Maker {
         Span::new(data, &self.queue)
     }
 
-    /// A new context in a trace.
+    /// A new context in a trace. Whether its id is random is known by whoever gave it.
     fn context(
         &self,
         trace: TraceId,
@@ -195,6 +198,16 @@ impl Maker {
         parent: Option<&SpanContext>,
     ) -> SpanContext {
         let state = parent.map_or(TraceState::NONE, |parent| parent.trace_state().clone());
-        SpanContext::new(trace, self.ids.new_span_id(), flags, false, state)
+        let random = parent.map_or(TraceFlags::default(), |it| it.trace_flags() & RANDOM);
+        SpanContext::new(trace, self.ids.new_span_id(), flags | random, false, state)
     }
+}
+
+/// A tracer that records everything.
+#[cfg(test)]
+pub(super) fn always(queue: Arc<Queue>) -> Tracer {
+    let sampler = opentelemetry_sdk::trace::Sampler::AlwaysOn;
+    let sampling = Sampling { parent_based: true, sampler };
+    let scope = InstrumentationScope::default();
+    Tracer(Some(Arc::new(Maker { sampling, ids: RandomIdGenerator::default(), scope, queue })))
 }

@@ -10,9 +10,15 @@ use crate::support::replica::{LIVE, Replica, command};
 use futures_util::future::join_all;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
+use prost::Message;
+use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 use tokio::process::Command;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -78,6 +84,7 @@ fn reached_all(spans: &[Span], exchange: &str, creation: &str, channel: &str) {
             assert_eq!(consume.attributes[key], value, "{key}");
         }
         assert!(consume.attributes.contains_key("messaging.rabbitmq.message.delivery_tag"));
+        assert!(!consume.attributes.contains_key("messaging.destination.anonymous"));
         assert_eq!((broadcast.kind, &broadcast.parent), (1, &consume.id));
         assert!(broadcast.links.is_empty());
     }
@@ -152,7 +159,8 @@ async fn one_trace_leads_from_an_http_publish_to_the_broadcast_of_every_replica(
     }
     assert!(collector.head().to_ascii_lowercase().contains("authorization: bearer hunter2"));
     let log = replicas[0].process.output();
-    assert!(log.contains("exporting traces") && !log.contains("hunter2"), "{log}");
+    assert!(log.contains("\"sampling\":\"parentbased_always_on\""), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
 }
 
 #[tokio::test]
@@ -176,6 +184,34 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
     peer.publish("news", b"\xff", BasicProperties::default().with_headers(headers)).await;
     let spans = collector.trace(&other, 3).await;
     assert!(spans.iter().all(|span| span.failed && span.attributes["error.type"] == "not_utf8"));
+}
+
+#[tokio::test]
+async fn a_message_without_a_trace_is_in_one_that_all_replicas_agree_on() {
+    let (collector, exchange) = (Collector::start().await, unique("messages"));
+    let endpoint = collector.endpoint();
+    let settings = [
+        (ENDPOINT, endpoint.as_str()),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
+    ];
+    let _replicas = three(&exchange, &settings).await;
+    let peer = Peer::connect(&shared().await.url(), &exchange).await;
+    peer.publish_all("news", (0..40).map(|n| n.to_string())).await;
+    let consumed = |span: &Span| span.name.starts_with("consume");
+    // Fewer than five of forty are as good as impossible.
+    collector.such(consumed, 3 * 5).await;
+    sleep(Duration::from_secs(1)).await;
+    let mut traces = BTreeMap::<_, Vec<_>>::new();
+    for span in collector.such(consumed, 3 * 5).await {
+        assert!(span.parent.is_empty() && span.links.is_empty(), "{span:#?}");
+        traces.entry(span.trace).or_default().push(span.replica);
+    }
+    assert!((5..=35).contains(&traces.len()), "{traces:?}");
+    for (trace, mut replicas) in traces {
+        replicas.sort();
+        assert_eq!(replicas, ["a", "b", "c"], "{trace}");
+    }
 }
 
 #[tokio::test]
@@ -211,7 +247,11 @@ async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
     // Another's that is sampled is exported, and nothing else was.
     let sampled = format!("traceparent: {}\r\n", parent("01"));
     assert_eq!(replica.post_with(&sampled, "news", "three").await.status, 202);
-    collector.trace(TRACE, 4).await;
+    let spans = collector.trace(TRACE, 4).await;
+    let [consume] = named(&spans, &format!("consume {exchange}"))[..] else { panic!("{spans:#?}") };
+    for key in ["messaging.destination.anonymous", "messaging.destination.temporary"] {
+        assert_eq!(consume.attributes[key], "true", "the queue has no name of its own");
+    }
     drop(client);
     assert!(replica.terminate().await.success());
     let spans = collector.spans();
@@ -268,6 +308,71 @@ async fn an_unreachable_collector_harms_nobody() {
 }
 
 #[tokio::test]
+async fn what_the_caller_did_wrong_is_no_error() {
+    let collector = Collector::start().await;
+    let replica = Replica::ready(&[(ENDPOINT, &collector.endpoint()), SOON]).await;
+    let header = format!("traceparent: {}\r\n", parent("01"));
+    assert_eq!(replica.post_with(&header, "", "nowhere").await.status, 400);
+    let spans = collector.trace(TRACE, 1).await;
+    assert!(!spans[0].failed && !spans[0].attributes.contains_key("error.type"), "{spans:#?}");
+    assert_eq!(spans[0].attributes["http.response.status_code"], "400");
+}
+
+const LOST: &str = "warren_spans_dropped_total{cause=\"not_exported\"}";
+
+#[tokio::test]
+async fn what_a_collector_takes_in_part_is_counted_and_what_it_took_is_not_sent_again() {
+    let collector = Collector::start().await;
+    let replica = Replica::ready(&[(ENDPOINT, &collector.endpoint()), SOON]).await;
+    let header = format!("traceparent: {}\r\n", parent("01"));
+    collector.answer("200 OK\r\nContent-Length: 100\r\n\r\ncut off");
+    assert_eq!(replica.post_with(&header, "lobby", "one").await.status, 202);
+    collector.trace(TRACE, 2).await;
+
+    let partial_success = Some(ExportTracePartialSuccess {
+        rejected_spans: 1,
+        error_message: "too\nmany".to_owned(),
+    });
+    let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+    let head = format!("200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    collector.answer([head.as_bytes(), &body].concat());
+    assert_eq!(replica.post_with(&header, "lobby", "two").await.status, 202);
+    replica.metric_becomes(LOST, |lost| lost == 1.0).await;
+    let log = replica.process.output();
+    assert!(log.contains("the collector refuses some: too many"), "{log}");
+    assert_eq!((collector.times().len(), collector.spans().len()), (2, 4));
+}
+
+#[tokio::test]
+async fn an_export_is_tried_again_beyond_the_time_of_an_attempt() {
+    let collector = Collector::start().await;
+    let endpoint = collector.endpoint();
+    let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "250")];
+    let replica = Replica::ready(&settings).await;
+    for _ in 0..3 {
+        collector.answer("503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    }
+    replica.say("lobby", "hello").await;
+    collector.such(|_| true, 2).await;
+    assert_eq!(replica.metric(LOST).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_collector_that_wants_to_be_left_alone_is() {
+    let collector = Collector::start().await;
+    let endpoint = collector.endpoint();
+    let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_BSP_EXPORT_TIMEOUT", "500")];
+    let replica = Replica::ready(&settings).await;
+    collector.answer("429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n");
+    replica.say("lobby", "one").await;
+    replica.metric_becomes(LOST, |lost| lost > 0.0).await;
+    replica.say("lobby", "two").await;
+    collector.such(|_| true, 2).await;
+    let times = collector.times();
+    assert!((times[1] - times[0]).as_millis() >= 1900, "{times:?}");
+}
+
+#[tokio::test]
 async fn a_collector_behind_tls_is_believed_by_its_certificate() {
     let (collector, certificate) = Collector::secure().await;
     let file = format!("{}/{}.pem", env!("CARGO_TARGET_TMPDIR"), unique("collector"));
@@ -298,11 +403,29 @@ async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
     let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", hole.local_addr().unwrap());
     let settings = [(ENDPOINT, endpoint.as_str()), SOON];
-    let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
+    let mut replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
     replica.say("lobby", "hello").await;
     let start = Instant::now();
-    assert!(timeout(LIMIT, replica.terminate()).await.unwrap().success());
+    replica.process.signal("TERM");
+    assert!(replica.process.ended(LIMIT).await.success());
     assert!(start.elapsed().as_secs() < 8, "{:?}", start.elapsed());
+    let log = replica.process.output();
+    let left = log.lines().find(|line| line.contains("\"spans_left\"")).expect(&log);
+    assert!(left.contains("\"count\":2"), "{left}");
+}
+
+#[tokio::test]
+async fn of_exports_the_log_says_nothing_but_what_is_declared() {
+    let collector = Collector::start().await;
+    let settings = [(ENDPOINT, &*collector.endpoint()), SOON, ("LOG", "trace")];
+    let replica = Replica::ready(&settings).await;
+    replica.say("lobby", "hello").await;
+    collector.such(|_| true, 2).await;
+    let log = replica.process.output();
+    for line in log.lines().filter(|line| line.contains(&collector.endpoint()[7..])) {
+        assert!(line.contains("exporting_traces"), "{line}");
+    }
+    assert!(!log.contains("idle connection"), "{log}");
 }
 
 #[tokio::test]

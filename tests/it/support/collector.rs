@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span as OtlpSpan;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -40,8 +40,10 @@ pub struct Span {
 #[derive(Default)]
 struct Received {
     spans: Vec<Span>,
-    /// Heads of the requests.
-    heads: Vec<String>,
+    /// Heads of the requests, and when they came.
+    heads: Vec<(Instant, String)>,
+    /// What the next requests are answered instead of being taken.
+    answers: VecDeque<Vec<u8>>,
 }
 
 pub struct Collector {
@@ -99,15 +101,32 @@ impl Collector {
 
     /// The head of the first request.
     pub fn head(&self) -> String {
-        self.received.lock().unwrap().heads.first().cloned().unwrap_or_default()
+        let received = self.received.lock().unwrap();
+        received.heads.first().map(|(_, head)| head.clone()).unwrap_or_default()
+    }
+
+    /// When requests came.
+    pub fn times(&self) -> Vec<Instant> {
+        self.received.lock().unwrap().heads.iter().map(|(time, _)| *time).collect()
+    }
+
+    /// Answers one of the next requests with this status, headers, an empty line and a body, and ends
+    /// the connection. None of its spans is taken, if it is not a success.
+    pub fn answer(&self, answer: impl AsRef<[u8]>) {
+        let answer = [b"HTTP/1.1 ", answer.as_ref()].concat();
+        self.received.lock().unwrap().answers.push_back(answer);
     }
 
     /// Waits until so many spans of a trace are there.
     pub async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
+        self.such(|span| span.trace == trace, count).await
+    }
+
+    /// Waits until so many such spans are there.
+    pub async fn such(&self, such: impl Fn(&Span) -> bool, count: usize) -> Vec<Span> {
         let deadline = Instant::now() + LIMIT;
         loop {
-            let spans = self.spans();
-            let spans: Vec<_> = spans.into_iter().filter(|span| span.trace == trace).collect();
+            let spans: Vec<_> = self.spans().into_iter().filter(&such).collect();
             if spans.len() >= count {
                 return spans;
             }
@@ -140,10 +159,18 @@ async fn serve(
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         let request = ExportTraceServiceRequest::decode(&*body).expect("OTLP as protobuf");
-        {
+        let answer = {
             let mut received = received.lock().unwrap();
-            received.heads.push(head);
-            received.spans.extend(spans(request));
+            received.heads.push((Instant::now(), head));
+            let answer = received.answers.pop_front();
+            if answer.as_ref().is_none_or(|answer| answer.starts_with(b"HTTP/1.1 200")) {
+                received.spans.extend(spans(request));
+            }
+            answer
+        };
+        if let Some(answer) = answer {
+            stream.write_all(&answer).await?;
+            return stream.shutdown().await;
         }
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
