@@ -132,6 +132,14 @@ fn endpoint_of(vars: &mut Variables, name: &str, text: &str) -> Option<Url> {
         vars.mistake(name, "accepts an address such as http://collector.monitoring:4318");
         return None;
     };
+    // They would be ignored, and shown by libraries that log addresses.
+    if !url.username().is_empty() || url.password().is_some() {
+        vars.mistake(
+            name,
+            "accepts no user and password; put them into OTEL_EXPORTER_OTLP_HEADERS",
+        );
+        return None;
+    }
     if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
         let path = format!("{}{PATH}", url.path().trim_end_matches('/'));
         url.set_path(&path);
@@ -354,6 +362,8 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "secret", "no client certificates"),
             ("OTEL_PROPAGATORS", "tracecontext,secret", "tracecontext"),
             ("OTEL_TRACES_EXPORTER", "secret", "otlp or none"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:secret@c", "OTLP_HEADERS"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://secret@c:4318", "OTLP_HEADERS"),
             // The last one is an address to some, and none to others.
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://{secret}:4318", "an address such as"),
         ] {

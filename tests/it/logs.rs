@@ -323,7 +323,7 @@ async fn what_is_said_what_clients_choose_and_secrets_are_in_no_line() {
         ("AMQP_URL", url.as_str()),
         ("EXCHANGE", &exchange),
         ("PUBLISH_TIMEOUT", "200ms"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:hunter2@127.0.0.1:9/hunter2"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9/hunter2"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ];

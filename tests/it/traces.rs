@@ -459,6 +459,7 @@ fn another_protocol_is_an_error_at_the_start() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{text}");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("OTEL_EXPORTER_OTLP_ENDPOINT: ").contains("OTEL_EXPORTER_OTLP_HEADERS"), "{text}");
     assert!(line("OTEL_EXPORTER_OTLP_PROTOCOL: ").contains("http/protobuf"), "{text}");
     assert!(line("WARREN_PING_INTERVAL: ").contains("30s") && !text.contains("hunter2"), "{text}");
 }
