@@ -6,7 +6,7 @@ use opentelemetry::trace::SpanContext;
 use std::fmt::{self, Display, Write};
 use std::net::SocketAddr;
 use tracing::Value;
-use tracing::field::{debug, display};
+use tracing::field::display;
 
 /// Bytes of a text that are shown.
 const LONGEST: usize = 1024;
@@ -84,7 +84,7 @@ fields! {
     usize: |number| *number, |_label| 7;
     u32: |number| *number, |_label| 7;
     SocketAddr: |address| display(address), |_label| ([127, 0, 0, 1], 7).into();
-    Phase: |phase| debug(phase), |_label| Self::Draining;
+    Phase: |phase| phase.label(), |_label| Self::Draining;
     Text: |text| text.0.as_str(), |_label| Self::of("text");
     Trace: |trace| trace.0.map(display), |_label| Self(Some(7_u128.into()));
 }

@@ -34,7 +34,7 @@ events! {
             {configured: usize, allowed: usize}, own;
         /// SIGTERM or SIGINT has come.
         Stopping = "stopping", INFO, EACH, "stopping; a second signal ends it at once", own;
-        /// A phase of the end began: `Unready`, `Draining`, `Closed`.
+        /// A phase of the end began: `unready`, `draining`, `closed`.
         Shutdown = "shutdown", INFO, EACH, "shutdown", {phase: Phase}, own;
         /// Newcomers wait until the end instead of going elsewhere.
         ListenerOpen = "listener_open", WARN, EACH, "cannot close the listener early", {problem: Text}, own;

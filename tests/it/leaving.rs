@@ -82,7 +82,7 @@ async fn newcomers_are_refused_once_connections_are_being_closed() {
     // Two, of which at least one is closed in the second half.
     let _clients = (replica.client("").await, replica.client("").await);
     replica.process.signal("TERM");
-    replica.process.line(LIMIT, |line| line.contains("Draining")).await;
+    replica.process.line(LIMIT, |line| line.contains("draining")).await;
     let deadline = Instant::now() + LIMIT;
     while TcpStream::connect(replica.addr).await.is_ok() {
         assert!(Instant::now() < deadline, "still accepted");

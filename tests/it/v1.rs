@@ -260,7 +260,7 @@ async fn what_comes_too_late_is_told_so_and_what_was_accepted_is_answered() {
         .metric_becomes("warren_messages_received_total{transport=\"websocket\"}", |n| n == 1.0)
         .await;
     replica.process.signal("TERM");
-    replica.process.line(LIMIT, |line| line.contains("Draining")).await;
+    replica.process.line(LIMIT, |line| line.contains("draining")).await;
     let mut late = 1;
     let error = loop {
         client.command(&publish(late)).await;
