@@ -200,6 +200,11 @@ impl Metrics {
         self.table.log_stretches.inc();
     }
 
+    /// The collector has taken so many spans.
+    pub fn spans_exported(&self, spans: u64) {
+        self.table.spans_exported.inc_by(spans);
+    }
+
     /// A message was published somewhere, and has now been handed to the workers.
     pub fn broadcast(&self, message: &Message) {
         // Whole seconds would tell a latency that is off by up to one.

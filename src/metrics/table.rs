@@ -188,6 +188,8 @@ metrics! {
         runtime_queued: Levels = "warren_runtime_queued_tasks", "tasks", Worker, [];
     }
     "Traces" {
+        /// Spans that the collector has taken. Compare it with those that were dropped.
+        spans_exported: Count = "warren_spans_exported_total", "spans", None, [];
         /// Spans that did not get to the collector. A rise of queue_full means that it is slower than the
         /// spans come, of not_exported that it is away, refuses them, or had not taken the last ones when
         /// the replica ended.

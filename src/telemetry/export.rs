@@ -236,6 +236,7 @@ impl Task {
             Ok(Err(_)) => (count, report.problem),
             Err(_) => (count, "no answer in time".to_owned()),
         };
+        self.metrics.spans_exported(count - lost);
         if lost > 0 {
             self.metrics.tell_times(lost, Event::SpansLost { problem: Text::of(problem) });
         }

@@ -341,6 +341,7 @@ async fn what_a_collector_takes_in_part_is_counted_and_what_it_took_is_not_sent_
     let log = replica.process.output();
     assert!(log.contains("the collector refuses some: too many"), "{log}");
     assert_eq!((collector.times().len(), collector.spans().len()), (2, 4));
+    assert_eq!(replica.metric("warren_spans_exported_total").await, 3.0);
 }
 
 #[tokio::test]
