@@ -46,7 +46,12 @@ fn unsampled(plan: &Plan) -> Outcome {
     };
     let (_, context) = traces.tracer.frame();
     let header = context.as_ref().map(trace::traceparent).unwrap_or_default();
-    let consumed = Consumed { routing_key: "news", message_id: Some("bench-1"), delivery_tag: 1 };
+    let consumed = Consumed {
+        id: Some("1"),
+        routing_key: "news",
+        message_id: Some("bench-1"),
+        delivery_tag: 1,
+    };
     let consume = || {
         let creation = trace::parse(black_box(&header), None);
         let span = messaging.consume(creation, consumed);

@@ -17,6 +17,8 @@ pub struct Messaging {
 /// A message that was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Consumed<'a> {
+    /// What it is called towards clients, if it is for them.
+    pub id: Option<&'a str>,
     pub routing_key: &'a str,
     pub message_id: Option<&'a str>,
     pub delivery_tag: u64,
@@ -52,12 +54,9 @@ impl Messaging {
     /// Begins to process a message that was read: below its creation context, and linked to it. Without
     /// one, its trace follows from its id.
     pub fn consume(&self, creation: Option<SpanContext>, consumed: Consumed<'_>) -> Option<Span> {
-        let Consumed { routing_key, message_id, delivery_tag } = consumed;
+        let Consumed { id, routing_key, message_id, delivery_tag } = consumed;
         let link = creation.clone();
-        let root = match (&creation, message_id) {
-            (None, Some(id)) => Some(trace::of_message(routing_key, id)),
-            _ => None,
-        };
+        let root = if creation.is_none() { id.map(trace::of_message) } else { None };
         let mut span = self.tracer.enter(creation, root, "consume", SpanKind::Consumer).0?;
         self.describe(&mut span, "consume", "process", routing_key, &[routing_key, &self.queue]);
         if self.queue.is_empty() {

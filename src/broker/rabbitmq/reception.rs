@@ -82,6 +82,11 @@ impl Reception {
             return None;
         }
         let consumed = Consumed {
+            id: match entry {
+                Entry::Message(message) => Some(&message.id),
+                Entry::Second(first) => first.as_deref(),
+                Entry::Canary(_) | Entry::Malformed(_) => None,
+            },
             routing_key: delivery.routing_key.as_str(),
             message_id: entry::message_id(delivery),
             delivery_tag: delivery.delivery_tag,
