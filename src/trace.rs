@@ -50,8 +50,8 @@ fn printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\t')
 }
 
-/// The trace of a message that came without one, from its id: the same wherever it is read, so that all replicas
-/// decide alike, and their spans are together.
+/// The trace of a message that came without one, from its id: the same wherever it is read, so that
+/// all replicas decide alike, and their spans are together.
 pub fn of_message(id: &str) -> TraceId {
     let half = |basis| {
         let mut hasher = FnvHasher::with_key(basis);
