@@ -86,7 +86,10 @@ impl<T: Clone> Listener<T> {
 
     /// Meets a wish for channels that are not listened to, after those before it.
     pub fn wish(&mut self, name: T, wish: Wish) {
+        // Most have one channel and one wish: room for no more is made.
+        self.channels.reserve_exact(wish.channels.len());
         self.channels.extend(wish.channels.iter().cloned());
+        self.wishes.reserve_exact(1);
         self.wishes.push_back((name, wish, Stage::Begin));
     }
 
@@ -188,6 +191,7 @@ impl<T: Clone> Listener<T> {
     /// Has the hub do the rest for the first wish.
     fn listen(&mut self, start: Start) -> Option<T> {
         let (name, wish, _) = self.wishes.pop_front()?;
+        self.wishes.shrink_to_fit();
         let mut hub = self.worker.hub.borrow_mut();
         for channel in &wish.channels {
             hub.listen(self.client.reader, channel, start);

@@ -228,6 +228,10 @@ impl Chat {
                 }
             }
             self.publishing.pop_front();
+            if self.publishing.is_empty() {
+                // Most of the time a connection has none.
+                self.publishing = VecDeque::new();
+            }
         }
     }
 }

@@ -167,10 +167,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
 
     /// Reads what has come; whether there may be more that was left for later.
     fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
-        if !self.early.is_empty() {
-            let mut early = mem::take(&mut self.early);
-            self.take(&mut early)?;
-        }
+        // With the buffer that it is in.
+        let mut early = mem::take(&mut self.early);
+        self.take(&mut early)?;
+        drop(early);
         let scratch = self.scratch.clone();
         let mut scratch = scratch.borrow_mut();
         for _ in 0..READS {
