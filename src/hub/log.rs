@@ -18,7 +18,7 @@ pub(super) struct Log {
     /// Frame bytes that were ever appended.
     bytes: u64,
     pub(super) readers: Vec<usize>,
-    /// Frame bytes appended since its readers were woken.
+    /// Frame bytes appended and not announced.
     fresh: u64,
 }
 
@@ -34,7 +34,7 @@ impl Log {
         }
     }
 
-    /// Adds an entry; whether it is the first since the readers were woken.
+    /// Adds an entry; whether it is the first that is not announced.
     pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) -> bool {
         let first = self.fresh == 0;
         self.bytes += broadcast.frame.len() as u64;
@@ -43,12 +43,12 @@ impl Log {
         first
     }
 
-    /// The readers are being woken for all that there is.
+    /// All that there is has been announced.
     pub(super) fn settle(&mut self) {
         self.fresh = 0;
     }
 
-    /// Frame bytes that were ever appended and that the readers were woken for.
+    /// Frame bytes that were ever appended and announced.
     pub(super) fn announced(&self) -> u64 {
         self.bytes - self.fresh
     }

@@ -26,6 +26,13 @@ const LEAST_HISTORY: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReaderId(usize);
 
+impl ReaderId {
+    /// A small number that no other reader has at the time.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A place in the order over all channels of one hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(u64);
@@ -76,9 +83,11 @@ pub struct Hub {
     waiting: Vec<(u64, Waker)>,
     /// Cost of what is kept, without what is fresh.
     kept: usize,
-    /// Cost of what was appended since the readers were woken last, and where.
+    /// Cost of what was appended and not announced, and where.
     fresh: usize,
     grown: Vec<usize>,
+    /// Who has something to read that was announced.
+    due: Vec<ReaderId>,
 }
 
 impl Hub {
@@ -102,10 +111,11 @@ impl Hub {
             kept: 0,
             fresh: 0,
             grown: Vec::new(),
+            due: Vec::new(),
         }
     }
 
-    /// Adds a message to its channel's log. [`Hub::wake`] then tells the readers, once for many.
+    /// Adds a message to its channel's log. [`Hub::announce`] then makes it due, once for many.
     pub fn append(&mut self, broadcast: Arc<Broadcast>) {
         let index = self.log(&broadcast.channel);
         let sequence = self.next_sequence();
@@ -125,7 +135,7 @@ impl Hub {
         for id in &self.logs[index].readers {
             let cursors = &mut self.readers[*id].cursors;
             // Who has not read to the end was here before another order began.
-            let early = |it: &&mut Cursor| it.log == index && it.next == end && !it.resumed;
+            let early = |it: &&mut Cursor| it.log() == index && it.next == end && !it.resumed;
             for cursor in cursors.iter_mut().filter(early) {
                 cursor.next += 1;
                 cursor.read += size;
@@ -144,10 +154,10 @@ impl Hub {
         }
     }
 
-    /// Wakes each reader of each log that has grown, once, and detaches those too far behind. What
-    /// was appended since the last call is neither held against anyone nor evicted: nobody had a
-    /// chance to read it.
-    pub fn wake(&mut self) {
+    /// Makes each reader of each log that has grown due, and detaches those too far behind, whose tasks
+    /// are woken. What was appended since the last call is neither held against anyone nor evicted:
+    /// nobody had a chance to read it.
+    pub fn announce(&mut self) {
         let grown = std::mem::take(&mut self.grown);
         for index in &grown {
             let listeners = self.logs.get(*index).map_or(0, |log| log.readers.len());
@@ -157,8 +167,10 @@ impl Hub {
                 if self.overdue(ReaderId(id)) > self.limits.backlog {
                     self.detach(id);
                     self.readers[id].overrun = true;
+                    self.readers[id].wake();
+                } else {
+                    self.due.push(ReaderId(id));
                 }
-                self.readers[id].wake();
             }
         }
         for index in grown {
@@ -177,6 +189,16 @@ impl Hub {
                 waker.wake();
             }
         }
+    }
+
+    /// The next who is due and has not been woken: whoever has been will read it all.
+    pub fn next_due(&mut self) -> Option<ReaderId> {
+        while let Some(reader) = self.due.pop() {
+            if self.readers.get(reader.0).is_some_and(|reader| !reader.is_woken()) {
+                return Some(reader);
+            }
+        }
+        None
     }
 
     /// How many listen to a channel.
@@ -198,7 +220,8 @@ impl Hub {
             Start::Last(count) => log.last(count),
         };
         let resumed = matches!(start, Start::At(_));
-        let cursor = Cursor { log: index, next, read: log.bytes_before(next), resumed };
+        let read = log.bytes_before(next);
+        let cursor = Cursor { log: index as u32, resumed, next, read };
         log.readers.push(reader.0);
         self.listeners += 1;
         let behind = log.bytes() - cursor.read;
@@ -211,7 +234,7 @@ impl Hub {
     pub fn leave(&mut self, reader: ReaderId, channel: &Channel) {
         let Some(index) = self.by_name.get(channel).copied() else { return };
         let cursors = &mut self.readers[reader.0].cursors;
-        let Some(place) = cursors.iter().position(|cursor| cursor.log == index) else { return };
+        let Some(place) = cursors.iter().position(|cursor| cursor.log() == index) else { return };
         let cursor = cursors.remove(place);
         let unread = self.logs[index].bytes() - cursor.read;
         let entry = &mut self.readers[reader.0];
@@ -225,12 +248,12 @@ impl Hub {
         self.readers.remove(reader.0);
     }
 
-    /// Has `waker` woken when there is more to read, and at [`Hub::wake_reader`].
+    /// Has `waker` woken at [`Hub::wake_reader`]. The reader is about to read all that there is.
     pub fn set_waker(&mut self, reader: ReaderId, waker: &Waker) {
         self.readers[reader.0].set_waker(waker);
     }
 
-    /// Wakes a reader for another cause than a message.
+    /// Wakes a reader, if it was not since it came last.
     pub fn wake_reader(&mut self, reader: ReaderId) {
         self.readers[reader.0].wake();
     }
@@ -251,7 +274,7 @@ impl Hub {
         match &reader.cursors[..] {
             [] => {}
             [cursor] => {
-                let log = &self.logs[cursor.log];
+                let log = &self.logs[cursor.log()];
                 for (_, broadcast) in log.from(cursor.next).ok_or(Overrun)? {
                     if !take(broadcast) {
                         break;
@@ -262,7 +285,7 @@ impl Hub {
                 let mut cursors = cursors.to_vec();
                 while let Some(place) = self.earliest(&cursors)? {
                     let cursor = &mut cursors[place];
-                    let Some((_, broadcast)) = self.logs[cursor.log].get(cursor.next) else {
+                    let Some((_, broadcast)) = self.logs[cursor.log()].get(cursor.next) else {
                         break;
                     };
                     cursor.next += 1;
@@ -283,7 +306,7 @@ impl Hub {
                 if cursors.len() == 1 { Some(0) } else { self.earliest(cursors).ok().flatten() };
             let Some(place) = place else { return };
             let cursor = &mut self.readers[reader.0].cursors[place];
-            if let Some((_, broadcast)) = self.logs[cursor.log].get(cursor.next) {
+            if let Some((_, broadcast)) = self.logs[cursor.log()].get(cursor.next) {
                 cursor.next += 1;
                 let size = broadcast.frame.len() as u64;
                 cursor.read += size;
@@ -296,17 +319,17 @@ impl Hub {
     /// Bytes of frames that wait for `reader`.
     pub fn lag(&self, reader: ReaderId) -> u64 {
         let cursors = &self.readers[reader.0].cursors;
-        cursors.iter().map(|cursor| self.logs[cursor.log].bytes() - cursor.read).sum()
+        cursors.iter().map(|cursor| self.logs[cursor.log()].bytes() - cursor.read).sum()
     }
 
-    /// Bytes that a reader was woken for and has not taken. What it asked to have replayed is not
-    /// held against it.
+    /// Bytes that were announced to a reader and that it has not taken. What it asked to have replayed
+    /// is not held against it.
     pub fn overdue(&self, reader: ReaderId) -> u64 {
         let reader = &self.readers[reader.0];
         let waiting = reader
             .cursors
             .iter()
-            .map(|cursor| self.logs[cursor.log].announced().saturating_sub(cursor.read));
+            .map(|cursor| self.logs[cursor.log()].announced().saturating_sub(cursor.read));
         waiting.sum::<u64>().saturating_sub(reader.replay)
     }
 
@@ -329,7 +352,7 @@ impl Hub {
     fn earliest(&self, cursors: &[Cursor]) -> Result<Option<usize>, Overrun> {
         let mut earliest = None;
         for (place, cursor) in cursors.iter().enumerate() {
-            let log = &self.logs[cursor.log];
+            let log = &self.logs[cursor.log()];
             if log.from(cursor.next).is_none() {
                 return Err(Overrun);
             }
@@ -463,7 +486,7 @@ impl Hub {
     /// Takes a reader off all its channels.
     fn detach(&mut self, id: usize) {
         for cursor in std::mem::take(&mut self.readers[id].cursors) {
-            self.take_off(cursor.log, id);
+            self.take_off(cursor.log(), id);
         }
     }
 

@@ -74,16 +74,23 @@ fn a_reader_is_woken_once_for_many_messages() {
         say(&mut hub, "b", position);
         say(&mut hub, "elsewhere", position);
     }
-    hub.wake();
-    hub.wake();
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    let wake_due = |hub: &mut Hub| {
+        hub.announce();
+        while let Some(due) = hub.next_due() {
+            assert_eq!(due, reader);
+            hub.wake_reader(due);
+        }
+        count.0.load(Ordering::Relaxed)
+    };
+    assert_eq!(wake_due(&mut hub), 1);
+    assert_eq!(wake_due(&mut hub), 1);
+    say(&mut hub, "a", 5);
+    assert_eq!(wake_due(&mut hub), 1, "it has not come since");
     hub.set_waker(reader, &count.clone().into());
     say(&mut hub, "elsewhere", 6);
-    hub.wake();
-    assert_eq!(count.0.load(Ordering::Relaxed), 1);
+    assert_eq!(wake_due(&mut hub), 1);
     say(&mut hub, "b", 7);
-    hub.wake();
-    assert_eq!(count.0.load(Ordering::Relaxed), 2);
+    assert_eq!(wake_due(&mut hub), 2);
 }
 
 #[test]
@@ -141,7 +148,7 @@ fn a_replay_joins_where_everything_is_kept_from() {
     // The order has holes: canaries, and what could not be delivered.
     for position in (5..2000).step_by(5) {
         say(&mut hub, "a", position);
-        hub.wake();
+        hub.announce();
     }
     let from = hub.kept_from().unwrap();
     assert!(from > 100 && from % 5 == 1, "{from}");
@@ -166,7 +173,7 @@ fn what_was_said_before_is_kept_but_not_told() {
     let returned = open(&mut hub, &["a"], Start::At(place));
     hub.append_past(Broadcast::of_frame(3, channel("a"), "3"));
     say(&mut hub, "a", 4);
-    hub.wake();
+    hub.announce();
     assert_eq!(read(&mut hub, early).unwrap(), [4]);
     assert_eq!(read(&mut hub, returned).unwrap(), [3, 4]);
     let late = open(&mut hub, &["a"], Start::Last(2));
@@ -198,10 +205,10 @@ fn who_waits_for_a_position_is_woken_when_it_is_reached() {
     let waker = count.clone().into();
     assert!(!hub.reached(2, &waker));
     say(&mut hub, "a", 1);
-    hub.wake();
+    hub.announce();
     assert_eq!(count.0.load(Ordering::Relaxed), 0);
     say(&mut hub, "a", 3);
-    hub.wake();
+    hub.announce();
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
     assert!(hub.reached(2, &waker));
 }
@@ -213,13 +220,13 @@ fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
     let quick = open(&mut hub, &["a"], NOW);
     for position in 0..9 {
         say(&mut hub, "a", position);
-        hub.wake();
+        hub.announce();
         assert_eq!(read(&mut hub, quick).unwrap(), [position]);
     }
     assert_eq!(hub.lag(slow), 9, "as much as it may have waiting");
     for position in 10..12 {
         say(&mut hub, "a", position);
-        hub.wake();
+        hub.announce();
     }
     assert_eq!(read(&mut hub, slow), Err(Overrun));
     assert_eq!(hub.lag(slow), 0);
@@ -231,7 +238,7 @@ fn memory_is_bounded_and_idle_channels_are_forgotten() {
     let mut hub = Hub::new(Limits { hubs: 1, history: 80_000, backlog: 1 });
     for position in 0..1000 {
         say(&mut hub, &format!("channel-{position}"), position);
-        hub.wake();
+        hub.announce();
     }
     assert!(hub.kept <= 80_400 && hub.channels() < 600 && hub.logs.len() == hub.by_name.len());
     let reader = open(&mut hub, &["fresh"], NOW);
@@ -248,11 +255,11 @@ fn a_long_replay_does_not_make_a_reader_slow() {
     }
     let reader = open(&mut hub, &["a"], Start::Last(20));
     say(&mut hub, "a", 30);
-    hub.wake();
+    hub.announce();
     assert_eq!(read(&mut hub, reader).unwrap().len(), 21);
     for position in 31..37 {
         say(&mut hub, "a", position);
-        hub.wake();
+        hub.announce();
     }
     assert_eq!(read(&mut hub, reader), Err(Overrun));
 }
@@ -264,11 +271,11 @@ fn a_burst_is_not_held_against_readers_that_had_no_chance_to_read_it() {
     for position in 0..1000 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    hub.wake();
+    hub.announce();
     assert_eq!(read(&mut hub, reader).unwrap().len(), 1000);
     say(&mut hub, "a", 1000);
-    hub.wake();
+    hub.announce();
     say(&mut hub, "b", 1001);
-    hub.wake();
+    hub.announce();
     assert_eq!(read(&mut hub, reader).unwrap(), [1000, 1001]);
 }

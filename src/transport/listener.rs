@@ -52,7 +52,6 @@ pub enum Said<T> {
 pub struct Listener<T> {
     worker: Rc<Worker>,
     pub client: Rc<Client>,
-    key: usize,
     channels: Vec<Channel>,
     /// Wishes that are being met, one after the other.
     wishes: VecDeque<(T, Wish, Stage)>,
@@ -74,9 +73,9 @@ impl<T: Clone> Listener<T> {
     /// A client of this worker that listens to nothing yet. `answers`: it can show that it lives.
     pub fn new(worker: &Rc<Worker>, answers: bool) -> Self {
         let client = Rc::new(Client::new(worker.hub.borrow_mut().open(), answers));
-        let key = worker.enter(&client);
+        worker.enter(&client);
         let (channels, wishes) = (Vec::new(), VecDeque::new());
-        Self { worker: worker.clone(), client, key, channels, wishes }
+        Self { worker: worker.clone(), client, channels, wishes }
     }
 
     /// What is listened to, or will be.
@@ -217,6 +216,6 @@ impl Met {
 impl<T> Drop for Listener<T> {
     fn drop(&mut self) {
         self.worker.hub.borrow_mut().close(self.client.reader);
-        self.worker.leave(self.key);
+        self.worker.leave(self.client.reader);
     }
 }

@@ -2,18 +2,17 @@
 
 use super::House;
 use super::listener::Met;
-use super::ws::{Client, Order};
+use super::ws::{Client, Line, Order};
 use crate::fanout::Post;
-use crate::hub::{Hub, Limits};
+use crate::hub::{Hub, Limits, ReaderId};
 use crate::metrics::{Survey, Thread};
 use crate::telemetry::Tally;
 use crate::wire::{Close, text_frame};
 use actix_web::HttpRequest;
 use bytes::Bytes;
 use serde_json::json;
-use slab::Slab;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -26,6 +25,8 @@ const READ_BUFFER: usize = 64 << 10;
 const BATCH: usize = 256;
 /// Frame bytes appended before the listeners get their turn.
 const BATCH_BYTES: usize = 256 << 10;
+/// Clients written to before others get their turn.
+const DELIVERIES: usize = 64;
 
 /// What clients are told when messages may be missing.
 const GAP: &str = "this replica was away from RabbitMQ: messages may be missing here";
@@ -37,12 +38,20 @@ pub struct Worker {
     pub hub: RefCell<Hub>,
     /// Lent to whichever connection reads.
     pub scratch: Rc<RefCell<Vec<u8>>>,
-    clients: RefCell<Slab<Rc<Client>>>,
+    /// At the index of their readers.
+    seats: RefCell<Vec<Option<Seat>>>,
     draining: Cell<bool>,
     /// What this thread counts for itself.
     pub thread: Arc<Thread>,
     /// Tells clients that messages may be missing.
     pub gap: Bytes,
+}
+
+/// A client, and how to write to it without waking its task, where that can be done.
+#[derive(Debug)]
+struct Seat {
+    client: Rc<Client>,
+    line: Option<Weak<dyn Line>>,
 }
 
 impl Worker {
@@ -57,7 +66,7 @@ impl Worker {
         let worker = Rc::new(Self {
             hub: RefCell::new(Hub::new(limits)),
             scratch: Rc::new(RefCell::new(vec![0; READ_BUFFER])),
-            clients: RefCell::new(Slab::new()),
+            seats: RefCell::default(),
             draining: Cell::new(false),
             thread: house.metrics.worker(),
             gap: text_frame(&json!({ "gap": { "message": GAP } }).to_string()),
@@ -91,33 +100,68 @@ impl Worker {
         json!({ "message": GAP }).to_string()
     }
 
-    /// Adds a client; its key.
-    pub fn enter(&self, client: &Rc<Client>) -> usize {
+    /// Adds a client.
+    pub fn enter(&self, client: &Rc<Client>) {
         if self.draining.get() {
             // It slipped in while the door was being closed.
             client.give(self, Order::Close(Close::Restart, Some(self.retry_hint())));
         }
-        self.clients.borrow_mut().insert(client.clone())
+        let (mut seats, place) = (self.seats.borrow_mut(), client.reader.index());
+        if seats.len() <= place {
+            seats.resize_with(place + 1, || None);
+        }
+        seats[place] = Some(Seat { client: client.clone(), line: None });
     }
 
-    pub fn leave(&self, key: usize) {
-        self.clients.borrow_mut().remove(key);
+    /// From now on messages may be written to this reader's line, without waking its task.
+    pub fn set_line(&self, reader: ReaderId, line: Weak<dyn Line>) {
+        if let Some(Some(seat)) = self.seats.borrow_mut().get_mut(reader.index()) {
+            seat.line = Some(line);
+        }
     }
 
-    /// Appends what was broadcast to the hub, and wakes the listeners: once for many messages, but
-    /// often enough that they can write before more comes.
+    pub fn leave(&self, reader: ReaderId) {
+        if let Some(seat) = self.seats.borrow_mut().get_mut(reader.index()) {
+            *seat = None;
+        }
+    }
+
+    /// Appends what was broadcast to the hub, and has it delivered: once for many messages, but often
+    /// enough that it is written before more comes.
     async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<Post>) {
         let mut batch = Vec::with_capacity(BATCH);
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
             let mut posts = batch.drain(..).peekable();
             while posts.peek().is_some() {
                 let tallies = self.append(&mut posts);
+                self.deliver().await;
                 // Takes its place behind everyone who was just woken.
                 yield_now().await;
                 // They have written.
                 drop(tallies);
             }
         }
+    }
+
+    /// Writes to each listener what waits for it, and wakes those that have more to do than to be
+    /// written to. The others get their turn now and then.
+    async fn deliver(&self) {
+        let mut count = 0;
+        loop {
+            let due = self.hub.borrow_mut().next_due();
+            let Some(reader) = due else { return };
+            if !self.line(reader).is_some_and(|line| line.deliver()) {
+                self.hub.borrow_mut().wake_reader(reader);
+            }
+            count += 1;
+            if count % DELIVERIES == 0 {
+                yield_now().await;
+            }
+        }
+    }
+
+    fn line(&self, reader: ReaderId) -> Option<Rc<dyn Line>> {
+        self.seats.borrow().get(reader.index())?.as_ref()?.line.as_ref()?.upgrade()
     }
 
     /// Takes posts up to a number of bytes. Returns the spans of those that are recorded.
@@ -143,7 +187,7 @@ impl Worker {
                 }
                 Post::From(position) => hub.begin(position),
                 Post::Gap => {
-                    for (_, client) in self.clients.borrow().iter() {
+                    for Seat { client, .. } in self.seats.borrow().iter().flatten() {
                         client.missed.set(true);
                         hub.wake_reader(client.reader);
                     }
@@ -154,7 +198,7 @@ impl Worker {
                 }
             }
         }
-        hub.wake();
+        hub.announce();
         tallies
     }
 
@@ -167,7 +211,7 @@ impl Worker {
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            for (_, client) in self.clients.borrow().iter() {
+            for Seat { client, .. } in self.seats.borrow().iter().flatten() {
                 if let Some(order) = client.due(now, ping) {
                     client.give(&self, order);
                 }
@@ -186,7 +230,7 @@ impl Worker {
             ..Survey::default()
         };
         let much = self.house.config.client_backlog.0 as u64 / 2;
-        for (_, client) in self.clients.borrow().iter() {
+        for Seat { client, .. } in self.seats.borrow().iter().flatten() {
             let backlog = hub.overdue(client.reader);
             survey.backlog = survey.backlog.max(backlog);
             survey.slow += usize::from(backlog > much);
@@ -197,7 +241,7 @@ impl Worker {
     /// Closes all clients, evenly over `period` and in no order.
     async fn drain(self: Rc<Self>, period: Duration) {
         let mut clients: Vec<_> =
-            self.clients.borrow().iter().map(|(_, client)| Rc::downgrade(client)).collect();
+            self.seats.borrow().iter().flatten().map(|seat| Rc::downgrade(&seat.client)).collect();
         fastrand::shuffle(&mut clients);
         let start = tokio::time::Instant::now();
         let slice = period.div_f64(clients.len().max(1) as f64);

@@ -9,6 +9,7 @@ use super::limiter::Limiter;
 use super::output::{Output, Source, Written};
 use crate::broker::{self, Draft, Outcome, PublishError, largest_body, size_of_text};
 use crate::events::{Event, Trace};
+use crate::hub::ReaderId;
 use crate::message::{Channel, Key};
 use crate::metrics::Served;
 use crate::telemetry::Span;
@@ -21,8 +22,9 @@ use actix_rt::net::TcpStream;
 use bytes::BytesMut;
 use serde_json::json;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -41,9 +43,11 @@ const REPLAYED: usize = 32;
 pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admitted) {
     admitted.permit.opened();
     let mut listener = Listener::new(worker, true);
+    let reader = listener.client.reader;
     let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
     listener.wish(Answering::Ready, admitted.wish);
     let chat = Chat {
+        reader,
         listener,
         v1: admitted.v1,
         channel,
@@ -54,8 +58,11 @@ pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admi
         failed: None,
         _permit: admitted.permit,
     };
-    let output = Output::default();
-    actix_rt::spawn(Connection::new(io, worker.scratch.clone(), early, output, chat));
+    let connection = Connection::new(io, worker.scratch.clone(), early, Output::default(), chat);
+    let connection = Rc::new(RefCell::new(connection));
+    let line = Rc::downgrade(&connection);
+    worker.set_line(reader, line);
+    actix_rt::spawn(poll_fn(move |context| Pin::new(&mut *connection.borrow_mut()).poll(context)));
 }
 
 /// Whom the listener answers.
@@ -65,19 +72,23 @@ enum Answering {
     Subscribe(Reference, Channel),
 }
 
+/// What a delivery needs comes first, as in [`Connection`].
 #[derive(Debug)]
+#[repr(C)]
 struct Chat {
     worker: Rc<Worker>,
-    listener: Listener<Answering>,
+    /// The listener's, at hand.
+    reader: ReaderId,
+    /// The listener has more to say when there is room for it.
+    more: bool,
     /// Whether it speaks `warren.v1`.
     v1: bool,
+    listener: Listener<Answering>,
     /// Where its messages go, unless they say otherwise.
     channel: Channel,
     /// What becomes of them, oldest first.
     publishing: VecDeque<Publishing>,
     limiter: Limiter,
-    /// The listener has more to say when there is room for it.
-    more: bool,
     /// It cannot go on.
     failed: Option<Close>,
     _permit: Permit,
@@ -320,7 +331,7 @@ impl Dialogue for Chat {
     }
 
     fn source(&self) -> Option<Source<'_>> {
-        Some((&self.worker.hub, self.listener.client.reader))
+        Some((&self.worker.hub, self.reader))
     }
 
     fn take_order(&mut self) -> Option<Order> {

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -83,6 +83,18 @@ pub trait Dialogue {
     }
 }
 
+/// What messages can be written to without its task.
+pub trait Line {
+    /// As [`Connection::deliver`].
+    fn deliver(&self) -> bool;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Line for RefCell<Connection<S, D>> {
+    fn deliver(&self) -> bool {
+        self.try_borrow_mut().is_ok_and(|mut connection| connection.deliver())
+    }
+}
+
 /// How far the ending of a connection is.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -103,19 +115,23 @@ enum Stage {
 /// The socket is lost.
 struct Gone;
 
-/// See the module.
+/// See the module. What a delivery needs comes first and side by side: between two of them, others have
+/// had the cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Connection<S, D: Dialogue> {
     io: S,
+    output: Output,
+    stage: Stage,
+    /// The socket is full, and wakes the task when it is not.
+    blocked: bool,
+    close: Option<Close>,
+    dialogue: D,
+    input: Reader,
     /// Lent by the worker: a connection has no buffer of its own.
     scratch: Rc<RefCell<Vec<u8>>>,
     /// What the client sent along with its handshake.
     early: BytesMut,
-    input: Reader,
-    output: Output,
-    stage: Stage,
-    close: Option<Close>,
-    dialogue: D,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
@@ -135,9 +151,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             input: Reader::default(),
             output,
             stage: Stage::Open,
+            blocked: false,
             close: None,
             dialogue,
         }
+    }
+
+    /// Writes the shared frames that wait, without the task; whether there was nothing else to do.
+    /// Otherwise the task is to be woken.
+    pub fn deliver(&mut self) -> bool {
+        if self.blocked {
+            return true;
+        }
+        let open = matches!(self.stage, Stage::Open) && !self.dialogue.has_more();
+        // Where the socket takes no more it is the task that waits for it.
+        open && matches!(self.write(&mut Context::from_waker(Waker::noop())), Ok(Flushed::All))
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
@@ -151,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         let paused = self.read(context)?;
         // What was just read may have settled, or asked for something.
         self.dialogue.poll(context, &mut self.output);
-        self.write(context)?;
+        self.blocked = self.write(context)? == Flushed::Blocked;
         let room = self.dialogue.has_more() && self.output.is_empty();
         if room || (paused && !self.is_full()) {
             // The socket was not asked for more, so it wakes nobody.
@@ -256,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         self.dialogue.set_deadline(Instant::now() + CLOSE_TIMEOUT);
     }
 
-    fn write(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+    fn write(&mut self, context: &mut Context<'_>) -> Result<Flushed, Gone> {
         loop {
             let source = match self.stage {
                 Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
@@ -273,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                     self.seal(Close::Restart, None, hint);
                 }
                 (Flushed::All, Stage::Sealed) => self.sealed_and_written(context)?,
-                _ => return Ok(()),
+                (flushed, _) => return Ok(flushed),
             }
         }
     }

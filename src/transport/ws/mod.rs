@@ -10,6 +10,6 @@ mod output;
 
 pub use chat::{MAX_CHANNELS, spawn};
 pub use client::{Client, Order};
-pub use connection::{Connection, Dialogue};
+pub use connection::{Connection, Dialogue, Line};
 pub use handshake::{Admitted, handshake};
 pub use output::{Output, Written};

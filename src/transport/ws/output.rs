@@ -126,6 +126,9 @@ impl Output {
             if let Some((hub, reader)) = source {
                 hub.borrow_mut().advance(reader, taken.shared);
             }
+            if taken.all {
+                return Ok(Flushed::All);
+            }
         }
     }
 
@@ -187,6 +190,7 @@ impl Output {
         let finished = torn.is_some() && began > 0;
         Ok(Ok(Some(Taken {
             bytes,
+            all: whole == count && count < SLICES,
             torn_was_finished: finished,
             own: began.min(own) - usize::from(finished),
             shared: began.saturating_sub(own),
@@ -198,6 +202,8 @@ impl Output {
 /// What the kernel took in one call, a frame that it took in part included.
 struct Taken {
     bytes: usize,
+    /// There was nothing else.
+    all: bool,
     torn_was_finished: bool,
     own: usize,
     shared: usize,

@@ -1,4 +1,7 @@
 use super::*;
+use crate::broadcast::Broadcast;
+use crate::hub::{Hub, Limits, ReaderId, Start};
+use crate::message::Channel;
 use crate::wire::text_frame;
 use std::cell::Cell;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -125,4 +128,68 @@ async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
         assert_eq!(got, expected);
     })
     .await;
+}
+
+/// Says nothing, and gets what is said in the lobby of its hub.
+struct Ear {
+    hub: RefCell<Hub>,
+    reader: ReaderId,
+}
+
+impl Dialogue for Ear {
+    fn accept(&self) -> Accept {
+        Accept { max_message: 64, binary: false }
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
+
+    fn text(&mut self, _: Cow<'_, str>, _: &mut Output) {}
+
+    fn source(&self) -> Option<Source<'_>> {
+        Some((&self.hub, self.reader))
+    }
+}
+
+#[tokio::test]
+async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
+    let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+    let reader = hub.open();
+    hub.listen(reader, &Channel::default(), Start::Last(0));
+    let (ours, mut theirs) = duplex(10);
+    let scratch = Rc::new(RefCell::new(vec![0; 1024]));
+    let ear = Ear { hub: RefCell::new(hub), reader };
+    let mut connection = Connection::new(ours, scratch, BytesMut::new(), Output::default(), ear);
+    let say = |connection: &mut Connection<_, Ear>, frame| {
+        let broadcast = Broadcast::of_frame(0, Channel::default(), frame);
+        connection.dialogue.hub.borrow_mut().append(broadcast);
+    };
+    let run = |connection: &mut Connection<_, Ear>| {
+        Pin::new(connection).poll(&mut Context::from_waker(Waker::noop()))
+    };
+    let mut got = [0; 10];
+
+    say(&mut connection, "[one]");
+    assert!(connection.deliver());
+    theirs.read_exact(&mut got[..5]).await.unwrap();
+    assert_eq!(&got[..5], b"[one]");
+
+    say(&mut connection, "[two, longer]");
+    assert!(!connection.deliver(), "the task is needed");
+    assert!(run(&mut connection).is_pending());
+    say(&mut connection, "[three]");
+    assert!(connection.deliver(), "the task waits for the socket");
+    let mut all = Vec::new();
+    while all.len() < 20 {
+        let size = theirs.read(&mut got).await.unwrap();
+        all.extend_from_slice(&got[..size]);
+        assert!(run(&mut connection).is_pending());
+    }
+    assert_eq!(all, b"[two, longer][three]");
+
+    say(&mut connection, "[four]");
+    assert!(connection.deliver());
+    drop(theirs);
+    say(&mut connection, "[five]");
+    assert!(!connection.deliver(), "the task finds the socket lost");
+    assert!(run(&mut connection).is_ready());
 }
