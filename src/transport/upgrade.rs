@@ -4,6 +4,7 @@
 use super::server::app;
 use super::worker::Worker;
 use super::ws::{self, Admitted};
+use actix_codec::Encoder;
 use actix_http::body::{BodySize, MessageBody, to_bytes};
 use actix_http::h1::{Codec, Message};
 use actix_http::{HttpMessage, Request, StatusCode};
@@ -13,11 +14,15 @@ use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{CONNECTION, HeaderValue};
+use bytes::BytesMut;
 use futures_util::SinkExt;
 use std::rc::Rc;
 
 /// A socket with the HTTP/1 codec that read its request, and what was read behind it.
 type Framed = actix_codec::Framed<TcpStream, Codec>;
+
+/// What the answer to a handshake takes, or a little more.
+const ANSWER: usize = 512;
 
 /// Marks a request whose socket can be taken.
 #[derive(Debug)]
@@ -56,10 +61,11 @@ async fn answer(
     if let Some(admitted) =
         admitted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
     {
-        let head = response.drop_body().into();
-        framed.send(Message::Item((head, BodySize::None))).await?;
-        let parts = framed.into_parts();
-        ws::spawn(worker, parts.io, parts.read_buf, admitted);
+        // It is written together with the first frames.
+        let (head, mut answer) = (response.drop_body().into(), BytesMut::with_capacity(ANSWER));
+        let mut parts = framed.into_parts();
+        parts.codec.encode(Message::Item((head, BodySize::None)), &mut answer)?;
+        ws::spawn(worker, parts.io, parts.read_buf, answer.freeze(), admitted);
         return Ok(());
     }
     // Whatever else it is: one answer, and the socket is done with.

@@ -19,7 +19,7 @@ use crate::transport::listener::{Listener, Met, Said, Wish};
 use crate::transport::worker::Worker;
 use crate::wire::{Accept, Close, text_frame};
 use actix_rt::net::TcpStream;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::json;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -39,13 +39,22 @@ const MAX_ERRORS: usize = 256;
 /// Frames of a replay that may wait to be written.
 const REPLAYED: usize = 32;
 
-/// Lets an admitted client's socket live on this worker, on its own.
-pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admitted) {
+/// Lets an admitted client's socket live on this worker, on its own. `early` is what was read behind
+/// its handshake, and `answer` is still to be written.
+pub fn spawn(
+    worker: &Rc<Worker>,
+    io: TcpStream,
+    early: BytesMut,
+    answer: Bytes,
+    admitted: Admitted,
+) {
     admitted.permit.opened();
     let mut listener = Listener::new(worker, true);
     let reader = listener.client.reader;
     let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
     listener.wish(Answering::Ready, admitted.wish);
+    let mut output = Output::default();
+    output.push(answer);
     let chat = Chat {
         reader,
         listener,
@@ -58,7 +67,7 @@ pub fn spawn(worker: &Rc<Worker>, io: TcpStream, early: BytesMut, admitted: Admi
         failed: None,
         _permit: admitted.permit,
     };
-    let connection = Connection::new(io, worker.scratch.clone(), early, Output::default(), chat);
+    let connection = Connection::new(io, worker.scratch.clone(), early, output, chat);
     let connection = Rc::new(RefCell::new(connection));
     let line = Rc::downgrade(&connection);
     worker.set_line(reader, line);
