@@ -1,6 +1,6 @@
 //! The load: many connections in one thread, which counts frames by their headers and reads no more.
 
-use crate::{Outcome, TEXT};
+use crate::{Outcome, TEXT, server};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -100,6 +100,19 @@ impl Crowd {
             }
         }
         Ok(complete * listeners)
+    }
+
+    /// Has the first client speak to all `rate` times a second for `time`. The number of deliveries.
+    pub fn paced(&mut self, rate: u32, time: Duration) -> Outcome<usize> {
+        let (start, mut said) = (Instant::now(), 0);
+        let mut deliveries = 0;
+        while start.elapsed() < time {
+            deliveries += self.broadcast(1, 1, Duration::ZERO)?;
+            said += 1;
+            let next = Duration::from_secs(1) * said / rate;
+            server::pause(next.saturating_sub(start.elapsed()));
+        }
+        Ok(deliveries)
     }
 
     /// Has the first `speakers` clients speak in turn for `time`, each in a channel of its own: when

@@ -187,6 +187,6 @@ fn pin(core: usize) -> Outcome {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody else is on this thread")]
-fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
