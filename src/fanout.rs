@@ -29,6 +29,16 @@ pub enum Post {
     Drain(Duration),
 }
 
+impl Post {
+    /// Bytes of the frame that it brings.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Broadcast(broadcast, _) | Self::Past(broadcast) => broadcast.frame.len(),
+            Self::Gap | Self::From(_) | Self::Drain(_) => 0,
+        }
+    }
+}
+
 /// The ways to all workers.
 #[derive(Debug, Default)]
 pub struct Inboxes(watch::Sender<Vec<mpsc::Sender<Post>>>);

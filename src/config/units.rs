@@ -41,6 +41,18 @@ impl Setting for Span {
     }
 }
 
+/// A duration so short that nobody minds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub Duration);
+
+impl Setting for Moment {
+    const ACCEPTS: &str = "a duration of at most 1s, such as 0ms or 5ms";
+
+    fn parse(value: &str) -> Option<Self> {
+        Duration::parse(value).filter(|duration| *duration <= Duration::from_secs(1)).map(Self)
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub usize);
@@ -101,6 +113,13 @@ mod tests {
     fn spans_are_never_zero() {
         assert_eq!(Span::parse("10ms"), Some(Span(Duration::from_millis(10))));
         assert_eq!(Span::parse("0s"), None);
+    }
+
+    #[test]
+    fn moments_are_short() {
+        assert_eq!(Moment::parse("0s"), Some(Moment(Duration::ZERO)));
+        assert_eq!(Moment::parse("1000ms"), Some(Moment(Duration::from_secs(1))));
+        assert_eq!(Moment::parse("1001ms"), None);
     }
 
     #[test]

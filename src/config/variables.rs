@@ -2,7 +2,7 @@
 
 use super::environment::{Environment, Mistakes};
 use super::kinds::{AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers};
-use super::units::{Bytes, Rate, Span};
+use super::units::{Bytes, Moment, Rate, Span};
 use super::{Setting, Variable};
 use serde::Deserialize;
 use std::ffi::OsString;
@@ -101,6 +101,10 @@ variables! {
     history_bytes: Bytes = "64MiB",
     /// Unwritten bytes at which a client counts as too slow and is closed.
     client_backlog: Bytes = "1MiB",
+    /// Least time between two deliveries to the same clients: messages that come in between share a
+    /// write. It bounds what is added to their latency; one that comes alone is delivered at once.
+    /// 0ms: only what waits already shares a write.
+    coalesce: Moment = "0ms",
     /// Largest message from a client.
     max_message: Bytes = "64KiB",
     /// Above it a handshake gets 503 with Retry-After. 0: what the file limit allows.

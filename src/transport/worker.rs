@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 
 /// Bytes read from a socket at a time. One buffer serves all connections of a worker.
 const READ_BUFFER: usize = 64 << 10;
@@ -129,8 +129,16 @@ impl Worker {
     /// Appends what was broadcast to the hub, and has it delivered: once for many messages, but often
     /// enough that it is written before more comes.
     async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<Post>) {
+        let coalesce = self.house.config.coalesce.0;
         let mut batch = Vec::with_capacity(BATCH);
+        let mut delivered = None;
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
+            if !coalesce.is_zero() {
+                if let Some(delivered) = delivered {
+                    gather(&mut inbox, &mut batch, delivered + coalesce).await;
+                }
+                delivered = Some(tokio::time::Instant::now());
+            }
             let mut posts = batch.drain(..).peekable();
             while posts.peek().is_some() {
                 let tallies = self.append(&mut posts);
@@ -172,19 +180,16 @@ impl Worker {
         while bytes < BATCH_BYTES
             && let Some(post) = posts.next()
         {
+            bytes += post.size();
             match post {
                 Post::Broadcast(broadcast, tally) => {
-                    bytes += broadcast.frame.len();
                     if let Some(tally) = tally {
                         tally.add(hub.listeners_of(&broadcast.channel));
                         tallies.push(tally);
                     }
                     hub.append(broadcast);
                 }
-                Post::Past(broadcast) => {
-                    bytes += broadcast.frame.len();
-                    hub.append_past(broadcast);
-                }
+                Post::Past(broadcast) => hub.append_past(broadcast),
                 Post::From(position) => hub.begin(position),
                 Post::Gap => {
                     for Seat { client, .. } in self.seats.borrow().iter().flatten() {
@@ -259,5 +264,21 @@ impl Worker {
         let spread = self.house.config.drain_period.as_millis().min(10_000) as u32;
         let spread = if spread < 1000 { 5000 } else { spread / 4 };
         fastrand::u32(100..100 + spread)
+    }
+}
+
+/// Takes what else is posted until `deadline`, as far as it is little enough to be written at once.
+async fn gather(
+    inbox: &mut mpsc::Receiver<Post>,
+    batch: &mut Vec<Post>,
+    deadline: tokio::time::Instant,
+) {
+    let mut bytes: usize = batch.iter().map(Post::size).sum();
+    let mut count = batch.len();
+    while bytes < BATCH_BYTES
+        && timeout_at(deadline, inbox.recv_many(batch, BATCH)).await.is_ok_and(|more| more > 0)
+    {
+        bytes += batch[count..].iter().map(Post::size).sum::<usize>();
+        count = batch.len();
     }
 }

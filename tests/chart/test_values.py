@@ -78,6 +78,8 @@ ACCEPTED = {
     "a duration such as 250ms, 30s, 5m or 24h": (["250ms", "0s", "5m", "24h"], DURATIONS),
     "a duration of at least 10ms, such as 250ms, 30s or 5m":
         (["10ms", "250ms", "30s", "5m", "48h"], [*DURATIONS, "0s", "9ms", "0ms"]),
+    "a duration of at most 1s, such as 0ms or 5ms":
+        (["0ms", "5ms", "999ms", "1000ms", "0s", "1s"], [*DURATIONS, "2s", "1001ms", "1m", "1h"]),
     "a size such as 500B, 64KiB, 16MiB or 1GiB":
         (["0B", "500B", "64KiB", "16MiB", "1GiB"], ["", "64", "64KB", "64kib", "1.5MiB"]),
     "a rate above zero such as 50/s or 30/m": (["50/s", "30/m"], ["", "50", "0/s", "50/h"]),

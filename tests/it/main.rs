@@ -5,6 +5,7 @@
 //! - `check`: `warren check`
 //! - `chat`: what clients see, over WebSocket and HTTP, with the embedded broker
 //! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
+//! - `coalesce`: messages that share a write
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
@@ -32,6 +33,7 @@ mod alerts;
 mod chat;
 mod check;
 mod cluster;
+mod coalesce;
 mod crowd;
 mod cursors;
 mod dashboard;

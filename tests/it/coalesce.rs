@@ -1,0 +1,28 @@
+//! Messages that come within a moment share a write.
+
+use crate::support::replica::Replica;
+use std::time::{Duration, Instant};
+
+/// Fewer than one call to the kernel takes.
+const MESSAGES: usize = 50;
+
+#[tokio::test]
+async fn messages_share_a_write_with_those_of_the_same_moment() {
+    let moment = Duration::from_millis(500);
+    let replica = Replica::ready(&[("COALESCE", "500ms")]).await;
+    let mut listener = replica.client("").await;
+    let greeted = replica.metric("warren_writes_total").await;
+    let start = Instant::now();
+    // Each is confirmed before the next is sent: of themselves, none would meet.
+    for number in 0..MESSAGES {
+        assert_eq!(replica.post("lobby", number.to_string().as_str()).await.status, 202);
+    }
+    for number in 0..MESSAGES {
+        assert_eq!(listener.text().await, number.to_string());
+    }
+    let moments = start.elapsed().as_millis() / moment.as_millis();
+    let writes = replica.metric("warren_writes_total").await - greeted;
+    // The first goes out at once, and the last of them waits no longer than a moment.
+    let most = moments as f64 + 2.0;
+    assert!(writes <= most, "{writes} writes in {moments} moments");
+}
