@@ -6,6 +6,7 @@
 //! - `chat`: what clients see, over WebSocket and HTTP, with the embedded broker
 //! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
 //! - `coalesce`: messages that share a write
+//! - `patience`: bytes that come one by one, cut anywhere, or before anyone asked for them
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
@@ -50,6 +51,7 @@ mod metrics;
 mod once;
 mod page;
 mod pages;
+mod patience;
 mod poison;
 mod protocol;
 mod rabbitmq;

@@ -1,0 +1,189 @@
+//! Clients that take their time, and those that do not wait: however bytes come, they mean the same.
+
+use crate::support::client::Client;
+use crate::support::raw::{HANDSHAKE, Raw, frame};
+use crate::support::replica::Replica;
+use serde_json::json;
+
+/// A character of each length that UTF-8 has.
+const TEXT: &str = "aβ語🐇";
+/// Frame types, final ones but for the first.
+const BEGINNING: u8 = 0x01;
+const REST: u8 = 0x80;
+const WHOLE: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+const PING: u8 = 0x89;
+const PONG: u8 = 0x8A;
+
+/// A replica on which every client has the same thread.
+async fn replica() -> Replica {
+    Replica::ready(&[("WORKERS", "1"), ("CLIENT_RATE", "1000/s")]).await
+}
+
+/// A client whose bytes are read as they were cut.
+struct Patient {
+    raw: Raw,
+    other: Raw,
+}
+
+impl Patient {
+    /// Connects, and sends the beginning of its handshake, or more.
+    async fn begin(replica: &Replica, piece: &[u8]) -> Self {
+        let elsewhere = HANDSHAKE.replace("/ws", "/ws?channel=elsewhere");
+        let mut other = Raw::send_first(replica.addr, elsewhere.as_bytes()).await;
+        other.switched().await;
+        let mut patient = Self { raw: Raw::send_first(replica.addr, piece).await, other };
+        patient.read().await;
+        patient
+    }
+
+    async fn connect(replica: &Replica) -> Self {
+        let mut patient = Self::begin(replica, HANDSHAKE.as_bytes()).await;
+        patient.raw.switched().await;
+        patient
+    }
+
+    async fn send(&mut self, piece: &[u8]) {
+        self.raw.write(piece).await;
+        self.read().await;
+    }
+
+    /// Has the server read what was sent. When it answers another client for the second time, it has
+    /// done what it had to do when it did so for the first time.
+    async fn read(&mut self) {
+        for _ in 0..2 {
+            self.other.write(&frame(PING, b"?")).await;
+            assert_eq!(self.other.frame().await.unwrap(), (0xA, b"?".to_vec()));
+        }
+    }
+
+    async fn drip(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.send(&[*byte]).await;
+        }
+    }
+
+    /// The next frame is a message of this text, for it as for another.
+    async fn hears(&mut self, listener: &mut Client, text: &str) {
+        let (own, others) = (self.raw.json().await, listener.message().await);
+        assert_eq!((&own, own["text"].as_str()), (&others, Some(text)));
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_come_one_by_one_are_frames_in_the_end() {
+    let replica = replica().await;
+    let mut listener = replica.client("").await;
+    let mut patient = Patient::begin(&replica, b"").await;
+    for piece in HANDSHAKE.as_bytes().chunks(16) {
+        patient.send(piece).await;
+    }
+    patient.raw.switched().await;
+
+    patient.drip(&frame(WHOLE, TEXT.as_bytes())).await;
+    patient.hears(&mut listener, TEXT).await;
+
+    // Within a character.
+    let (begun, rest) = TEXT.as_bytes().split_at(8);
+    patient.drip(&frame(BEGINNING, begun)).await;
+    patient.drip(&frame(PING, b"beat")).await;
+    assert_eq!(patient.raw.frame().await.unwrap(), (0xA, b"beat".to_vec()));
+    let rest = frame(REST, rest);
+    patient.drip(&rest[..7]).await;
+    listener.send("meanwhile").await;
+    patient.hears(&mut listener, "meanwhile").await;
+    patient.drip(&rest[7..]).await;
+    patient.hears(&mut listener, TEXT).await;
+
+    patient.drip(&frame(PONG, b"unasked")).await;
+    patient.drip(&frame(WHOLE, b"")).await;
+    patient.hears(&mut listener, "").await;
+    let long = TEXT.repeat(13);
+    patient.drip(&frame(WHOLE, long.as_bytes())).await;
+    patient.hears(&mut listener, &long).await;
+
+    patient.drip(&frame(CLOSE, "\u{f}\u{21}bye 🐇".as_bytes())).await;
+    assert_eq!(patient.raw.closed().await.0, 0x0f21);
+    listener.send("the last").await;
+    assert_eq!(listener.text().await, "the last", "nothing was said twice");
+}
+
+#[tokio::test]
+async fn commands_that_come_one_byte_at_a_time_are_answered_in_turn() {
+    let replica = replica().await;
+    let mut listener = replica.client("?channel=news").await;
+    let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
+    let mut patient = Patient::begin(&replica, v1.as_bytes()).await;
+    patient.raw.switched().await;
+
+    let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });
+    patient.drip(&frame(WHOLE, subscribe.to_string().as_bytes())).await;
+    assert_eq!(patient.raw.json().await["subscribed"]["ref"], 1);
+    let publish = json!({ "publish": { "ref": "🐇", "channel": "news", "text": TEXT } });
+    patient.drip(&frame(WHOLE, publish.to_string().as_bytes())).await;
+    let heard = listener.message().await;
+    // In either order.
+    let mut got = [patient.raw.json().await, patient.raw.json().await];
+    got.sort_by_key(|frame| frame["published"].is_null());
+    assert_eq!(got, [json!({ "published": { "ref": "🐇", "id": heard["id"] } }), heard.clone()]);
+}
+
+#[tokio::test]
+async fn a_frame_may_be_cut_wherever_one_likes() {
+    let replica = replica().await;
+    let mut listener = replica.client("").await;
+    let mut patient = Patient::connect(&replica).await;
+    // With each size of a header: the last has as much as a message may have.
+    let longest = TEXT.repeat(6553) + "......";
+    for (text, cuts) in [(TEXT, 1..16), (&TEXT.repeat(13), 1..50), (&longest, 1..30)] {
+        let frame = frame(WHOLE, text.as_bytes());
+        for cut in cuts {
+            let (begun, rest) = frame.split_at(cut);
+            patient.send(begun).await;
+            patient.send(rest).await;
+            patient.hears(&mut listener, text).await;
+        }
+    }
+    for cut in 0..=TEXT.len() {
+        let (begun, rest) = TEXT.as_bytes().split_at(cut);
+        patient.send(&frame(BEGINNING, begun)).await;
+        patient.send(&frame(REST, rest)).await;
+        patient.hears(&mut listener, TEXT).await;
+    }
+}
+
+#[tokio::test]
+async fn frames_may_come_with_the_handshake_or_any_part_of_them() {
+    let replica = replica().await;
+    let mut listener = replica.client("").await;
+    let frames = [frame(WHOLE, TEXT.as_bytes()), frame(PING, b"beat")].concat();
+    let all = [HANDSHAKE.as_bytes(), &frames].concat();
+    for cut in HANDSHAKE.len() - 5..=all.len() {
+        let mut patient = Patient::begin(&replica, &all[..cut]).await;
+        patient.send(&all[cut..]).await;
+        patient.raw.switched().await;
+        // An answer to a ping may overtake a message.
+        let mut got = [patient.raw.frame().await.unwrap(), patient.raw.frame().await.unwrap()];
+        got.sort_by_key(|(opcode, _)| *opcode);
+        let [(_, message), pong] = got;
+        assert_eq!(pong, (0xA, b"beat".to_vec()), "{cut}");
+        let heard = listener.message().await;
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&message).unwrap(), heard);
+        assert_eq!(heard["text"], TEXT);
+    }
+}
+
+#[tokio::test]
+async fn more_than_fits_a_buffer_may_follow_a_handshake_at_once() {
+    let replica = replica().await;
+    let mut listener = replica.client("").await;
+    let text = |number: usize| format!("{number:03} {}", TEXT.repeat(100));
+    let frames: Vec<u8> = (0..200).flat_map(|n| frame(WHOLE, text(n).as_bytes())).collect();
+    let all = [HANDSHAKE.as_bytes(), &frames].concat();
+    let mut raw = Raw::send_first(replica.addr, &all).await;
+    raw.switched().await;
+    for number in 0..200 {
+        let (own, others) = (raw.json().await, listener.message().await);
+        assert_eq!((&own, own["text"].as_str()), (&others, Some(&*text(number))));
+    }
+}
