@@ -13,7 +13,7 @@ use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::Error;
 use actix_web::body::BoxBody;
 use actix_web::dev::ServiceResponse;
-use actix_web::http::header::{CONNECTION, HeaderValue};
+use actix_web::http::ConnectionType;
 use bytes::BytesMut;
 use futures_util::SinkExt;
 use std::rc::Rc;
@@ -61,15 +61,16 @@ async fn answer(
     if let Some(admitted) =
         admitted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
     {
-        // It is written together with the first frames.
-        let (head, mut answer) = (response.drop_body().into(), BytesMut::with_capacity(ANSWER));
-        let mut parts = framed.into_parts();
+        // It is written together with the first frames, behind answers to what was asked before.
+        let (head, mut parts) = (response.drop_body().into(), framed.into_parts());
+        let mut answer = BytesMut::with_capacity(parts.write_buf.len() + ANSWER);
+        answer.extend_from_slice(&parts.write_buf);
         parts.codec.encode(Message::Item((head, BodySize::None)), &mut answer)?;
         ws::spawn(worker, parts.io, parts.read_buf, answer.freeze(), admitted);
         return Ok(());
     }
     // Whatever else it is: one answer, and the socket is done with.
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response.head_mut().set_connection_type(ConnectionType::Close);
     let (response, body) = response.into_parts();
     let size = body.size();
     let body = to_bytes(body).await?;

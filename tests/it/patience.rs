@@ -187,3 +187,51 @@ async fn more_than_fits_a_buffer_may_follow_a_handshake_at_once() {
         assert_eq!((&own, own["text"].as_str()), (&others, Some(&*text(number))));
     }
 }
+
+#[tokio::test]
+async fn what_was_asked_before_the_handshake_is_answered_before_it() {
+    let replica = replica().await;
+    let ask = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut raw = Raw::send_first(replica.addr, format!("{ask}{ask}{HANDSHAKE}").as_bytes()).await;
+    for _ in 0..2 {
+        let head = raw.any_head().await;
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+        raw.skip(64).await;
+    }
+    raw.switched().await;
+}
+
+/// An id that nothing has yet, and that a replica waits for a while.
+const LATER: &str = "ffff-0123456789abcdef";
+
+#[tokio::test]
+async fn nothing_is_said_before_ready_whatever_came_with_the_handshake() {
+    let replica = replica().await;
+    let commands = [
+        json!({ "publish": { "ref": 1, "text": TEXT } }),
+        json!({ "unsubscribe": { "ref": 2, "channel": "lobby" } }),
+        json!({ "dance": { "ref": 3 } }),
+    ];
+    let frames = commands.map(|command| frame(WHOLE, command.to_string().as_bytes())).concat();
+    let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
+    for query in ["", "?channel=lobby&channel=news", "?channel=lobby"] {
+        let after = if query.is_empty() { "?" } else { "&" };
+        let v1 = v1.replace("/ws", &format!("/ws{query}{after}after={LATER}"));
+        let mut raw = Raw::send_first(replica.addr, &[v1.as_bytes(), &frames].concat()).await;
+        raw.switched().await;
+    }
+    let plain = HANDSHAKE.replace("/ws", &format!("/ws?after={LATER}"));
+    let text = frame(WHOLE, TEXT.as_bytes());
+    let mut raw = Raw::send_first(replica.addr, &[plain.as_bytes(), &text].concat()).await;
+    raw.switched().await;
+    assert_eq!(raw.json().await["text"], TEXT, "it hears what it said");
+}
+
+#[tokio::test]
+async fn the_last_of_many_pings_is_answered() {
+    let replica = replica().await;
+    let mut raw = Raw::connect(replica.addr).await;
+    let pings: Vec<u8> = (0..1000).flat_map(|n: u16| frame(PING, &n.to_be_bytes())).collect();
+    raw.write(&pings).await;
+    while raw.frame().await.unwrap() != (0xA, 999u16.to_be_bytes().to_vec()) {}
+}

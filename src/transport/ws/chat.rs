@@ -64,6 +64,7 @@ pub fn spawn(
         limiter: Limiter::new(worker.house.config.client_rate),
         worker: worker.clone(),
         more: false,
+        greeted: false,
         failed: None,
         _permit: admitted.permit,
     };
@@ -92,6 +93,8 @@ struct Chat {
     more: bool,
     /// Whether it speaks `warren.v1`.
     v1: bool,
+    /// The ready frame was said. Nothing is said before it, so nothing is read.
+    greeted: bool,
     listener: Listener<Answering>,
     /// Where its messages go, unless they say otherwise.
     channel: Channel,
@@ -222,12 +225,21 @@ impl Chat {
                 Poll::Ready(Said::Met(Answering::Ready, met)) => {
                     let ready = json!({ "ready": self.worker.ready(&met) });
                     output.push(text_frame(&ready.to_string()));
+                    self.greeted = true;
+                    self.tell_gap(output);
                 }
                 Poll::Ready(Said::Met(Answering::Subscribe(reference, channel), met)) => {
                     output.push(commands::subscribed(&reference, channel.as_str(), &met));
                 }
                 Poll::Ready(Said::Failed(close)) => self.failed = Some(close),
             }
+        }
+    }
+
+    /// Tells the client that messages may be missing, if so.
+    fn tell_gap(&self, output: &mut Output) {
+        if self.listener.client.missed.take() {
+            output.push(self.worker.gap.clone());
         }
     }
 
@@ -280,10 +292,9 @@ impl Dialogue for Chat {
     }
 
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {
-        let client = &self.listener.client;
-        self.worker.hub.borrow_mut().set_waker(client.reader, context.waker());
-        if client.missed.take() {
-            output.push(self.worker.gap.clone());
+        self.worker.hub.borrow_mut().set_waker(self.reader, context.waker());
+        if self.greeted {
+            self.tell_gap(output);
         }
         self.settle(context, output);
         self.listen(context, output);
@@ -294,7 +305,7 @@ impl Dialogue for Chat {
     }
 
     fn has_more(&self) -> bool {
-        self.more
+        self.more || self.failed.is_some()
     }
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
@@ -332,7 +343,7 @@ impl Dialogue for Chat {
     }
 
     fn busy(&self) -> bool {
-        self.publishing.len() >= MAX_PUBLISHING
+        !self.greeted || self.publishing.len() >= MAX_PUBLISHING
     }
 
     fn settled(&self) -> bool {

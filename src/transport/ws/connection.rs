@@ -147,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         Self {
             io,
             scratch,
-            early,
+            // Without the buffer, if nothing is in it.
+            early: if early.is_empty() { BytesMut::new() } else { early },
             input: Reader::default(),
             output,
             stage: Stage::Open,
@@ -190,11 +191,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
 
     /// The client has enough to wait for, and is read no further.
     fn is_full(&self) -> bool {
-        self.dialogue.busy() || self.output.len() > MAX_OWN
+        let ending = !matches!(self.stage, Stage::Open | Stage::Settling { .. });
+        (self.dialogue.busy() && !ending) || self.output.len() > MAX_OWN
     }
 
     /// Reads what has come; whether there may be more that was left for later.
     fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
+        if self.is_full() {
+            return Ok(true);
+        }
         // With the buffer that it is in.
         let mut early = mem::take(&mut self.early);
         self.take(&mut early)?;
@@ -248,8 +253,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 self.dialogue.too_late(text, &mut self.output);
             }
             Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
-            Event::Ping(payload) if self.output.len() <= MAX_OWN => {
-                self.output.push(pong_frame(&payload));
+            Event::Ping(payload) => {
+                self.output.push_pong(pong_frame(&payload), self.output.len() > MAX_OWN);
             }
             Event::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
             Event::Close(code) => self.seal(Close::ByClient, code, None),

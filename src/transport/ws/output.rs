@@ -66,6 +66,17 @@ impl Output {
         self.add(frame, true);
     }
 
+    /// Adds a pong. Of those that wait side by side, the last will do (RFC 6455, 5.5.3), if there are
+    /// many.
+    pub fn push_pong(&mut self, frame: Bytes, many: bool) {
+        match self.own.back_mut() {
+            Some(last) if many && !self.finished && last.frame.first() == frame.first() => {
+                last.frame = frame;
+            }
+            _ => self.push(frame),
+        }
+    }
+
     fn add(&mut self, frame: Bytes, shared: bool) {
         if !self.finished {
             self.own.push_back(Own { frame, shared });

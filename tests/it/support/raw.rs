@@ -65,13 +65,25 @@ impl Raw {
         raw
     }
 
-    /// Reads the handshake's answer.
-    pub async fn head(&mut self) -> String {
+    /// Reads the head of an answer.
+    pub async fn any_head(&mut self) -> String {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(self.byte().await.unwrap());
         }
-        let head = String::from_utf8(head).unwrap();
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Reads so many bytes.
+    pub async fn skip(&mut self, bytes: usize) {
+        for _ in 0..bytes {
+            self.byte().await.unwrap();
+        }
+    }
+
+    /// Reads the handshake's answer.
+    pub async fn head(&mut self) -> String {
+        let head = self.any_head().await;
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         head
     }
