@@ -5,6 +5,7 @@
 //! own time. How far a cursor lags is the bound on a slow reader, and the tail of the logs is the
 //! history that a new or returning reader gets.
 
+mod arrivals;
 mod log;
 mod reader;
 #[cfg(test)]
@@ -12,6 +13,8 @@ mod tests;
 
 use crate::broadcast::Broadcast;
 use crate::message::{self, Channel};
+use arrivals::Arrivals;
+pub use arrivals::Ticket;
 use log::Log;
 use reader::{Cursor, Reader};
 use slab::Slab;
@@ -80,7 +83,7 @@ pub struct Hub {
     /// kept. `None` where there is no such order.
     kept_from: Option<u64>,
     /// Who waits for a position to be reached.
-    waiting: Vec<(u64, Waker)>,
+    arrivals: Arrivals,
     /// Cost of what is kept, without what is fresh.
     kept: usize,
     /// Cost of what was appended and not announced, and where.
@@ -107,7 +110,7 @@ impl Hub {
             epoch: 0,
             beginning: 0,
             kept_from: None,
-            waiting: Vec::new(),
+            arrivals: Arrivals::default(),
             kept: 0,
             fresh: 0,
             grown: Vec::new(),
@@ -149,9 +152,7 @@ impl Hub {
         self.epoch += 1;
         self.beginning = self.next_sequence();
         self.kept_from = Some(position);
-        for (_, waker) in self.waiting.drain(..) {
-            waker.wake();
-        }
+        self.arrivals.reached(u64::MAX);
     }
 
     /// Makes each reader of each log that has grown due, and detaches those too far behind, whose tasks
@@ -182,12 +183,10 @@ impl Hub {
             self.evict();
         }
         self.kept += std::mem::take(&mut self.fresh);
-        if !self.waiting.is_empty()
+        if !self.arrivals.is_empty()
             && let Some(newest) = self.newest_position()
         {
-            for (_, waker) in self.waiting.extract_if(.., |(position, _)| *position <= newest) {
-                waker.wake();
-            }
+            self.arrivals.reached(newest);
         }
     }
 
@@ -429,15 +428,16 @@ impl Hub {
         self.order.back().map(|(_, broadcast)| &broadcast.id)
     }
 
-    /// Whether a message of this position or a higher one was appended; if not, `waker` is woken then,
-    /// or when another order begins.
-    pub fn reached(&mut self, position: u64, waker: &Waker) -> bool {
-        if self.newest_position().is_some_and(|newest| newest >= position) {
-            return true;
-        }
-        self.waiting.retain(|(_, known)| !known.will_wake(waker));
-        self.waiting.push((position, waker.clone()));
-        false
+    /// Has `waker` woken when a message of this position or a higher one is appended, or another order
+    /// begins, unless the ticket is given up before; `None` if one was appended already.
+    pub fn await_position(&mut self, position: u64, waker: &Waker) -> Option<Ticket> {
+        let reached = self.newest_position().is_some_and(|newest| newest >= position);
+        (!reached).then(|| self.arrivals.wait(position, waker.clone()))
+    }
+
+    /// Whoever holds this ticket waits no longer.
+    pub fn give_up(&mut self, ticket: Ticket) {
+        self.arrivals.give_up(ticket);
     }
 
     fn newest_position(&self) -> Option<u64> {

@@ -5,7 +5,7 @@ use crate::broadcast::Broadcast;
 use crate::broker::LogError;
 use crate::config::Delivery;
 use crate::events::{Event, Text};
-use crate::hub::Place;
+use crate::hub::{Place, Ticket};
 use crate::message::{Channel, is_vague, position_of};
 use crate::replays::{Page, Replays};
 use futures_util::future::LocalBoxFuture;
@@ -13,7 +13,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -127,12 +127,38 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
 }
 
 /// Waits for what may be on its way to this worker, but not for ever.
-async fn arrival(worker: &Worker, position: u64) {
-    let reached = poll_fn(|context| {
-        let reached = worker.hub.borrow_mut().reached(position, context.waker());
-        if reached { Poll::Ready(()) } else { Poll::Pending }
-    });
-    let _ = timeout(BEHIND, reached).await;
+async fn arrival(worker: &Rc<Worker>, position: u64) {
+    let mut arrival = Arrival::new(worker);
+    let _ = timeout(BEHIND, poll_fn(|context| arrival.poll(position, context))).await;
+}
+
+/// Waits until the memory has come to a position. Who waits no longer is forgotten.
+struct Arrival {
+    worker: Rc<Worker>,
+    ticket: Option<Ticket>,
+}
+
+impl Arrival {
+    fn new(worker: &Rc<Worker>) -> Self {
+        Self { worker: worker.clone(), ticket: None }
+    }
+
+    fn poll(&mut self, position: u64, context: &mut Context<'_>) -> Poll<()> {
+        let mut hub = self.worker.hub.borrow_mut();
+        if let Some(ticket) = self.ticket.take() {
+            hub.give_up(ticket);
+        }
+        self.ticket = hub.await_position(position, context.waker());
+        if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.worker.hub.borrow_mut().give_up(ticket);
+        }
+    }
 }
 
 /// Why the memory does not have a message, where there is nothing else.
@@ -151,6 +177,7 @@ pub struct Replay {
     next: u64,
     /// Which log it is, as the log itself and as the memory know it, once it does.
     epochs: (u64, Option<u64>),
+    arrival: Arrival,
     page: Option<(Arc<Page>, usize)>,
     coming: Option<LocalBoxFuture<'static, Result<Arc<Page>, LogError>>>,
 }
@@ -179,12 +206,13 @@ pub enum Cut {
 
 impl Replay {
     /// A replay of `next` and what follows it, of the log of this epoch.
-    pub fn new(worker: &Worker, replays: &Arc<Replays>, next: u64, epoch: u64) -> Self {
+    pub fn new(worker: &Rc<Worker>, replays: &Arc<Replays>, next: u64, epoch: u64) -> Self {
         let hub = worker.hub.borrow();
         Self {
             replays: replays.clone(),
             next,
             epochs: (epoch, hub.kept_from().map(|_| hub.epoch())),
+            arrival: Arrival::new(worker),
             page: None,
             coming: None,
         }
@@ -198,19 +226,21 @@ impl Replay {
         context: &mut Context<'_>,
     ) -> Poll<Result<Step, Cut>> {
         loop {
-            let mut hub = worker.hub.borrow_mut();
+            let hub = worker.hub.borrow();
             // What this worker has not seen yet will come from memory, and must not come twice.
             let Some(end) = hub.end() else {
-                hub.reached(u64::MAX, context.waker());
-                return Poll::Pending;
+                drop(hub);
+                ready!(self.arrival.poll(u64::MAX, context));
+                continue;
             };
             if *self.epochs.1.get_or_insert(hub.epoch()) != hub.epoch() {
                 // The client was told of the gap, and everything from then on is in memory.
                 return Poll::Ready(Ok(Step::Joined(hub.beginning())));
             }
             if self.next > end {
-                hub.reached(self.next - 1, context.waker());
-                return Poll::Pending;
+                drop(hub);
+                ready!(self.arrival.poll(self.next - 1, context));
+                continue;
             }
             if let Some(place) = hub.join(self.next)
                 && (self.next >= end || hub.is_safe(place))
