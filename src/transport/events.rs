@@ -61,8 +61,14 @@ fn begin(
     permit.opened();
     let mut listener = Listener::new(worker, false);
     listener.wish((), wish);
-    let events =
-        Events { worker: worker.clone(), listener, ended: false, close: None, _permit: permit };
+    let events = Events {
+        worker: worker.clone(),
+        listener,
+        greeted: false,
+        ended: false,
+        close: None,
+        _permit: permit,
+    };
     let mut response = HttpResponse::Ok();
     origin::allow(&mut response, allowed);
     Ok(response
@@ -81,6 +87,8 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
 struct Events {
     worker: Rc<Worker>,
     listener: Listener<()>,
+    /// It was told what it begins with; nothing is said before that.
+    greeted: bool,
     ended: bool,
     /// Why, if it was this side that ended it.
     close: Option<Close>,
@@ -91,6 +99,15 @@ impl Events {
     fn end(&mut self, close: Close) {
         self.ended = true;
         self.close = Some(close);
+    }
+
+    /// That messages may be missing, if so.
+    fn write_gap(&self, out: &mut Vec<u8>) {
+        if self.listener.client.missed.take() {
+            out.extend_from_slice(b"event: gap\n");
+            write_data(out, self.worker.gap_text().as_bytes());
+            out.push(b'\n');
+        }
     }
 
     /// What the listener has to say, then what waits in the hub.
@@ -106,6 +123,8 @@ impl Events {
                     }
                     write_data(out, self.worker.ready(&met).to_string().as_bytes());
                     out.push(b'\n');
+                    self.greeted = true;
+                    self.write_gap(out);
                 }
                 Said::Message(message) => {
                     out.extend_from_slice(message.event());
@@ -150,10 +169,8 @@ impl Stream for Events {
         let client = self.listener.client.clone();
         self.worker.hub.borrow_mut().set_waker(client.reader, context.waker());
         let mut out = Vec::new();
-        if client.missed.take() {
-            out.extend_from_slice(b"event: gap\n");
-            write_data(&mut out, self.worker.gap_text().as_bytes());
-            out.push(b'\n');
+        if self.greeted {
+            self.write_gap(&mut out);
         }
         self.write(context, &mut out);
         match client.take_order() {

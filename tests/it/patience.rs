@@ -196,7 +196,8 @@ async fn what_was_asked_before_the_handshake_is_answered_before_it() {
     for _ in 0..2 {
         let head = raw.any_head().await;
         assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
-        raw.skip(64).await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        raw.skip(length.unwrap().parse().unwrap()).await;
     }
     raw.switched().await;
 }
@@ -234,4 +235,26 @@ async fn the_last_of_many_pings_is_answered() {
     let pings: Vec<u8> = (0..1000).flat_map(|n: u16| frame(PING, &n.to_be_bytes())).collect();
     raw.write(&pings).await;
     while raw.frame().await.unwrap() != (0xA, 999u16.to_be_bytes().to_vec()) {}
+}
+
+#[tokio::test]
+async fn every_command_is_answered_however_many_come_at_once() {
+    const COMMANDS: usize = 1000;
+    let replica = Replica::ready(&[("CLIENT_RATE", "1/m")]).await;
+    let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
+    let commands: Vec<u8> = (0..COMMANDS)
+        .map(|reference| json!({ "publish": { "ref": reference, "text": "x" } }).to_string())
+        .flat_map(|command| frame(WHOLE, command.as_bytes()))
+        .collect();
+    let mut raw = Raw::send_first(replica.addr, v1.as_bytes()).await;
+    raw.switched().await;
+    raw.write(&commands).await;
+    let mut answered = vec![false; COMMANDS];
+    while answered.contains(&false) {
+        let answer = raw.json().await;
+        let (refused, published) = (&answer["error"]["ref"], &answer["published"]["ref"]);
+        if let Some(reference) = refused.as_u64().or(published.as_u64()) {
+            answered[reference as usize] = true;
+        }
+    }
 }

@@ -5,14 +5,17 @@
 use super::client::Order;
 use super::output::{Flushed, Output, Source, Written};
 use crate::wire::{Accept, Close, Event, Reader, Violation, close_frame, ping_frame, pong_frame};
+use actix_rt::net::TcpStream;
 use bytes::BytesMut;
+use socket2::SockRef;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -89,7 +92,7 @@ pub trait Line {
     fn deliver(&self) -> bool;
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Line for RefCell<Connection<S, D>> {
+impl<D: Dialogue> Line for RefCell<Connection<TcpStream, D>> {
     fn deliver(&self) -> bool {
         self.try_borrow_mut().is_ok_and(|mut connection| connection.deliver())
     }
@@ -134,6 +137,31 @@ pub struct Connection<S, D: Dialogue> {
     early: BytesMut,
 }
 
+impl<D: Dialogue> Connection<TcpStream, D> {
+    /// Writes the shared frames that wait, without the task; whether there was nothing else to do.
+    /// Otherwise the task is to be woken.
+    pub fn deliver(&mut self) -> bool {
+        if self.blocked {
+            return true;
+        }
+        // The kernel is asked, not tokio, which keeps what it knows of the socket elsewhere in memory.
+        // Where the socket takes no more it is the task that finds out and waits for it.
+        let send = |io: &mut TcpStream, slices: &[IoSlice<'_>]| {
+            let io = SockRef::from(&*io);
+            let sent = match slices {
+                [one] => io.send(one),
+                many => io.send_vectored(many),
+            };
+            match sent {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+                sent => Poll::Ready(sent),
+            }
+        };
+        let open = matches!(self.stage, Stage::Open) && !self.dialogue.has_more();
+        open && matches!(self.flush(send), Ok(Flushed::All))
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     /// Takes over a socket whose handshake is done. `early` is what was read behind it, and `output`
     /// what is to be said first.
@@ -156,17 +184,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             close: None,
             dialogue,
         }
-    }
-
-    /// Writes the shared frames that wait, without the task; whether there was nothing else to do.
-    /// Otherwise the task is to be woken.
-    pub fn deliver(&mut self) -> bool {
-        if self.blocked {
-            return true;
-        }
-        let open = matches!(self.stage, Stage::Open) && !self.dialogue.has_more();
-        // Where the socket takes no more it is the task that waits for it.
-        open && matches!(self.write(&mut Context::from_waker(Waker::noop())), Ok(Flushed::All))
     }
 
     fn step(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
@@ -202,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         }
         // With the buffer that it is in.
         let mut early = mem::take(&mut self.early);
-        self.take(&mut early)?;
+        self.take(&mut early, context)?;
         drop(early);
         let scratch = self.scratch.clone();
         let mut scratch = scratch.borrow_mut();
@@ -217,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
                 Poll::Ready(Ok(())) => {
                     self.dialogue.heard();
-                    self.take(buffer.filled_mut())?;
+                    self.take(buffer.filled_mut(), context)?;
                 }
             }
         }
@@ -226,8 +243,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     }
 
     /// Makes sense of bytes that came.
-    fn take(&mut self, mut data: &mut [u8]) -> Result<(), Gone> {
+    fn take(&mut self, mut data: &mut [u8], context: &mut Context<'_>) -> Result<(), Gone> {
         while !matches!(self.stage, Stage::Lingering) {
+            if self.output.len() > MAX_OWN && !self.blocked {
+                // A client that reads gets all its answers, however much it sends at once.
+                self.blocked = self.write(context)? == Flushed::Blocked;
+            }
             match self.input.next(&mut data, self.dialogue.accept()) {
                 Ok(None) => break,
                 Ok(Some(event)) => self.event(event)?,
@@ -289,18 +310,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         self.dialogue.set_deadline(Instant::now() + CLOSE_TIMEOUT);
     }
 
+    /// Writes what waits, in this way.
+    fn flush(
+        &mut self,
+        mut write: impl FnMut(&mut S, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+    ) -> Result<Flushed, Gone> {
+        let source = match self.stage {
+            Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
+            _ => None,
+        };
+        let mut written = Written::default();
+        let write = |slices: &[IoSlice<'_>]| write(&mut self.io, slices);
+        let flushed = self.output.flush(write, source, &mut written);
+        if written.writes > 0 {
+            self.dialogue.wrote(written);
+        }
+        flushed.map_err(|_| Gone)
+    }
+
+    /// Writes what waits, and goes on with the ending when all is written.
     fn write(&mut self, context: &mut Context<'_>) -> Result<Flushed, Gone> {
         loop {
-            let source = match self.stage {
-                Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
-                _ => None,
-            };
-            let mut written = Written::default();
-            let flushed = self.output.flush(context, &mut self.io, source, &mut written);
-            if written.writes > 0 {
-                self.dialogue.wrote(written);
-            }
-            match (flushed.map_err(|_| Gone)?, self.stage) {
+            let flushed = self.flush(|io, slices| match slices {
+                [one] => Pin::new(io).poll_write(context, one),
+                many => Pin::new(io).poll_write_vectored(context, many),
+            });
+            match (flushed?, self.stage) {
                 (Flushed::Overrun, _) => self.seal(Close::TooSlow, None, None),
                 (Flushed::All, Stage::Settling { hint }) if self.dialogue.settled() => {
                     self.seal(Close::Restart, None, hint);

@@ -8,9 +8,7 @@ use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::AsyncWrite;
+use std::task::Poll;
 
 /// Frames handed to the kernel in one call.
 const SLICES: usize = 64;
@@ -103,19 +101,18 @@ impl Output {
         self.own.is_empty() && self.torn.is_empty()
     }
 
-    /// Writes as much as the socket takes.
+    /// Writes as much as the socket takes. `write` hands it so many frames in one call.
     ///
     /// # Errors
     /// The socket's own, when it is lost.
-    pub fn flush<W: AsyncWrite + Unpin>(
+    pub fn flush(
         &mut self,
-        context: &mut Context<'_>,
-        io: &mut W,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> Poll<io::Result<usize>>,
         source: Option<Source<'_>>,
         written: &mut Written,
     ) -> io::Result<Flushed> {
         loop {
-            let taken = match self.write(context, io, source)? {
+            let taken = match self.write(&mut write, source)? {
                 Ok(Some(taken)) => taken,
                 Ok(None) => return Ok(Flushed::All),
                 Err(stopped) => return Ok(stopped),
@@ -144,10 +141,9 @@ impl Output {
     }
 
     /// One call to the kernel: what it took, or `None` if nothing waits.
-    fn write<W: AsyncWrite + Unpin>(
+    fn write(
         &self,
-        context: &mut Context<'_>,
-        io: &mut W,
+        write: &mut impl FnMut(&[IoSlice<'_>]) -> Poll<io::Result<usize>>,
         source: Option<Source<'_>>,
     ) -> io::Result<Result<Option<Taken>, Flushed>> {
         let hub = source.map(|(hub, reader)| (hub.borrow(), reader));
@@ -160,25 +156,22 @@ impl Output {
             count += 1;
         }
         let own = count;
-        if let Some((hub, reader)) = &hub
-            && count < SLICES
-        {
+        if let Some((hub, reader)) = &hub {
             let more = hub.peek(*reader, |broadcast| {
-                slices[count] = IoSlice::new(&broadcast.frame);
-                count += 1;
+                if count < SLICES {
+                    slices[count] = IoSlice::new(&broadcast.frame);
+                    count += 1;
+                }
                 count < SLICES
             });
             if more == Err(Overrun) {
                 return Ok(Err(Flushed::Overrun));
             }
         }
-        let io = Pin::new(io);
-        let polled = match &slices[..count] {
-            [] => return Ok(Ok(None)),
-            [one] => io.poll_write(context, one),
-            many => io.poll_write_vectored(context, many),
-        };
-        let bytes = match polled {
+        if count == 0 {
+            return Ok(Ok(None));
+        }
+        let bytes = match write(&slices[..count]) {
             Poll::Pending => return Ok(Err(Flushed::Blocked)),
             Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
             Poll::Ready(result) => result?,
@@ -242,46 +235,6 @@ mod tests {
     use crate::broadcast::Broadcast;
     use crate::hub::{Limits, Start};
     use crate::message::Channel;
-    use std::task::Waker;
-
-    /// Takes a given number of bytes a call, and then none until asked again.
-    struct Narrow {
-        width: usize,
-        open: bool,
-        got: Vec<u8>,
-    }
-
-    impl AsyncWrite for Narrow {
-        fn poll_write(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            bytes: &[u8],
-        ) -> Poll<io::Result<usize>> {
-            if !std::mem::replace(&mut self.open, false) {
-                return Poll::Pending;
-            }
-            let size = bytes.len().min(self.width);
-            self.got.extend_from_slice(&bytes[..size]);
-            Poll::Ready(Ok(size))
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            slices: &[IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-            self.as_mut().poll_write(context, &all)
-        }
-
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
 
     #[test]
     fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
@@ -296,21 +249,32 @@ mod tests {
             let mut output = Output::default();
             output.push(Bytes::from_static(b"(own one)"));
             output.push(Bytes::from_static(b"(own two)"));
-            let mut io = Narrow { width, open: true, got: Vec::new() };
+            let mut got = Vec::new();
             let mut written = Written::default();
-            let mut context = Context::from_waker(Waker::noop());
             let mut late = false;
-            while output.flush(&mut context, &mut io, Some((&hub, reader)), &mut written).unwrap()
-                == Flushed::Blocked
-            {
-                io.open = true;
-                if !late && io.got.len() > 25 {
+            loop {
+                // Takes so many bytes, and then none until asked again.
+                let mut open = true;
+                let narrow = |slices: &[IoSlice<'_>]| {
+                    if !std::mem::replace(&mut open, false) {
+                        return Poll::Pending;
+                    }
+                    let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+                    let size = all.len().min(width);
+                    got.extend_from_slice(&all[..size]);
+                    Poll::Ready(Ok(size))
+                };
+                let flushed = output.flush(narrow, Some((&hub, reader)), &mut written).unwrap();
+                if flushed == Flushed::All {
+                    break;
+                }
+                if !late && got.len() > 25 {
                     // Goes between frames, never into one.
                     output.push_shared(Bytes::from_static(b"(own three)"));
                     late = true;
                 }
             }
-            let mut got = String::from_utf8(io.got).unwrap();
+            let mut got = String::from_utf8(got).unwrap();
             assert_eq!(written.bytes, got.len());
             assert_eq!(written.deliveries, 3 + usize::from(late));
             if late {

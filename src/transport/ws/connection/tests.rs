@@ -4,7 +4,9 @@ use crate::hub::{Hub, Limits, ReaderId, Start};
 use crate::message::Channel;
 use crate::wire::text_frame;
 use std::cell::Cell;
+use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
@@ -155,41 +157,51 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
     let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
     let reader = hub.open();
     hub.listen(reader, &Channel::default(), Start::Last(0));
-    let (ours, mut theirs) = duplex(10);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap());
+    let (ours, theirs) = tokio::join!(listener.accept(), theirs);
+    let ((ours, _), mut theirs) = (ours.unwrap(), theirs.unwrap());
     let scratch = Rc::new(RefCell::new(vec![0; 1024]));
     let ear = Ear { hub: RefCell::new(hub), reader };
     let mut connection = Connection::new(ours, scratch, BytesMut::new(), Output::default(), ear);
-    let say = |connection: &mut Connection<_, Ear>, frame| {
+    let say = |connection: &mut Connection<_, Ear>, frame: &str| {
         let broadcast = Broadcast::of_frame(0, Channel::default(), frame);
         connection.dialogue.hub.borrow_mut().append(broadcast);
     };
-    let run = |connection: &mut Connection<_, Ear>| {
-        Pin::new(connection).poll(&mut Context::from_waker(Waker::noop()))
+    let run = async |connection: &mut Connection<_, Ear>| {
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *connection).poll(context))).await
     };
-    let mut got = [0; 10];
-
     say(&mut connection, "[one]");
     assert!(connection.deliver());
-    theirs.read_exact(&mut got[..5]).await.unwrap();
-    assert_eq!(&got[..5], b"[one]");
+    let mut got = [0; 5];
+    theirs.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"[one]");
 
-    say(&mut connection, "[two, longer]");
+    // More than the kernel takes.
+    let long = "two".repeat(4 << 20);
+    say(&mut connection, &long);
     assert!(!connection.deliver(), "the task is needed");
-    assert!(run(&mut connection).is_pending());
+    assert!(run(&mut connection).await.is_pending());
     say(&mut connection, "[three]");
     assert!(connection.deliver(), "the task waits for the socket");
-    let mut all = Vec::new();
-    while all.len() < 20 {
-        let size = theirs.read(&mut got).await.unwrap();
-        all.extend_from_slice(&got[..size]);
-        assert!(run(&mut connection).is_pending());
+    let mut all = vec![0; long.len() + 7];
+    let read = theirs.read_exact(&mut all);
+    tokio::select! {
+        // It does not end of itself.
+        () = poll_fn(|context| Pin::new(&mut connection).poll(context)) => panic!("it ended"),
+        read = read => read.map(drop).unwrap(),
     }
-    assert_eq!(all, b"[two, longer][three]");
+    assert!(all == [long.as_bytes(), b"[three]"].concat());
 
     say(&mut connection, "[four]");
     assert!(connection.deliver());
+    let mut got = [0; 6];
+    theirs.read_exact(&mut got).await.unwrap();
+    // Gone with a reset, which is there when it is awaited.
+    theirs.set_zero_linger().unwrap();
     drop(theirs);
+    connection.io.readable().await.unwrap();
     say(&mut connection, "[five]");
     assert!(!connection.deliver(), "the task finds the socket lost");
-    assert!(run(&mut connection).is_ready());
+    assert!(run(&mut connection).await.is_ready());
 }
