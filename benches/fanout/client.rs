@@ -1,6 +1,7 @@
 //! The load: many connections in one thread, which counts frames by their headers and reads no more.
 
-use crate::{Outcome, TEXT, server};
+use crate::frames::{Frames, TEXT_FRAME};
+use crate::{Outcome, TEXT, handshake, server};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -13,7 +14,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 const EVENTS: usize = 1024;
 const BUFFER: usize = 64 << 10;
-const TEXT_FRAME: u8 = 0x81;
 
 /// Connections to one server.
 pub struct Crowd {
@@ -26,6 +26,8 @@ pub struct Crowd {
 struct Client {
     stream: TcpStream,
     frames: Frames,
+    /// What came of the answer to its handshake.
+    answer: Vec<u8>,
     /// Messages that came in the present [`Crowd::broadcast`].
     got: usize,
 }
@@ -37,32 +39,64 @@ impl Crowd {
         count: usize,
         channel: impl Fn(usize) -> String,
     ) -> Outcome<Self> {
-        Self::gather(count, |number| {
-            let mut stream = TcpStream::connect(address)?;
-            shake_hands(&mut stream, &channel(number))?;
-            Ok(stream)
-        })
+        Self::gather(address, count, 1, |number| Some(handshake::request(&channel(number))))
+    }
+
+    /// WebSockets of one channel, with so many of them on their way in at any time.
+    pub fn newcomers(address: SocketAddr, count: usize, at_once: usize) -> Outcome<Self> {
+        let request = handshake::request("lobby");
+        Self::gather(address, count, at_once, |_| Some(request.clone()))
     }
 
     /// Sockets of a server that speaks first.
     pub fn strangers(address: SocketAddr, count: usize) -> Outcome<Self> {
-        Self::gather(count, |_| Ok(TcpStream::connect(address)?))
+        Self::gather(address, count, 1, |_| None)
     }
 
-    fn gather(count: usize, connect: impl Fn(usize) -> Outcome<TcpStream>) -> Outcome<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut clients = Vec::with_capacity(count);
-        for number in 0..count {
-            let stream = connect(number)?;
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            // Told once of what comes, so that one read is all it takes.
-            let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-            epoll::add(&epoll, &stream, epoll::EventData::new_u64(number as u64), flags)?;
-            clients.push(Client { stream, frames: Frames::default(), got: 0 });
+    fn gather(
+        address: SocketAddr,
+        count: usize,
+        at_once: usize,
+        request: impl Fn(usize) -> Option<String>,
+    ) -> Outcome<Self> {
+        let mut crowd = Self {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(EVENTS),
+            clients: Vec::with_capacity(count),
+            buffer: vec![0; BUFFER],
+        };
+        let mut open = 0;
+        while open < count {
+            while crowd.len() < count.min(open + at_once) {
+                open += crowd.connect(address, request(crowd.len()))?;
+            }
+            if open < crowd.len() {
+                crowd.receive(|client, bytes| {
+                    client.answer.extend_from_slice(bytes);
+                    if handshake::is_complete(&client.answer)? {
+                        client.answer = Vec::new();
+                        open += 1;
+                    }
+                    Ok(())
+                })?;
+            }
         }
-        let events = Vec::with_capacity(EVENTS);
-        Ok(Self { epoll, events, clients, buffer: vec![0; BUFFER] })
+        Ok(crowd)
+    }
+
+    /// One more client; 1 if it is ready to listen at once, else 0.
+    fn connect(&mut self, address: SocketAddr, request: Option<String>) -> Outcome<usize> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        // Told once of what comes, so that one read is all it takes.
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(self.len() as u64), flags)?;
+        let ready = usize::from(request.is_none());
+        stream.write_all(request.unwrap_or_default().as_bytes())?;
+        let (frames, answer) = (Frames::default(), Vec::new());
+        self.clients.push(Client { stream, frames, answer, got: 0 });
+        Ok(ready)
     }
 
     pub fn len(&self) -> usize {
@@ -84,7 +118,8 @@ impl Crowd {
         self.say(0, &message.repeat(window))?;
         while !missing.is_empty() {
             let before = complete;
-            self.receive(|client, frames| {
+            self.receive(|client, bytes| {
+                let frames = client.frames.count(bytes)?;
                 for place in client.got..client.got + frames {
                     missing[place - complete] -= 1;
                 }
@@ -93,6 +128,7 @@ impl Crowd {
                     missing.pop_front();
                     complete += 1;
                 }
+                Ok(())
             })?;
             if complete > before && (complete < least || start.elapsed() < time) {
                 missing.resize(missing.len() + complete - before, listeners);
@@ -125,7 +161,10 @@ impl Crowd {
             self.say(heard % speakers, &message)?;
             let before = heard;
             while heard == before {
-                self.receive(|_, frames| heard += frames)?;
+                self.receive(|client, bytes| {
+                    heard += client.frames.count(bytes)?;
+                    Ok(())
+                })?;
             }
         }
         Ok(heard)
@@ -135,8 +174,8 @@ impl Crowd {
         Ok(self.clients[client].stream.write_all(messages)?)
     }
 
-    /// Waits for what comes next, and tells whom it came to and how many frames became complete.
-    fn receive(&mut self, mut arrived: impl FnMut(&mut Client, usize)) -> Outcome {
+    /// Waits for what comes next, and tells whom it came to.
+    fn receive(&mut self, mut arrived: impl FnMut(&mut Client, &[u8]) -> Outcome) -> Outcome {
         self.events.clear();
         epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&PATIENCE))?;
         if self.events.is_empty() {
@@ -150,84 +189,13 @@ impl Crowd {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     read => read?,
                 };
-                let frames = client.frames.count(&self.buffer[..size])?;
-                arrived(client, frames);
+                arrived(client, &self.buffer[..size])?;
                 if size < BUFFER {
                     break;
                 }
             }
         }
         Ok(())
-    }
-}
-
-/// Finds the ends of messages in a stream of frames.
-#[derive(Default)]
-struct Frames {
-    header: [u8; 4],
-    have: usize,
-    /// Payload bytes to pass over.
-    left: usize,
-}
-
-impl Frames {
-    /// How many messages end in `bytes`.
-    fn count(&mut self, mut bytes: &[u8]) -> Outcome<usize> {
-        let mut ended = 0;
-        while let Some(first) = bytes.first() {
-            if self.have < self.header.len() {
-                self.header[self.have] = *first;
-                self.have += 1;
-                bytes = &bytes[1..];
-                if self.have == self.header.len() {
-                    let [kind, 126, high, low] = self.header else {
-                        return Err("a frame that is no message".into());
-                    };
-                    self.left = usize::from(u16::from_be_bytes([high, low]));
-                    if kind != TEXT_FRAME || self.left < TEXT {
-                        return Err("a frame that is no message".into());
-                    }
-                }
-                continue;
-            }
-            let size = self.left.min(bytes.len());
-            bytes = &bytes[size..];
-            self.left -= size;
-            if self.left == 0 {
-                self.have = 0;
-                ended += 1;
-            }
-        }
-        Ok(ended)
-    }
-}
-
-/// Opens a WebSocket and reads its greeting, so that nothing is left to come.
-fn shake_hands(stream: &mut TcpStream, channel: &str) -> Outcome {
-    let request = format!(
-        "GET /ws?channel={channel} HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\n\
-         upgrade: websocket\r\nsec-websocket-version: 13\r\n\
-         sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Err("the server hung up on a handshake".into()),
-            size => answer.extend_from_slice(&buffer[..size]),
-        }
-        let head = answer.windows(4).position(|end| end == b"\r\n\r\n");
-        let Some(head) = head.map(|start| start + 4) else { continue };
-        if !answer.starts_with(b"HTTP/1.1 101") {
-            return Err(String::from_utf8_lossy(&answer).into());
-        }
-        // The greeting is short.
-        if let [TEXT_FRAME, length, payload @ ..] = &answer[head..]
-            && payload.len() == usize::from(*length)
-        {
-            return Ok(());
-        }
     }
 }
 

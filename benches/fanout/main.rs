@@ -8,14 +8,18 @@
 //! - `BENCH_SECONDS` (1): how long each time.
 //! - `BENCH_AGAINST`: other warren binaries, separated by commas, measured alongside.
 
+mod accept;
 mod bare;
 mod client;
+mod frames;
+mod handshake;
 mod report;
 mod server;
 #[path = "../../tests/it/support/mod.rs"]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "as in the tests")]
 mod support;
 mod traces;
+mod workers;
 
 use client::Crowd;
 use report::{Series, table, verdict};
@@ -59,16 +63,19 @@ struct Plan {
 
 fn main() -> Outcome {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    if arguments.first().is_some_and(|argument| argument == bare::ARGUMENT) {
-        return bare::serve();
+    if let Some(argument @ (bare::ARGUMENT | bare::ACCEPT)) = arguments.first().map(String::as_str)
+    {
+        return bare::serve(argument);
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
         println!("to be run by cargo bench");
         return Ok(());
     }
-    let parts: [Part; 5] = [
+    let parts: [Part; 7] = [
         ("deliveries", deliveries),
         ("memory", memory),
+        ("accept", accept::run),
+        ("workers", workers::run),
         ("channels", channels),
         ("log", log),
         ("traces", traces::run),
@@ -109,23 +116,32 @@ impl Plan {
         subjects: Vec<String>,
         mut run: impl FnMut(usize, Duration) -> Outcome<Sample>,
     ) -> Outcome<Vec<Series>> {
-        let mut series: Vec<_> = subjects.into_iter().map(Series::new).collect();
         let turn = self.time / TURNS;
-        for subject in 0..series.len() {
+        for subject in 0..subjects.len() {
             run(subject, turn)?;
         }
+        let mut rounds = Vec::new();
         for _ in 0..self.rounds {
-            let mut sums = vec![Sample::default(); series.len()];
+            let mut sums = vec![Sample::default(); subjects.len()];
             for _ in 0..TURNS {
                 for (subject, sum) in sums.iter_mut().enumerate() {
                     sum.add(&run(subject, turn)?);
                 }
             }
-            for (series, sum) in series.iter_mut().zip(sums) {
-                series.push(sum);
-            }
+            rounds.push(sums);
         }
-        Ok(series)
+        Ok(Series::of(subjects, rounds))
+    }
+
+    /// The same of what takes as long as it takes.
+    fn rounds(
+        &self,
+        subjects: Vec<String>,
+        mut run: impl FnMut(usize) -> Outcome<Sample>,
+    ) -> Outcome<Vec<Series>> {
+        let mut round = || (0..subjects.len()).map(&mut run).collect::<Outcome<Vec<_>>>();
+        let rounds = (0..self.rounds).map(|_| round()).collect::<Outcome<Vec<_>>>()?;
+        Ok(Series::of(subjects, rounds))
     }
 }
 

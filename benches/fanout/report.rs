@@ -9,12 +9,21 @@ pub struct Series {
 }
 
 impl Series {
-    pub fn new(name: String) -> Self {
-        Self { name, rounds: Vec::new() }
+    /// Of things with these names; each round has one sample of each.
+    pub fn of(names: Vec<String>, rounds: Vec<Vec<Sample>>) -> Vec<Self> {
+        let mut series: Vec<_> =
+            names.into_iter().map(|name| Self { name, rounds: Vec::new() }).collect();
+        for round in rounds {
+            for (series, sample) in series.iter_mut().zip(round) {
+                series.rounds.push(sample);
+            }
+        }
+        series
     }
 
-    pub fn push(&mut self, round: Sample) {
-        self.rounds.push(round);
+    /// The median of what a delivery used.
+    pub fn cost(&self) -> f64 {
+        spread(self.rounds.iter().map(Sample::cost))[1]
     }
 
     /// The median of the ratios to what `reference` used in the same round.
@@ -41,6 +50,15 @@ pub fn table(title: &str, series: &[Series]) {
         100.0 * all.load / all.wall,
         100.0 * all.waited / all.wall
     );
+}
+
+/// Prints how many deliveries were made in a second.
+pub fn rates(series: &[Series]) {
+    println!("  {:<40}{:>10}{:>10}{:>10}", "deliveries a second", "min", "median", "max");
+    for row in series {
+        let [least, median, most] = spread(row.rounds.iter().map(Sample::rate));
+        println!("  {:<40}{least:>10.0}{median:>10.0}{most:>10.0}", row.name);
+    }
 }
 
 /// Says which of the targets, upper bounds, a value meets.

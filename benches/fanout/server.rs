@@ -45,13 +45,28 @@ impl Sample {
     pub fn cost(&self) -> f64 {
         self.cpu / self.deliveries
     }
+
+    /// Deliveries a second.
+    pub fn rate(&self) -> f64 {
+        self.deliveries / self.wall * 1e6
+    }
 }
 
 impl Server {
-    /// The bare loop.
+    /// The bare loop of `send(2)`.
     pub fn bare(clients: usize) -> Outcome<Self> {
+        Self::this(&[bare::ARGUMENT, &clients.to_string()])
+    }
+
+    /// The bare loop that lets everyone in.
+    pub fn bare_accept() -> Outcome<Self> {
+        Self::this(&[bare::ACCEPT])
+    }
+
+    /// This program with such arguments, which prints its port.
+    fn this(arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([bare::ARGUMENT, &clients.to_string()]).stdout(Stdio::piped());
+        command.args(arguments).stdout(Stdio::piped());
         let mut child = start(command)?;
         let mut port = String::new();
         if let Some(output) = child.stdout.take() {
@@ -77,6 +92,19 @@ impl Server {
 
     /// Warren with one worker and these variables besides.
     pub fn with(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
+        Self::started(binary, settings, start)
+    }
+
+    /// The same, on every core that there is.
+    pub fn on_all_cores(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
+        Self::started(binary, settings, start_anywhere)
+    }
+
+    fn started(
+        binary: &Path,
+        settings: &[(&str, &str)],
+        start: impl Fn(Command) -> Outcome<Child>,
+    ) -> Outcome<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(binary);
         command.env_clear().envs([
@@ -151,16 +179,27 @@ fn used(process: &str) -> Outcome<(f64, f64)> {
     Ok(sum)
 }
 
-/// A core for servers and another for the load, as far as there are two.
-fn cores() -> Outcome<[usize; 2]> {
-    static CORES: OnceLock<[usize; 2]> = OnceLock::new();
+/// A core for servers, and another for the load as far as there are two.
+struct Cores {
+    all: CpuSet,
+    servers: CpuSet,
+    load: CpuSet,
+}
+
+fn cores() -> Outcome<&'static Cores> {
+    static CORES: OnceLock<Cores> = OnceLock::new();
     if let Some(cores) = CORES.get() {
-        return Ok(*cores);
+        return Ok(cores);
     }
-    let allowed = sched_getaffinity(None)?;
-    let mut each = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    let first = each.next().unwrap_or_default();
-    Ok(*CORES.get_or_init(|| [first, each.next().unwrap_or(first)]))
+    let all = sched_getaffinity(None)?;
+    let mut each = (0..CpuSet::MAX_CPU).filter(|core| all.is_set(*core)).map(|core| {
+        let mut one = CpuSet::new();
+        one.set(core);
+        one
+    });
+    let servers = each.next().unwrap_or(all);
+    let load = each.next().unwrap_or(servers);
+    Ok(CORES.get_or_init(|| Cores { all, servers, load }))
 }
 
 /// Lets this process open all the files that it may.
@@ -171,19 +210,22 @@ pub fn raise_file_limit() -> Outcome {
 }
 
 /// Starts a process on the core for servers.
-fn start(mut command: Command) -> Outcome<Child> {
-    let [servers, load] = cores()?;
-    // A process begins where its parent is.
-    pin(servers)?;
-    let child = command.spawn();
-    pin(load)?;
-    Ok(child?)
+fn start(command: Command) -> Outcome<Child> {
+    start_on(&cores()?.servers, command)
 }
 
-fn pin(core: usize) -> Outcome {
-    let mut set = CpuSet::new();
-    set.set(core);
-    Ok(sched_setaffinity(None, &set)?)
+/// Starts a process on all cores.
+fn start_anywhere(command: Command) -> Outcome<Child> {
+    start_on(&cores()?.all, command)
+}
+
+fn start_on(place: &CpuSet, mut command: Command) -> Outcome<Child> {
+    let load = &cores()?.load;
+    // A process begins where its parent is.
+    sched_setaffinity(None, place)?;
+    let child = command.spawn();
+    sched_setaffinity(None, load)?;
+    Ok(child?)
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody else is on this thread")]
