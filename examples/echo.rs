@@ -3,7 +3,7 @@
 //! It is what the conformance tests talk to: `cargo run --example echo -- 9001`.
 
 use actix_http::ws::hash_key;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
@@ -17,18 +17,37 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Sleep, sleep_until};
 use warren::transport::ws::{Connection, Dialogue, Order, Output};
-use warren::wire::{Accept, binary_frame, text_frame};
+use warren::wire::{Accept, Deflater, Inflater, Window, agree, binary_frame, deflated, text_frame};
 
-/// Says what it hears.
-#[derive(Default)]
+/// Says what it hears, compressed if it may be.
 struct Echo {
+    window: Window,
+    tools: Rc<Tools>,
     deadline: Option<Pin<Box<Sleep>>>,
     late: bool,
 }
 
+/// What all connections share.
+#[derive(Default)]
+struct Tools {
+    scratch: Rc<RefCell<Vec<u8>>>,
+    deflater: RefCell<Deflater>,
+    inflater: RefCell<Inflater>,
+}
+
+impl Echo {
+    fn deflated(&self, frame: Bytes) -> Bytes {
+        if !self.window.holds(frame.len()) {
+            return frame;
+        }
+        deflated(&frame, &mut self.tools.deflater.borrow_mut()).unwrap_or(frame)
+    }
+}
+
 impl Dialogue for Echo {
-    fn accept(&self) -> Accept {
-        Accept { max_message: 16 << 20, binary: true }
+    fn accept(&self) -> Accept<'_> {
+        let inflater = Some(&self.tools.inflater).filter(|_| self.window != Window::NONE);
+        Accept { max_message: 16 << 20, binary: true, inflater }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, _: &mut Output) {
@@ -36,11 +55,11 @@ impl Dialogue for Echo {
     }
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
-        output.push(text_frame(&text));
+        output.push(self.deflated(text_frame(&text)));
     }
 
     fn binary(&mut self, data: Cow<'_, [u8]>, output: &mut Output) {
-        output.push(binary_frame(&data));
+        output.push(self.deflated(binary_frame(&data)));
     }
 
     fn set_deadline(&mut self, deadline: Instant) {
@@ -52,8 +71,8 @@ impl Dialogue for Echo {
     }
 }
 
-/// Answers a handshake; what was read behind it, if it is one.
-async fn handshake(io: &mut TcpStream) -> Result<BytesMut, Box<dyn Error>> {
+/// Answers a handshake, if it is one: what was agreed on, and what was read behind it.
+async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Error>> {
     let mut read = BytesMut::with_capacity(8192);
     let end = loop {
         if let Some(end) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -64,30 +83,38 @@ async fn handshake(io: &mut TcpStream) -> Result<BytesMut, Box<dyn Error>> {
         }
     };
     let head = read.split_to(end);
-    let key = std::str::from_utf8(&head)?
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
-        .ok_or("no WebSocket handshake")?
-        .1;
+    let head = std::str::from_utf8(&head)?;
+    let values = |name: &'static str| {
+        let headers = head.lines().filter_map(|line| line.split_once(':'));
+        headers.filter(move |header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
+    };
+    let key = values("sec-websocket-key").next().ok_or("no WebSocket handshake")?;
+    let agreed = agree(values("sec-websocket-extensions"));
     io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await?;
     io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-Accept: ").await?;
     io.write_all(&hash_key(key.trim().as_bytes())).await?;
+    if let Some(agreed) = &agreed {
+        io.write_all(b"\r\nSec-WebSocket-Extensions: ").await?;
+        io.write_all(agreed.answer.as_bytes()).await?;
+    }
     io.write_all(b"\r\n\r\n").await?;
-    Ok(read)
+    Ok((agreed.map_or(Window::NONE, |agreed| agreed.window), read))
 }
 
 async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("ws://{}", listener.local_addr()?);
     let scratch = Rc::new(RefCell::new(vec![0; 64 << 10]));
+    let tools = Rc::new(Tools { scratch, ..Tools::default() });
     loop {
         let (mut io, _) = listener.accept().await?;
         io.set_nodelay(true)?;
-        let scratch = scratch.clone();
+        let tools = tools.clone();
         spawn_local(async move {
-            if let Ok(early) = handshake(&mut io).await {
-                Connection::new(io, scratch, early, Output::default(), Echo::default()).await;
+            if let Ok((window, early)) = handshake(&mut io).await {
+                let scratch = tools.scratch.clone();
+                let echo = Echo { window, tools, deadline: None, late: false };
+                Connection::new(io, scratch, early, Output::new(window), echo).await;
             }
         });
     }

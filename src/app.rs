@@ -1,6 +1,7 @@
 //! The application: built from a configuration, then run until it is told to stop.
 
 use crate::broker::Broker;
+use crate::compression::{Compressor, Takers};
 use crate::config::Config;
 use crate::events::{Event, Text};
 use crate::fanout::{self, Inboxes, Post};
@@ -102,9 +103,14 @@ impl Application {
         let phases = Phases::new(&metrics);
         let inboxes = Arc::new(Inboxes::default());
         let mut broker = Broker::start(&config, &metrics, &tracer);
-        let connections =
-            Connections::new(config.max_connections, broker.roster.clone(), metrics.clone());
-        let connections = Arc::new(connections);
+        let takers = Arc::new(Takers::default());
+        let compressor = Compressor::new(config.compression, takers.clone(), metrics.clone());
+        let connections = Arc::new(Connections::new(
+            config.max_connections,
+            broker.roster.clone(),
+            takers,
+            metrics.clone(),
+        ));
         let house = Arc::new(House {
             config: config.clone(),
             metrics: metrics.clone(),
@@ -134,6 +140,7 @@ impl Application {
             deliveries,
             inboxes.clone(),
             config.workers.0,
+            compressor,
             metrics.clone(),
             tracer,
         ));

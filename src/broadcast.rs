@@ -1,7 +1,7 @@
 //! A message in the forms that go to clients: each made once, and shared by all workers and clients.
 
 use crate::message::{Channel, Message};
-use crate::wire::FrameBuilder;
+use crate::wire::{Deflater, FrameBuilder, Window, deflated};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +14,8 @@ pub struct Broadcast {
     pub channel: Channel,
     /// The WebSocket frame, header included.
     pub frame: Bytes,
+    /// The same, compressed, if that was worth it.
+    compressed: Option<Bytes>,
     /// Where the JSON object begins in the frame.
     header: usize,
     /// The server-sent event, made when the first client needs it.
@@ -33,8 +35,14 @@ impl Broadcast {
             channel: message.channel.clone(),
             header: FrameBuilder::header_of(&frame),
             frame,
+            compressed: None,
             event: OnceLock::new(),
         }
+    }
+
+    /// Compressed as well, if that makes it shorter.
+    pub fn compressed(self, deflater: &mut Deflater) -> Self {
+        Self { compressed: deflated(&self.frame, deflater), ..self }
     }
 
     #[cfg(test)]
@@ -46,7 +54,29 @@ impl Broadcast {
         let (id, frame) =
             (crate::message::id_at(position, Self::CHECK), Bytes::from(frame.to_owned()));
         let position = Some(position);
-        Arc::new(Self { id, position, channel, frame, header: 0, event: OnceLock::new() })
+        let (compressed, event) = (None, OnceLock::new());
+        Arc::new(Self { id, position, channel, frame, compressed, header: 0, event })
+    }
+
+    /// The same, with these bytes for clients that take compressed messages.
+    #[cfg(test)]
+    pub fn or_compressed(self: Arc<Self>, frame: &str) -> Arc<Self> {
+        let mut broadcast = Arc::into_inner(self).unwrap();
+        broadcast.compressed = Some(Bytes::from(frame.to_owned()));
+        Arc::new(broadcast)
+    }
+
+    /// The WebSocket frame for clients with this window.
+    pub fn frame_for(&self, window: Window) -> &Bytes {
+        match &self.compressed {
+            Some(compressed) if window.holds(self.frame.len()) => compressed,
+            _ => &self.frame,
+        }
+    }
+
+    /// What its frames take together, in bytes.
+    pub fn size(&self) -> usize {
+        self.frame.len() + self.compressed.as_ref().map_or(0, Bytes::len)
     }
 
     /// The JSON object that clients get.

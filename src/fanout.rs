@@ -1,7 +1,9 @@
-//! From the broker to the workers: each message is encoded once and posted once to each worker.
+//! From the broker to the workers: each message is encoded once, compressed at most once, and posted
+//! once to each worker.
 
 use crate::broadcast::Broadcast;
 use crate::broker::Delivery;
+use crate::compression::Compressor;
 use crate::events::Event;
 use crate::metrics::Metrics;
 use crate::telemetry::{Tally, Tracer};
@@ -77,6 +79,7 @@ pub async fn run(
     mut deliveries: mpsc::Receiver<Delivery>,
     inboxes: Arc<Inboxes>,
     workers: usize,
+    mut compressor: Compressor,
     metrics: Arc<Metrics>,
     tracer: Tracer,
 ) {
@@ -86,7 +89,7 @@ pub async fn run(
         for delivery in batch.drain(..) {
             let post = match &delivery {
                 Delivery::Message(message) => {
-                    let broadcast = Arc::new(Broadcast::new(message));
+                    let broadcast = Arc::new(compressor.compress(Broadcast::new(message)));
                     let tally = tracer.broadcast(message.trace.as_ref(), broadcast.frame.len());
                     Post::Broadcast(broadcast, tally)
                 }

@@ -13,6 +13,7 @@
 //! - [`message`]: the one type that crosses the house.
 //! - [`broker`]: RabbitMQ, or the embedded broker; alone knows lapin.
 //! - [`fanout`]: encodes each message once ([`broadcast`]) and posts it to every worker.
+//! - [`compression`]: which messages are compressed; each of them once, too.
 //! - [`replays`]: stretches of the log, read again once for all clients that come back.
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
@@ -27,6 +28,7 @@ pub mod app;
 pub mod broadcast;
 pub mod broker;
 pub mod check;
+pub mod compression;
 pub mod config;
 pub mod events;
 pub mod fanout;

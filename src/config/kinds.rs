@@ -1,6 +1,6 @@
 //! The types of variables that are not units.
 
-use super::Setting;
+use super::{Bytes, Setting};
 use lapin::uri::AMQPUri;
 use std::fmt;
 use std::io::IsTerminal;
@@ -163,6 +163,22 @@ impl Setting for Delivery {
     }
 }
 
+/// From how many bytes on messages are compressed; `None`: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression(pub Option<usize>);
+
+impl Setting for Compression {
+    const ACCEPTS: &str = "on, off, or a size such as 500B or 1KiB";
+
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "on" => Some(Self(Some(0))),
+            "off" => Some(Self(None)),
+            size => Bytes::parse(size).map(|Bytes(size)| Self(Some(size))),
+        }
+    }
+}
+
 /// Browser origins that may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
@@ -277,6 +293,16 @@ mod tests {
         }
         for bad in ["loud", "info,loud", "warren=loud"] {
             assert!(LogFilter::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn compression() {
+        for (value, least) in [("on", Some(0)), ("off", None), ("2KiB", Some(2048))] {
+            assert_eq!(Compression::parse(value), Some(Compression(least)));
+        }
+        for bad in ["", "On", "yes", "1024", "1KB"] {
+            assert_eq!(Compression::parse(bad), None, "{bad}");
         }
     }
 

@@ -13,7 +13,8 @@ mod variables;
 pub use docs::{help, markdown};
 pub use environment::{Mistake, Mistakes};
 pub use kinds::{
-    AmqpUrl, AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
+    AmqpUrl, AmqpUrls, Compression, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica,
+    Workers,
 };
 pub use units::{Bytes, Rate, Span};
 pub use variables::Config;

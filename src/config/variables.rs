@@ -1,7 +1,9 @@
 //! The one declaration of every variable.
 
 use super::environment::{Environment, Mistakes};
-use super::kinds::{AmqpUrls, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers};
+use super::kinds::{
+    AmqpUrls, Compression, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
+};
 use super::units::{Bytes, Moment, Rate, Span};
 use super::{Setting, Variable};
 use serde::Deserialize;
@@ -107,6 +109,9 @@ variables! {
     coalesce: Moment = "0ms",
     /// Largest message from a client.
     max_message: Bytes = "64KiB",
+    /// Messages of this size and more are compressed for clients that take them so, as all browsers do.
+    /// `on`: whatever gets shorter. `off`: none, and clients cannot compress theirs, either.
+    compression: Compression = "1KiB",
     /// Above it a handshake gets 503 with Retry-After. 0: what the file limit allows.
     max_connections: usize = "0",
     /// Messages that a client may publish, with a burst of twice as many a second.

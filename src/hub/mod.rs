@@ -462,11 +462,11 @@ impl Hub {
         }
     }
 
-    /// Memory that a message is accounted with: its frame, once, and what each hub keeps it with.
+    /// Memory that a message is accounted with: its frames, once, and what each hub keeps it with.
     fn cost(&self, broadcast: &Broadcast) -> usize {
-        const SHARED: usize = 160;
+        const SHARED: usize = 192;
         const OF_A_HUB: usize = 120;
-        broadcast.frame.len() + broadcast.id.len() + SHARED + OF_A_HUB * self.limits.hubs
+        broadcast.size() + broadcast.id.len() + SHARED + OF_A_HUB * self.limits.hubs
     }
 
     /// Drops the oldest message.

@@ -219,6 +219,12 @@ impl Metrics {
         }
     }
 
+    /// A message was compressed, from so many bytes to so many.
+    pub fn compressed(&self, from: usize, to: usize) {
+        self.table.compression_input.inc_by(from as u64);
+        self.table.compression_output.inc_by(to as u64);
+    }
+
     pub fn broker_status(&self, status: &Status) {
         self.table.amqp_up.at("publish", |up| up.set(status.publishing.into()));
         self.table.amqp_up.at("consume", |up| up.set(status.consuming.into()));

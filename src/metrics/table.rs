@@ -125,6 +125,10 @@ metrics! {
         delivered_bytes: Count = "warren_delivered_bytes_total", "bytes", None, [];
         /// Writes to clients. Deliveries divided by it tells how well messages share a write.
         writes: Count = "warren_writes_total", "writes", None, [];
+        /// Bytes of messages that were compressed, before: each once, for all clients that take it so.
+        compression_input: Count = "warren_compression_input_bytes_total", "bytes", None, [];
+        /// And after. The share that it is of them tells what compression is good for.
+        compression_output: Count = "warren_compression_output_bytes_total", "bytes", None, [];
         /// Bytes that wait for the slowest client of this replica, as of the last second. At the limit it
         /// is closed.
         backlog: Level = "warren_client_backlog_max_bytes", "bytes", None, [];

@@ -1,6 +1,7 @@
 //! How many clients there are, and how many there may be.
 
 use crate::broker::Roster;
+use crate::compression::Takers;
 use crate::events::Event;
 use crate::metrics::{Metrics, Served};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -23,6 +24,7 @@ pub struct Connections {
     reserve: usize,
     changed: Notify,
     roster: Arc<Roster>,
+    takers: Arc<Takers>,
     metrics: Arc<Metrics>,
 }
 
@@ -31,12 +33,19 @@ pub struct Connections {
 pub struct Permit {
     connections: Arc<Connections>,
     stream: bool,
+    /// It takes compressed messages.
+    compressed: bool,
 }
 
 impl Connections {
     /// `configured` connections, or as many as the file limit allows if it is 0. The soft file limit
     /// is raised to the hard one first.
-    pub fn new(configured: usize, roster: Arc<Roster>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        configured: usize,
+        roster: Arc<Roster>,
+        takers: Arc<Takers>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(64, 8192);
         // Event streams count where plain HTTP does, so that both together never use up all files.
@@ -55,6 +64,7 @@ impl Connections {
             reserve,
             changed: Notify::new(),
             roster,
+            takers,
             metrics,
         }
     }
@@ -72,7 +82,7 @@ impl Connections {
     fn permit(self: &Arc<Self>, stream: bool) -> Option<Permit> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let streams = self.streams.fetch_add(stream.into(), Ordering::Relaxed);
-        let permit = Permit { connections: self.clone(), stream };
+        let permit = Permit { connections: self.clone(), stream, compressed: false };
         // Counts again when dropped.
         (before < self.limit && !(stream && streams >= self.most_streams)).then_some(permit)
     }
@@ -114,6 +124,13 @@ impl Connections {
 }
 
 impl Permit {
+    /// For a client that takes compressed messages.
+    pub fn take_compressed(&mut self) {
+        if !std::mem::replace(&mut self.compressed, true) {
+            self.connections.takers.enter();
+        }
+    }
+
     /// The handshake is done: from now on this is a connection.
     pub fn opened(&self) {
         let connections = &self.connections;
@@ -129,6 +146,9 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let connections = &self.connections;
+        if self.compressed {
+            connections.takers.leave();
+        }
         connections.streams.fetch_sub(self.stream.into(), Ordering::Relaxed);
         let before = connections.open.fetch_sub(1, Ordering::AcqRel);
         connections.changed.notify_waiters();

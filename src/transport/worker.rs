@@ -7,7 +7,7 @@ use crate::fanout::Post;
 use crate::hub::{Hub, Limits, ReaderId};
 use crate::metrics::{Survey, Thread};
 use crate::telemetry::Tally;
-use crate::wire::{Close, text_frame};
+use crate::wire::{Close, Inflater, text_frame};
 use actix_web::HttpRequest;
 use bytes::Bytes;
 use serde_json::json;
@@ -38,6 +38,8 @@ pub struct Worker {
     pub hub: RefCell<Hub>,
     /// Lent to whichever connection reads.
     pub scratch: Rc<RefCell<Vec<u8>>>,
+    /// Lent with it, where messages may be compressed.
+    pub inflater: Option<RefCell<Inflater>>,
     /// At the index of their readers.
     seats: RefCell<Vec<Option<Seat>>>,
     draining: Cell<bool>,
@@ -66,6 +68,7 @@ impl Worker {
         let worker = Rc::new(Self {
             hub: RefCell::new(Hub::new(limits)),
             scratch: Rc::new(RefCell::new(vec![0; READ_BUFFER])),
+            inflater: config.compression.0.map(|_| RefCell::default()),
             seats: RefCell::default(),
             draining: Cell::new(false),
             thread: house.metrics.worker(),

@@ -1,19 +1,29 @@
 //! WebSocket frames (RFC 6455) as plain data: bytes in, events out, and the reverse.
 //!
-//! Owns the syntax of a connection: frame headers, masking, UTF-8, fragmentation, close codes.
+//! Owns the syntax of a connection: frame headers, masking, UTF-8, fragmentation, compression (RFC 7692),
+//! close codes.
 //! Must not know sockets, tasks or what a message means; whoever holds the socket feeds it.
 
 mod close;
+mod deflate;
+mod offer;
 mod reader;
 mod utf8;
 mod writer;
 
 pub use close::{Close, GONE, LABELS as CLOSE_LABELS, Reconnect, TABLE as CLOSES};
+pub use deflate::{Deflater, Inflater};
+pub use offer::{Agreed, Window, agree};
 pub use reader::{Accept, Event, Reader, Violation};
-pub use writer::{FrameBuilder, binary_frame, close_frame, ping_frame, pong_frame, text_frame};
+pub use writer::{
+    FrameBuilder, binary_frame, close_frame, deflated, ping_frame, pong_frame, text_frame,
+};
 
 /// Payload bytes that a control frame may carry (RFC 6455, 5.5).
 const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// The bit of a message's first frame that says that it is compressed (RFC 7692, 6).
+const RSV1: u8 = 0x40;
 
 /// Frame types (RFC 6455, 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 //! memory of a connection by the largest message it may send.
 
 use super::utf8::{Invalid, Utf8};
-use super::{Close, MAX_CONTROL_PAYLOAD, Opcode};
+use super::{Close, Inflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::mem;
 
 /// Longest header of a client frame: two bytes, a 64-bit length, a mask.
@@ -13,11 +14,22 @@ const MAX_HEADER: usize = 14;
 
 /// What a reader lets through.
 #[derive(Clone, Copy, Debug)]
-pub struct Accept {
-    /// Largest message in bytes, over all its fragments.
+pub struct Accept<'a> {
+    /// Largest message in bytes, over all its fragments, and not compressed.
     pub max_message: usize,
     /// Whether binary messages are let through; otherwise they are [`Close::BinaryData`].
     pub binary: bool,
+    /// What inflates compressed messages, if those were agreed on; it is borrowed for a message at a time.
+    pub inflater: Option<&'a RefCell<Inflater>>,
+}
+
+impl Accept<'_> {
+    /// Most bytes that the largest message may come in. Those that cannot be compressed get longer:
+    /// whoever flushes often adds 5 bytes to a hundred or two, and nobody needs to add an eighth.
+    fn most(&self, compressed: bool) -> usize {
+        let more = if compressed { self.max_message / 8 + 64 } else { 0 };
+        self.max_message.saturating_add(more)
+    }
 }
 
 /// What a client said.
@@ -46,8 +58,8 @@ impl From<Invalid> for Violation {
 #[derive(Debug, Default)]
 pub struct Reader {
     state: State,
-    /// Type of the message whose fragments are being gathered.
-    message: Option<Opcode>,
+    /// The message whose fragments are being gathered.
+    message: Option<Message>,
     /// Its payload so far. Empty, and without memory of its own, between messages.
     gathered: Vec<u8>,
     utf8: Utf8,
@@ -73,11 +85,19 @@ impl Default for State {
     }
 }
 
+/// What the first frame says of its message.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    opcode: Opcode,
+    compressed: bool,
+}
+
 /// A frame whose payload is awaited.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     fin: bool,
     opcode: Opcode,
+    compressed: bool,
     mask: [u8; 4],
     /// Payload bytes still to come.
     left: usize,
@@ -93,7 +113,7 @@ impl Reader {
     pub fn next<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: Accept,
+        accept: Accept<'_>,
     ) -> Result<Option<Event<'a>>, Violation> {
         self.advance(data, accept).inspect_err(|violation| {
             *self = Self { state: State::Violated(*violation), ..Self::default() };
@@ -108,7 +128,7 @@ impl Reader {
     fn advance<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: Accept,
+        accept: Accept<'_>,
     ) -> Result<Option<Event<'a>>, Violation> {
         loop {
             match &mut self.state {
@@ -146,10 +166,11 @@ impl Reader {
     }
 
     /// Judges a complete header.
-    fn admit(&self, header: &[u8], accept: Accept) -> Result<Frame, Violation> {
+    fn admit(&self, header: &[u8], accept: Accept<'_>) -> Result<Frame, Violation> {
         let protocol = Violation(Close::ProtocolError);
         let (first, second) = (header[0], header[1]);
-        let reserved = first & 0x70 != 0;
+        let compressed = first & RSV1 != 0;
+        let reserved = first & 0x70 & !RSV1 != 0;
         let masked = second & 0x80 != 0;
         let fin = first & 0x80 != 0;
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(protocol)?;
@@ -165,7 +186,7 @@ impl Reader {
             length => (u64::from(length), &header[2..6]),
         };
         if opcode.is_control() {
-            if !fin || length > MAX_CONTROL_PAYLOAD as u64 {
+            if !fin || compressed || length > MAX_CONTROL_PAYLOAD as u64 {
                 return Err(protocol);
             }
         } else {
@@ -173,15 +194,20 @@ impl Reader {
             if (opcode == Opcode::Continuation) != self.message.is_some() {
                 return Err(protocol);
             }
+            // Its first frame says of the whole message that it is compressed.
+            if compressed && (self.message.is_some() || accept.inflater.is_none()) {
+                return Err(protocol);
+            }
             if opcode == Opcode::Binary && !accept.binary {
                 return Err(Violation(Close::BinaryData));
             }
-            if length > accept.max_message.saturating_sub(self.gathered.len()) as u64 {
+            let most = accept.most(self.message.map_or(compressed, |message| message.compressed));
+            if length > most.saturating_sub(self.gathered.len()) as u64 {
                 return Err(Violation(Close::TooBig));
             }
         }
         let mask = [mask[0], mask[1], mask[2], mask[3]];
-        Ok(Frame { fin, opcode, mask, left: length as usize })
+        Ok(Frame { fin, opcode, compressed, mask, left: length as usize })
     }
 
     /// Takes a piece of a frame's payload, unmasked. `frame.left` is what follows it.
@@ -189,7 +215,7 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: Accept,
+        accept: Accept<'_>,
     ) -> Result<Option<Event<'a>>, Violation> {
         if frame.opcode.is_control() {
             self.control_payload(frame, chunk)
@@ -202,17 +228,18 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: Accept,
+        accept: Accept<'_>,
     ) -> Result<Option<Event<'a>>, Violation> {
-        let kind = *self.message.get_or_insert(frame.opcode);
+        let Frame { opcode, compressed, .. } = frame;
+        let message = *self.message.get_or_insert(Message { opcode, compressed });
         let complete = frame.fin && frame.left == 0;
         if complete && self.gathered.is_empty() {
             self.message = None;
-            return whole(kind, chunk).map(Some);
+            return message.of(chunk.into(), accept).map(Some);
         }
-        self.make_room(frame, chunk.len(), accept);
+        self.make_room(frame, chunk.len(), accept.most(message.compressed));
         self.gathered.extend_from_slice(chunk);
-        if kind == Opcode::Text {
+        if message.opcode == Opcode::Text && !message.compressed {
             self.utf8.check(&self.gathered)?;
         }
         if !complete {
@@ -220,23 +247,16 @@ impl Reader {
         }
         self.message = None;
         self.utf8 = Utf8::default();
-        let payload = mem::take(&mut self.gathered);
-        Ok(Some(match kind {
-            Opcode::Text => {
-                let text = String::from_utf8(payload).map_err(|_| Invalid)?;
-                Event::Text(Cow::Owned(text))
-            }
-            _ => Event::Binary(Cow::Owned(payload)),
-        }))
+        message.of(mem::take(&mut self.gathered).into(), accept).map(Some)
     }
 
     /// Sees to it that the rest of a frame fits. What more fragments may need is doubled, to be copied
-    /// seldom, but never beyond the largest message.
-    fn make_room(&mut self, frame: Frame, size: usize, accept: Accept) {
+    /// seldom, but never beyond `most`.
+    fn make_room(&mut self, frame: Frame, size: usize, most: usize) {
         let (have, room) = (self.gathered.len(), self.gathered.capacity());
         let need = have + size + frame.left;
         if need > room {
-            let ahead = if frame.fin { 0 } else { (2 * room).min(accept.max_message) };
+            let ahead = if frame.fin { 0 } else { (2 * room).min(most) };
             self.gathered.reserve_exact(need.max(ahead) - have);
         }
     }
@@ -267,12 +287,23 @@ impl Reader {
     }
 }
 
-/// A message that came in one piece.
-fn whole(kind: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
-    Ok(match kind {
-        Opcode::Text => Event::Text(std::str::from_utf8(payload).map_err(|_| Invalid)?.into()),
-        _ => Event::Binary(payload.into()),
-    })
+impl Message {
+    /// The message with this payload.
+    fn of<'a>(self, payload: Cow<'a, [u8]>, accept: Accept<'_>) -> Result<Event<'a>, Violation> {
+        let payload = match accept.inflater.filter(|_| self.compressed) {
+            Some(inflater) => inflater.borrow_mut().inflate(&payload, accept.max_message)?.into(),
+            None => payload,
+        };
+        Ok(match (self.opcode, payload) {
+            (Opcode::Text, Cow::Borrowed(text)) => {
+                Event::Text(std::str::from_utf8(text).map_err(|_| Invalid)?.into())
+            }
+            (Opcode::Text, Cow::Owned(text)) => {
+                Event::Text(String::from_utf8(text).map_err(|_| Invalid)?.into())
+            }
+            (_, data) => Event::Binary(data),
+        })
+    }
 }
 
 /// Moves bytes of a header from `data` to `bytes`; the header once it is complete.

@@ -1,6 +1,6 @@
 //! Frames towards clients: unmasked, unfragmented, encoded once and shared.
 
-use super::{Close, MAX_CONTROL_PAYLOAD, Opcode};
+use super::{Close, Deflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
 use bytes::Bytes;
 
 /// Longest header of a server frame: two bytes and a 64-bit length.
@@ -43,19 +43,34 @@ impl FrameBuilder {
     }
 
     /// Puts the header in front of what was written.
-    pub fn finish(mut self) -> Bytes {
+    pub fn finish(self) -> Bytes {
+        self.finish_as(FIN | Opcode::Text as u8)
+    }
+
+    fn finish_as(mut self, first: u8) -> Bytes {
         let length = self.buffer.len() - MAX_HEADER;
-        let (header, size) = header(Opcode::Text, length);
+        let (header, size) = header(first, length);
         let start = MAX_HEADER - size;
         self.buffer[start..MAX_HEADER].copy_from_slice(&header[..size]);
         Bytes::from(self.buffer).slice(start..)
     }
 }
 
-/// Header of a final, unmasked frame, and its size in bytes.
-fn header(opcode: Opcode, length: usize) -> ([u8; MAX_HEADER], usize) {
+/// A text or binary frame with its payload compressed; `None` if that would not be shorter.
+pub fn deflated(frame: &[u8], deflater: &mut Deflater) -> Option<Bytes> {
+    let (first, payload) = (frame.first()?, frame.get(FrameBuilder::header_of(frame)..)?);
+    let mut compressed = FrameBuilder::with_capacity(0);
+    if !deflater.deflate(payload, compressed.payload()) {
+        return None;
+    }
+    compressed.buffer.shrink_to_fit();
+    Some(compressed.finish_as(first | RSV1))
+}
+
+/// Header of an unmasked frame with this first byte, and its size in bytes.
+fn header(first: u8, length: usize) -> ([u8; MAX_HEADER], usize) {
     let mut header = [0; MAX_HEADER];
-    header[0] = FIN | opcode as u8;
+    header[0] = first;
     match length {
         0..=125 => {
             header[1] = length as u8;
@@ -75,7 +90,7 @@ fn header(opcode: Opcode, length: usize) -> ([u8; MAX_HEADER], usize) {
 }
 
 fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let (header, size) = header(opcode, payload.len());
+    let (header, size) = header(FIN | opcode as u8, payload.len());
     let mut frame = Vec::with_capacity(size + payload.len());
     frame.extend_from_slice(&header[..size]);
     frame.extend_from_slice(payload);

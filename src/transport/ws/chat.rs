@@ -17,7 +17,7 @@ use crate::transport::connections::Permit;
 use crate::transport::error::ApiError;
 use crate::transport::listener::{Listener, Met, Said, Wish};
 use crate::transport::worker::Worker;
-use crate::wire::{Accept, Close, text_frame};
+use crate::wire::{Accept, Close, Window, text_frame};
 use actix_rt::net::TcpStream;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
@@ -53,12 +53,13 @@ pub fn spawn(
     let reader = listener.client.reader;
     let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
     listener.wish(Answering::Ready, admitted.wish);
-    let mut output = Output::default();
+    let mut output = Output::new(admitted.window);
     output.push(answer);
     let chat = Chat {
         reader,
         listener,
         v1: admitted.v1,
+        compressed: admitted.window != Window::NONE,
         channel,
         publishing: VecDeque::new(),
         limiter: Limiter::new(worker.house.config.client_rate),
@@ -95,6 +96,8 @@ struct Chat {
     v1: bool,
     /// The ready frame was said. Nothing is said before it, so nothing is read.
     greeted: bool,
+    /// Its messages may be compressed.
+    compressed: bool,
     listener: Listener<Answering>,
     /// Where its messages go, unless they say otherwise.
     channel: Channel,
@@ -221,7 +224,7 @@ impl Chat {
             }
             match self.listener.poll(context) {
                 Poll::Pending => return,
-                Poll::Ready(Said::Message(message)) => output.push_shared(message.frame.clone()),
+                Poll::Ready(Said::Message(message)) => output.push_shared(&message),
                 Poll::Ready(Said::Met(Answering::Ready, met)) => {
                     let ready = json!({ "ready": self.worker.ready(&met) });
                     output.push(text_frame(&ready.to_string()));
@@ -284,11 +287,12 @@ fn channel(name: &str) -> Result<Channel, Mistake> {
 }
 
 impl Dialogue for Chat {
-    fn accept(&self) -> Accept {
+    fn accept(&self) -> Accept<'_> {
         let limit = self.worker.house.config.max_message.0;
         // A command has a text in it, written as JSON.
         let max_message = if self.v1 { largest_body(limit) } else { limit };
-        Accept { max_message, binary: false }
+        let inflater = self.worker.inflater.as_ref().filter(|_| self.compressed);
+        Accept { max_message, binary: false, inflater }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {

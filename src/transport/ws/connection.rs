@@ -29,7 +29,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The other half of a connection: what is made of messages.
 pub trait Dialogue {
     /// Which messages are let through.
-    fn accept(&self) -> Accept;
+    fn accept(&self) -> Accept<'_>;
 
     /// The connection's task runs; it is to be woken for the next order or shared frame.
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);

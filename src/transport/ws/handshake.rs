@@ -10,7 +10,8 @@ use crate::transport::origin;
 use crate::transport::query::{self, Query};
 use crate::transport::upgrade::Takeable;
 use crate::transport::worker::Worker;
-use actix_web::http::header::SEC_WEBSOCKET_PROTOCOL;
+use crate::wire::{Window, agree};
+use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use std::rc::Rc;
 
@@ -20,6 +21,8 @@ pub struct Admitted {
     pub wish: Wish,
     /// Whether it speaks `warren.v1`.
     pub v1: bool,
+    /// What it can inflate.
+    pub window: Window,
     pub permit: Permit,
 }
 
@@ -55,9 +58,23 @@ fn admit(
     if *house.phase.borrow() >= Phase::Draining {
         return Err(ApiError::ShuttingDown);
     }
-    let permit = house.connections.acquire().ok_or(ApiError::TooManyConnections)?;
+    let mut permit = house.connections.acquire().ok_or(ApiError::TooManyConnections)?;
     let v1 = response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
     let wish = if v1 { wish } else { wish.or_lobby() };
-    response.extensions_mut().insert(Admitted { wish, v1, permit });
+    let mut window = Window::NONE;
+    if house.config.compression.0.is_some()
+        && let Some(agreed) = agree(extensions(request))
+        && let Ok(answer) = HeaderValue::try_from(agreed.answer)
+    {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, answer);
+        permit.take_compressed();
+        window = agreed.window;
+    }
+    response.extensions_mut().insert(Admitted { wish, v1, window, permit });
     Ok(response)
+}
+
+/// What a client offers; a value that is no text offers nothing.
+fn extensions(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    request.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).filter_map(|value| value.to_str().ok())
 }

@@ -3,11 +3,14 @@
 //! A connection's own frames wait here; the shared ones stay in the hub, and are written from there
 //! without a copy. Of either, what a full socket cut in two is kept until it is whole.
 
+use crate::broadcast::Broadcast;
 use crate::hub::{Hub, Overrun, ReaderId};
+use crate::wire::Window;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::Poll;
 
 /// Frames handed to the kernel in one call.
@@ -23,6 +26,8 @@ pub struct Output {
     torn: Bytes,
     own: VecDeque<Own>,
     finished: bool,
+    /// Which form of a shared frame the client takes.
+    window: Window,
 }
 
 /// A frame that waits here.
@@ -54,14 +59,19 @@ pub struct Written {
 }
 
 impl Output {
+    /// For a client with this window.
+    pub fn new(window: Window) -> Self {
+        Self { window, ..Self::default() }
+    }
+
     /// Adds a frame of this connection alone. They precede shared frames, in their order.
     pub fn push(&mut self, frame: Bytes) {
         self.add(frame, false);
     }
 
     /// Adds a frame that others get, too, and that is not in the hub any more.
-    pub fn push_shared(&mut self, frame: Bytes) {
-        self.add(frame, true);
+    pub fn push_shared(&mut self, broadcast: &Broadcast) {
+        self.add(broadcast.frame_for(self.window).clone(), true);
     }
 
     /// Adds a pong. Of those that wait side by side, the last will do (RFC 6455, 5.5.3), if there are
@@ -159,7 +169,7 @@ impl Output {
         if let Some((hub, reader)) = &hub {
             let more = hub.peek(*reader, |broadcast| {
                 if count < SLICES {
-                    slices[count] = IoSlice::new(&broadcast.frame);
+                    slices[count] = IoSlice::new(broadcast.frame_for(self.window));
                     count += 1;
                 }
                 count < SLICES
@@ -188,7 +198,9 @@ impl Output {
         let torn_now = match whole.checked_sub(own) {
             _ if left == 0 => None,
             None => waiting().nth(whole).map(|frame| frame.slice(left..)),
-            Some(place) => hub.as_ref().and_then(|(hub, reader)| nth(hub, *reader, place, left)),
+            Some(place) => hub.as_ref().and_then(|(hub, reader)| {
+                nth(hub, *reader, place).map(|it| it.frame_for(self.window).slice(left..))
+            }),
         };
         let began = whole + usize::from(torn_now.is_some());
         let finished = torn.is_some() && began > 0;
@@ -215,13 +227,13 @@ struct Taken {
     torn: Option<Bytes>,
 }
 
-/// The rest, from `offset` on, of the shared frame at `place`.
-fn nth(hub: &Hub, reader: ReaderId, place: usize, offset: usize) -> Option<Bytes> {
+/// The shared message at `place`.
+fn nth(hub: &Hub, reader: ReaderId, place: usize) -> Option<&Arc<Broadcast>> {
     let mut seen = 0;
     let mut found = None;
     let _ = hub.peek(reader, |broadcast| {
         if seen == place {
-            found = Some(broadcast.frame.slice(offset..));
+            found = Some(broadcast);
         }
         seen += 1;
         found.is_none()
@@ -232,9 +244,61 @@ fn nth(hub: &Hub, reader: ReaderId, place: usize, offset: usize) -> Option<Bytes
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broadcast::Broadcast;
     use crate::hub::{Limits, Start};
     use crate::message::Channel;
+    use crate::wire::agree;
+
+    /// Writes on to a socket that takes `width` bytes and then none; whether all is written.
+    fn step(
+        output: &mut Output,
+        source: Source<'_>,
+        width: usize,
+        got: &mut Vec<u8>,
+        written: &mut Written,
+    ) -> bool {
+        let mut open = true;
+        let narrow = |slices: &[IoSlice<'_>]| {
+            if !std::mem::replace(&mut open, false) {
+                return Poll::Pending;
+            }
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            let size = all.len().min(width);
+            got.extend_from_slice(&all[..size]);
+            Poll::Ready(Ok(size))
+        };
+        output.flush(narrow, Some(source), written).unwrap() == Flushed::All
+    }
+
+    #[test]
+    fn a_frame_goes_on_in_the_form_in_which_it_began() {
+        let plain = ["[one, not compressed]", "[two, not compressed]", "[three, never]"].concat();
+        let compressed = ["[one]", "[two]", "[three, never]"].concat();
+        // Eight bits hold all of these, but one.
+        let narrow = agree(["permessage-deflate; server_max_window_bits=8"]).unwrap().window;
+        for (window, expected) in
+            [(Window::NONE, &plain), (Window::FULL, &compressed), (narrow, &compressed)]
+        {
+            for width in 1..20 {
+                let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+                let reader = hub.open();
+                hub.listen(reader, &Channel::default(), Start::Last(0));
+                let shared = |text| Broadcast::of_frame(0, Channel::default(), text);
+                hub.append(shared("[one, not compressed]").or_compressed("[one]"));
+                hub.append(shared("[two, not compressed]").or_compressed("[two]"));
+                hub.append(shared("[three, never]"));
+                let hub = RefCell::new(hub);
+                let mut output = Output::new(window);
+                let (mut got, mut written) = (Vec::new(), Written::default());
+                while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {}
+                assert_eq!(String::from_utf8(got).unwrap(), *expected, "width {width}");
+                assert_eq!(hub.borrow().lag(reader), 0);
+            }
+        }
+        let long = Broadcast::of_frame(0, Channel::default(), &"x".repeat(256));
+        let long = long.or_compressed("x");
+        assert_eq!(long.frame_for(narrow).len(), 256);
+        assert_eq!(long.frame_for(Window::FULL).len(), 1);
+    }
 
     #[test]
     fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
@@ -249,28 +313,13 @@ mod tests {
             let mut output = Output::default();
             output.push(Bytes::from_static(b"(own one)"));
             output.push(Bytes::from_static(b"(own two)"));
-            let mut got = Vec::new();
-            let mut written = Written::default();
+            let (mut got, mut written) = (Vec::new(), Written::default());
             let mut late = false;
-            loop {
-                // Takes so many bytes, and then none until asked again.
-                let mut open = true;
-                let narrow = |slices: &[IoSlice<'_>]| {
-                    if !std::mem::replace(&mut open, false) {
-                        return Poll::Pending;
-                    }
-                    let all: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
-                    let size = all.len().min(width);
-                    got.extend_from_slice(&all[..size]);
-                    Poll::Ready(Ok(size))
-                };
-                let flushed = output.flush(narrow, Some((&hub, reader)), &mut written).unwrap();
-                if flushed == Flushed::All {
-                    break;
-                }
+            while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {
                 if !late && got.len() > 25 {
                     // Goes between frames, never into one.
-                    output.push_shared(Bytes::from_static(b"(own three)"));
+                    let third = Broadcast::of_frame(9, Channel::default(), "(own three)");
+                    output.push_shared(&third);
                     late = true;
                 }
             }

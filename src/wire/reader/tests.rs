@@ -1,6 +1,6 @@
 use super::*;
 
-const ACCEPT: Accept = Accept { max_message: 64, binary: false };
+const ACCEPT: Accept<'_> = Accept { max_message: 64, binary: false, inflater: None };
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
 /// A masked client frame.
@@ -19,7 +19,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that a reader says of `bytes` when it gets them in pieces of `size`. A violation stays.
-fn read(bytes: &[u8], size: usize, accept: Accept) -> (Vec<String>, Option<Close>) {
+fn read(bytes: &[u8], size: usize, accept: Accept<'_>) -> (Vec<String>, Option<Close>) {
     let mut reader = Reader::default();
     let mut said = Vec::new();
     for piece in bytes.to_vec().chunks_mut(size) {
@@ -166,4 +166,108 @@ fn an_idle_reader_owns_no_memory() {
 fn binary_passes_where_it_is_accepted() {
     let accept = Accept { binary: true, ..ACCEPT };
     assert_eq!(read(&frame(0x82, &[0xff]), 3, accept), (vec!["Binary([255])".into()], None));
+}
+
+const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+/// A frame with RSV1.
+fn compressed(first: u8, payload: &[u8]) -> Vec<u8> {
+    frame(first | RSV1, payload)
+}
+
+/// What is said of `bytes` where compression was agreed on, whatever the pieces.
+fn inflated(bytes: &[u8]) -> (Vec<String>, Option<Close>) {
+    let inflater = RefCell::default();
+    let accept = Accept { inflater: Some(&inflater), binary: true, ..ACCEPT };
+    let at_once = read(bytes, bytes.len().max(1), accept);
+    for size in 1..bytes.len().min(20) {
+        assert_eq!(read(bytes, size, accept), at_once, "in pieces of {size}");
+    }
+    at_once
+}
+
+#[test]
+fn compressed_messages_among_others() {
+    let mut bytes = frame(0x81, b"plain");
+    bytes.extend(compressed(0x81, HELLO));
+    bytes.extend(compressed(0x01, &HELLO[..3]));
+    bytes.extend(frame(0x89, b"beat"));
+    bytes.extend(frame(0x00, b""));
+    bytes.extend(frame(0x80, &HELLO[3..]));
+    bytes.extend(compressed(0x82, HELLO));
+    bytes.extend(compressed(0x81, b"\0"));
+    bytes.extend(frame(0x01, b"pla"));
+    bytes.extend(frame(0x80, b"in"));
+    let (said, violation) = inflated(&bytes);
+    assert_eq!(violation, None);
+    assert_eq!(
+        said,
+        [
+            r#"Text("plain")"#,
+            r#"Text("Hello")"#,
+            "Ping([98, 101, 97, 116])",
+            r#"Text("Hello")"#,
+            "Binary([72, 101, 108, 108, 111])",
+            r#"Text("")"#,
+            r#"Text("plain")"#,
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_compressed_as_it_should_be() {
+    // Without compression; 65 times "a", as zlib has it.
+    let latin = b"\x00\x04\x00\xfb\xffcaf\xe9\x00";
+    let many = [0x4a, 0x4c, 0xa4, 0x10, 0x00];
+    let cases: &[(&str, Vec<u8>, Close)] = &[
+        ("a ping", compressed(0x89, HELLO), Close::ProtocolError),
+        ("a close frame", compressed(0x88, b"\x03\xe8"), Close::ProtocolError),
+        ("RSV2", frame(0xa1, HELLO), Close::ProtocolError),
+        ("RSV1 and RSV3", frame(0xd1, HELLO), Close::ProtocolError),
+        (
+            "a continuation",
+            [compressed(0x01, &HELLO[..3]), compressed(0x80, &HELLO[3..])].concat(),
+            Close::ProtocolError,
+        ),
+        (
+            "a continuation of a plain message",
+            [frame(0x01, b"a"), compressed(0x80, HELLO)].concat(),
+            Close::ProtocolError,
+        ),
+        ("corrupt", compressed(0x81, b"\xff\xff"), Close::BadDeflate),
+        ("cut", compressed(0x81, &HELLO[..4]), Close::BadDeflate),
+        ("latin-1", compressed(0x81, latin), Close::InvalidUtf8),
+        ("too big", compressed(0x81, &many), Close::TooBig),
+        ("too big before it is inflated", compressed(0x81, &[0; 137]), Close::TooBig),
+        (
+            "the same in fragments",
+            [compressed(0x01, &[0; 100]), frame(0x80, &[0; 37])].concat(),
+            Close::TooBig,
+        ),
+    ];
+    for (name, bad, close) in cases {
+        let bytes = [compressed(0x81, HELLO), bad.clone()].concat();
+        let (said, violation) = inflated(&bytes);
+        assert_eq!(said, [r#"Text("Hello")"#], "{name}");
+        assert_eq!(violation, Some(*close), "{name}");
+    }
+    assert_eq!(read_any(&compressed(0x81, HELLO)).1, Some(Close::ProtocolError), "not agreed on");
+}
+
+#[test]
+fn what_gathers_is_what_came_and_not_what_comes_of_it() {
+    let inflater = RefCell::default();
+    let accept = Accept { inflater: Some(&inflater), ..ACCEPT };
+    let mut header = vec![0xc1, 0xff];
+    header.extend_from_slice(&(1u64 << 32).to_be_bytes());
+    header.extend_from_slice(&MASK);
+    assert_eq!(read(&header, 1, accept).1, Some(Close::TooBig), "by its header");
+    let mut reader = Reader::default();
+    let mut parts = compressed(0x01, b"");
+    for _ in 0..136 {
+        parts.extend(frame(0x00, b"\0"));
+    }
+    assert_eq!(reader.next(&mut &mut parts[..], accept), Ok(None));
+    assert_eq!(reader.gathered.len(), 136);
+    assert!(reader.gathered.capacity() <= 136);
 }

@@ -19,8 +19,8 @@ struct Parrot {
 }
 
 impl Dialogue for Parrot {
-    fn accept(&self) -> Accept {
-        Accept { max_message: 64, binary: false }
+    fn accept(&self) -> Accept<'_> {
+        Accept { max_message: 64, binary: false, inflater: None }
     }
 
     fn poll(&mut self, _: &mut Context<'_>, output: &mut Output) {
@@ -139,8 +139,8 @@ struct Ear {
 }
 
 impl Dialogue for Ear {
-    fn accept(&self) -> Accept {
-        Accept { max_message: 64, binary: false }
+    fn accept(&self) -> Accept<'_> {
+        Accept { max_message: 64, binary: false, inflater: None }
     }
 
     fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
