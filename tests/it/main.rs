@@ -7,6 +7,7 @@
 //! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
 //! - `coalesce`: messages that share a write
 //! - `patience`: bytes that come one by one, cut anywhere, or before anyone asked for them
+//! - `compression`: permessage-deflate
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
@@ -35,6 +36,7 @@ mod chat;
 mod check;
 mod cluster;
 mod coalesce;
+mod compression;
 mod crowd;
 mod cursors;
 mod dashboard;

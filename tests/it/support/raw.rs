@@ -105,8 +105,14 @@ impl Raw {
 
     /// The next frame's opcode and payload; `None` at the end.
     pub async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
-        let first = self.byte().await?;
+        let (first, payload) = self.any_frame().await?;
         assert_eq!(first & 0xf0, 0x80, "final, and no reserved bits");
+        Some((first & 0x0f, payload))
+    }
+
+    /// The next frame's first byte and payload.
+    pub async fn any_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        let first = self.byte().await?;
         let length = match self.byte().await? {
             126 => u64::from(timeout(LIMIT, self.stream.read_u16()).await.unwrap().ok()?),
             127 => timeout(LIMIT, self.stream.read_u64()).await.unwrap().ok()?,
@@ -114,7 +120,13 @@ impl Raw {
         };
         let mut payload = vec![0; length as usize];
         timeout(LIMIT, self.stream.read_exact(&mut payload)).await.unwrap().ok()?;
-        Some((first & 0x0f, payload))
+        Some((first, payload))
+    }
+
+    /// Closes, and reads whatever comes until the server hangs up.
+    pub async fn bye(mut self) {
+        self.write(&frame(0x88, &[])).await;
+        while self.any_frame().await.is_some() {}
     }
 
     /// The next text frame as JSON.
