@@ -75,10 +75,10 @@ async function once(page, text) {
   assert.equal(await said(page, text).count(), 1, `"${text}" is shown once`);
 }
 
-/** A TCP proxy that can be cut, and joined to another replica. */
+/** A TCP proxy that can be cut, and joined to another replica. It counts bytes. */
 async function proxyTo(t, base) {
   const sockets = new Set();
-  const proxy = { target: base };
+  const proxy = { target: base, received: 0, sent: 0 };
   const server = net.createServer((client) => {
     if (!proxy.target) {
       client.destroy();
@@ -86,6 +86,8 @@ async function proxyTo(t, base) {
     }
     const { hostname, port } = new URL(proxy.target);
     const upstream = net.connect(Number(port), hostname);
+    client.on('data', ({ length }) => (proxy.sent += length));
+    upstream.on('data', ({ length }) => (proxy.received += length));
     for (const [from, to] of [
       [client, upstream],
       [upstream, client],
@@ -155,6 +157,31 @@ describe('the chat page', () => {
     const time = a.page.locator('article time').first();
     assert.ok(!Number.isNaN(Date.parse(await time.getAttribute('datetime'))));
     assert.match(await time.getAttribute('title'), /20\d\d/);
+    assert.deepEqual([...a.faults, ...b.faults], []);
+  });
+
+  test('a long message is compressed on its way to a replica, and from another one', async (t) => {
+    const channel = freshChannel();
+    const ways = [await proxyTo(t, A), await proxyTo(t, B)];
+    const [a, b] = [await open(t, ways[0].base, channel), await open(t, ways[1].base, channel)];
+    const agreed = await b.page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          const socket = new WebSocket('/ws');
+          socket.onopen = () => {
+            resolve(socket.extensions);
+            socket.close();
+          };
+        }),
+    );
+    assert.match(agreed, /^permessage-deflate\b/);
+    const before = [ways[0].sent, ways[1].received];
+    const text = `${'a burrow, '.repeat(4000)}the end`;
+    await say(a.page, text);
+    await once(b.page, text);
+    await once(a.page, text);
+    const [up, down] = [ways[0].sent - before[0], ways[1].received - before[1]];
+    assert.ok(up < text.length / 10 && down < text.length / 10, `${up} and ${down} bytes of ${text.length}`);
     assert.deepEqual([...a.faults, ...b.faults], []);
   });
 

@@ -82,6 +82,7 @@ ACCEPTED = {
         (["0ms", "5ms", "999ms", "1000ms", "0s", "1s"], [*DURATIONS, "2s", "1001ms", "1m", "1h"]),
     "a size such as 500B, 64KiB, 16MiB or 1GiB":
         (["0B", "500B", "64KiB", "16MiB", "1GiB"], ["", "64", "64KB", "64kib", "1.5MiB"]),
+    "on, off, or a size such as 500B or 1KiB": (["on", "off", "500B", "1KiB"], ["", "On", "yes", "1024"]),
     "a rate above zero such as 50/s or 30/m": (["50/s", "30/m"], ["", "50", "0/s", "50/h"]),
     "a whole number": (["0", "20000"], ["", "-1", "1.5", "many"]),
     "log or live": (["log", "live"], ["", "Log", "queue"]),
