@@ -55,7 +55,7 @@ const TOO_BIG = 1009;
 const AFTER_CLOSE = {
   1002: SLOW, // protocol error    ┐
   1003: SLOW, // not text          │ this client is at fault, and may be again
-  1007: SLOW, // broken text       │
+  1007: SLOW, // invalid data      │
   [TOO_BIG]: SLOW, //              ┘
   1008: NEVER, // refused by policy: until someone calls connect()
   1012: CALM, // the replica restarts

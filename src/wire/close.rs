@@ -69,7 +69,7 @@ rows! {
     ProtocolError 1002 "protocol_error" Slowly    "protocol error",
     BinaryData    1003 "binary_data"    Slowly    "only text messages are served",
     InvalidUtf8   1007 "invalid_utf8"   Slowly    "text is not valid UTF-8",
-    BadDeflate    1007 "bad_deflate"    Slowly    "message is not compressed as permessage-deflate has it",
+    BadDeflate    1007 "bad_deflate"    Slowly    "compressed data is not valid",
     TooBig        1009 "too_big"        Slowly    "message is larger than WARREN_MAX_MESSAGE",
     Restart       1012 "restart"        AfterHint "restart",
     TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",

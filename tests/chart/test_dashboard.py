@@ -18,7 +18,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"short", "percentunit", "s", "bytes", "Bps", "mps", "cps", "suffix: cores"}
 # What is on no panel, and why.
 ABSENT = {
-    "warren_compression_input_bytes_total": "what is saved is nobody's trouble",
+    "warren_compression_input_bytes_total": "what is saved; nothing is to be done about it",
     "warren_compression_output_bytes_total": "the same",
     "warren_runtime_parks_total": "says little beside the share of time that a thread is busy",
     "warren_runtime_tasks": "every connection is one",
