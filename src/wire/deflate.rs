@@ -74,9 +74,12 @@ impl Inflater {
                 return Ok(message);
             }
         }
-        // All blocks are whole if, put back, the tail ends one, and then the stream can end.
-        let end = [&TAIL[..], &END].concat();
-        match self.feed(&end, &mut message, most)? {
+        // All blocks are whole if, put back, the tail ends the last one, and then the stream can end.
+        let behind = match self.feed(&TAIL, &mut message, most)? {
+            None => self.feed(&END, &mut message, most)?,
+            last => last,
+        };
+        match behind {
             Some([]) => Ok(message),
             _ => Err(Violation(Close::BadDeflate)),
         }
@@ -162,6 +165,8 @@ mod tests {
             (&[&LAST, &HELLO], "HelloHello"),
             (&[STORED, STORED, b"\x01\x00\x00\xff\xff"], "HelloHello"),
             (&[STORED, &LAST, b"\x00"], "HelloHello"),
+            // The tail ends the final block.
+            (&[STORED, b"\x01"], "Hello"),
             (&[EMPTY, EMPTY, &HELLO], "Hello"),
         ] {
             let payload = blocks.concat();
