@@ -43,6 +43,17 @@ pub enum Event<'a> {
     Close(Option<u16>),
 }
 
+impl Event<'_> {
+    /// Bytes of the message that it brings.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(data) => data.len(),
+            Self::Ping(_) | Self::Pong | Self::Close(_) => 0,
+        }
+    }
+}
+
 /// What a client must not do, as the close that answers it. Events before it were delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.row().reason)]

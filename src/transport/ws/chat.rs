@@ -34,8 +34,6 @@ use std::time::{Duration, Instant};
 pub const MAX_CHANNELS: usize = 64;
 /// Messages of one client that may be on their way to RabbitMQ.
 const MAX_PUBLISHING: usize = 256;
-/// Errors that may wait to be written; a client that does not read them gets no more.
-const MAX_ERRORS: usize = 256;
 /// Frames of a replay that may wait to be written.
 const REPLAYED: usize = 32;
 
@@ -271,11 +269,9 @@ impl Chat {
     }
 }
 
-/// Tells the client, unless it has plenty to read of that already.
+/// Tells the client.
 fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &mut Output) {
-    if output.len() < MAX_ERRORS {
-        output.push(commands::error(reference, code, message));
-    }
+    output.push(commands::error(reference, code, message));
 }
 
 fn bad(error: impl ToString) -> Mistake {

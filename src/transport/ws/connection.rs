@@ -6,7 +6,7 @@ use super::client::Order;
 use super::output::{Flushed, Output, Source, Written};
 use crate::wire::{Accept, Close, Event, Reader, Violation, close_frame, ping_frame, pong_frame};
 use actix_rt::net::TcpStream;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -19,8 +19,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Reads in a row before others get their turn.
-const READS: usize = 8;
+/// Bytes read, and of messages that came of them, before others get their turn.
+const TURN: usize = 512 << 10;
+/// What a message counts as at least.
+const LEAST: usize = 1 << 10;
 /// Own frames that may wait before the client is read no further.
 const MAX_OWN: usize = 64;
 /// How long a client may take to end its side, once ours is ended.
@@ -133,7 +135,7 @@ pub struct Connection<S, D: Dialogue> {
     input: Reader,
     /// Lent by the worker: a connection has no buffer of its own.
     scratch: Rc<RefCell<Vec<u8>>>,
-    /// What the client sent along with its handshake.
+    /// What was read and has to wait: what came along with the handshake, and what is left of a turn.
     early: BytesMut,
 }
 
@@ -175,8 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         Self {
             io,
             scratch,
-            // Without the buffer, if nothing is in it.
-            early: if early.is_empty() { BytesMut::new() } else { early },
+            early,
             input: Reader::default(),
             output,
             stage: Stage::Open,
@@ -214,19 +215,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
 
     /// Reads what has come; whether there may be more that was left for later.
     fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
-        if self.is_full() {
-            return Ok(true);
-        }
+        let mut turn = TURN;
         // With the buffer that it is in.
         let mut early = mem::take(&mut self.early);
-        self.take(&mut early, context)?;
+        let left = self.take(&mut early, &mut turn)?;
+        if left > 0 {
+            early.advance(early.len() - left);
+            self.early = early;
+            return Ok(true);
+        }
         drop(early);
         let scratch = self.scratch.clone();
         let mut scratch = scratch.borrow_mut();
-        for _ in 0..READS {
-            if self.is_full() {
-                return Ok(true);
-            }
+        while turn > 0 && !self.is_full() {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
                 Poll::Pending => return Ok(false),
@@ -234,7 +235,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
                 Poll::Ready(Ok(())) => {
                     self.dialogue.heard();
-                    self.take(buffer.filled_mut(), context)?;
+                    let data = buffer.filled_mut();
+                    turn = turn.saturating_sub(data.len());
+                    let left = self.take(data, &mut turn)?;
+                    if left > 0 {
+                        self.early = data[data.len() - left..].into();
+                        return Ok(true);
+                    }
                 }
             }
         }
@@ -242,16 +249,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         Ok(true)
     }
 
-    /// Makes sense of bytes that came.
-    fn take(&mut self, mut data: &mut [u8], context: &mut Context<'_>) -> Result<(), Gone> {
+    /// Makes sense of bytes that came, as far as the turn goes and the client has not enough to wait for:
+    /// how many are left.
+    fn take(&mut self, mut data: &mut [u8], turn: &mut usize) -> Result<usize, Gone> {
         while !matches!(self.stage, Stage::Lingering) {
-            if self.output.len() > MAX_OWN && !self.blocked {
-                // A client that reads gets all its answers, however much it sends at once.
-                self.blocked = self.write(context)? == Flushed::Blocked;
+            if *turn == 0 || self.is_full() {
+                return Ok(data.len());
             }
             match self.input.next(&mut data, self.dialogue.accept()) {
                 Ok(None) => break,
-                Ok(Some(event)) => self.event(event)?,
+                Ok(Some(event)) => {
+                    *turn = turn.saturating_sub(event.size().max(LEAST));
+                    self.event(event)?;
+                }
                 Err(Violation(close)) => {
                     self.seal(close, None, None);
                     self.stage = match self.stage {
@@ -263,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 }
             }
         }
-        Ok(())
+        Ok(0)
     }
 
     fn event(&mut self, event: Event<'_>) -> Result<(), Gone> {
@@ -274,9 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 self.dialogue.too_late(text, &mut self.output);
             }
             Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
-            Event::Ping(payload) => {
-                self.output.push_pong(pong_frame(&payload), self.output.len() > MAX_OWN);
-            }
+            Event::Ping(payload) => self.output.push(pong_frame(&payload)),
             Event::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
             Event::Close(code) => self.seal(Close::ByClient, code, None),
             _ => {}

@@ -74,17 +74,6 @@ impl Output {
         self.add(broadcast.frame_for(self.window).clone(), true);
     }
 
-    /// Adds a pong. Of those that wait side by side, the last will do (RFC 6455, 5.5.3), if there are
-    /// many.
-    pub fn push_pong(&mut self, frame: Bytes, many: bool) {
-        match self.own.back_mut() {
-            Some(last) if many && !self.finished && last.frame.first() == frame.first() => {
-                last.frame = frame;
-            }
-            _ => self.push(frame),
-        }
-    }
-
     fn add(&mut self, frame: Bytes, shared: bool) {
         if !self.finished {
             self.own.push_back(Own { frame, shared });

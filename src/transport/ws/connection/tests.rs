@@ -136,6 +136,16 @@ async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
 struct Ear {
     hub: RefCell<Hub>,
     reader: ReaderId,
+    heard: usize,
+}
+
+impl Ear {
+    fn new() -> Self {
+        let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+        let reader = hub.open();
+        hub.listen(reader, &Channel::default(), Start::Last(0));
+        Self { hub: RefCell::new(hub), reader, heard: 0 }
+    }
 }
 
 impl Dialogue for Ear {
@@ -145,7 +155,9 @@ impl Dialogue for Ear {
 
     fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
 
-    fn text(&mut self, _: Cow<'_, str>, _: &mut Output) {}
+    fn text(&mut self, _: Cow<'_, str>, _: &mut Output) {
+        self.heard += 1;
+    }
 
     fn source(&self) -> Option<Source<'_>> {
         Some((&self.hub, self.reader))
@@ -154,16 +166,13 @@ impl Dialogue for Ear {
 
 #[tokio::test]
 async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
-    let reader = hub.open();
-    hub.listen(reader, &Channel::default(), Start::Last(0));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap());
     let (ours, theirs) = tokio::join!(listener.accept(), theirs);
     let ((ours, _), mut theirs) = (ours.unwrap(), theirs.unwrap());
     let scratch = Rc::new(RefCell::new(vec![0; 1024]));
-    let ear = Ear { hub: RefCell::new(hub), reader };
-    let mut connection = Connection::new(ours, scratch, BytesMut::new(), Output::default(), ear);
+    let (early, output) = (BytesMut::new(), Output::default());
+    let mut connection = Connection::new(ours, scratch, early, output, Ear::new());
     let say = |connection: &mut Connection<_, Ear>, frame: &str| {
         let broadcast = Broadcast::of_frame(0, Channel::default(), frame);
         connection.dialogue.hub.borrow_mut().append(broadcast);
@@ -204,4 +213,27 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
     say(&mut connection, "[five]");
     assert!(!connection.deliver(), "the task finds the socket lost");
     assert!(run(&mut connection).await.is_ready());
+}
+
+#[tokio::test]
+async fn who_says_much_at_once_leaves_the_others_their_turn() {
+    const MESSAGES: usize = 3000;
+    let (ours, mut theirs) = duplex(1 << 20);
+    let scratch = Rc::new(RefCell::new(vec![0; 64 << 10]));
+    let all = frame(0x81, b"x").repeat(MESSAGES);
+    let (early, rest) = all.split_at(all.len() / 2);
+    theirs.write_all(rest).await.unwrap();
+    let output = Output::default();
+    let mut connection = Connection::new(ours, scratch, early.into(), output, Ear::new());
+    let mut turns = 0;
+    while connection.dialogue.heard < MESSAGES {
+        let before = connection.dialogue.heard;
+        poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context).is_pending())).await;
+        assert!(connection.dialogue.heard - before <= TURN / LEAST);
+        turns += 1;
+    }
+    assert!(turns < 10, "{turns}");
+    drop(theirs);
+    (&mut connection).await;
+    assert!(connection.early.capacity() == 0, "what waited is given back");
 }
