@@ -32,7 +32,7 @@ pub struct Compressor {
     least: usize,
     takers: Arc<Takers>,
     metrics: Arc<Metrics>,
-    /// A third of a megabyte, made when it is needed.
+    /// 380 kB, made when it is needed.
     deflater: Option<Deflater>,
 }
 
