@@ -121,7 +121,7 @@ impl Events {
                     if let Some(cursor) = &met.cursor {
                         out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
                     }
-                    write_data(out, self.worker.ready(&met).to_string().as_bytes());
+                    write_data(out, self.worker.ready(&met).as_bytes());
                     out.push(b'\n');
                     self.greeted = true;
                     self.write_gap(out);

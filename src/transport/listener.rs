@@ -10,7 +10,6 @@ use crate::hub::Start;
 use crate::message::{Channel, is_vague};
 use crate::wire::Close;
 use futures_util::future::LocalBoxFuture;
-use serde::Serialize;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -29,13 +28,11 @@ pub struct Wish {
 }
 
 /// How a wish was met.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 pub struct Met {
     pub recovered: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Where to come back to before a message has arrived.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
@@ -200,14 +197,6 @@ impl<T: Clone> Listener<T> {
 }
 
 impl Met {
-    /// As an object to which more can be added.
-    pub fn to_json(&self) -> serde_json::Map<String, serde_json::Value> {
-        match serde_json::to_value(self) {
-            Ok(serde_json::Value::Object(object)) => object,
-            _ => serde_json::Map::new(),
-        }
-    }
-
     fn recovered() -> Self {
         Self { recovered: true, reason: None, cursor: None }
     }

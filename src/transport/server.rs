@@ -5,8 +5,11 @@ use super::worker::Worker;
 use super::{House, events, history, messages, page, replicas, upgrade, ws};
 use crate::shutdown::Phase;
 use actix_http::HttpService;
+use actix_rt::net::TcpStream;
 use actix_server::Server;
-use actix_service::{IntoServiceFactory, ServiceFactory, map_config};
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::{App, Route, web};
@@ -65,7 +68,7 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
         .listen("clients", listener, move || {
             let worker = Worker::start(house.clone());
             let phase = house.phase.clone();
-            HttpService::build()
+            let http = HttpService::build()
                 // Idle connections need not be waited for.
                 .graceful_shutdown_signal(move || {
                     let mut phase = phase.clone();
@@ -77,8 +80,9 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                 .client_disconnect_timeout(Duration::ZERO)
                 .keep_alive(KEEP_ALIVE)
                 .upgrade(upgrade::factory(worker.clone()))
-                .h1(app(worker))
-                .tcp()
+                .h1(app(worker));
+            // Nobody asks whose address it is: it would be a load balancer's.
+            fn_service(async |socket: TcpStream| Ok((socket, None))).and_then(http)
         })?;
     Ok(server.run())
 }

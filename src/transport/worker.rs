@@ -10,6 +10,7 @@ use crate::telemetry::Tally;
 use crate::wire::{Close, Inflater, text_frame};
 use actix_web::HttpRequest;
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -47,6 +48,18 @@ pub struct Worker {
     pub thread: Arc<Thread>,
     /// Tells clients that messages may be missing.
     pub gap: Bytes,
+}
+
+/// What a client is told first.
+#[derive(Serialize)]
+struct Ready<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    recovered: bool,
+    replica: &'a str,
+    version: &'a str,
 }
 
 /// A client, and how to write to it without waking its task, where that can be done.
@@ -89,13 +102,13 @@ impl Worker {
         worker.expect("the worker is part of every app that is served").clone()
     }
 
-    /// What a client is told first: who serves it, and how its wish was met.
-    pub fn ready(&self, met: &Met) -> serde_json::Value {
-        let peer = self.house.roster.own();
-        let mut ready = met.to_json();
-        ready.insert("replica".to_owned(), peer.name.into());
-        ready.insert("version".to_owned(), peer.version.into());
-        ready.into()
+    /// What a client is told first, as JSON: who serves it, and how its wish was met.
+    pub fn ready(&self, met: &Met) -> String {
+        let Met { recovered, reason, cursor } = met;
+        let (recovered, reason, cursor) = (*recovered, *reason, cursor.as_deref());
+        let (replica, version) = (&*self.house.config.replica.0, env!("CARGO_PKG_VERSION"));
+        let ready = Ready { cursor, reason, recovered, replica, version };
+        serde_json::to_string(&ready).unwrap_or_default()
     }
 
     /// What is said of a gap, as JSON.

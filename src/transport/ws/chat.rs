@@ -20,7 +20,6 @@ use crate::transport::worker::Worker;
 use crate::wire::{Accept, Close, Window, text_frame};
 use actix_rt::net::TcpStream;
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -224,8 +223,8 @@ impl Chat {
                 Poll::Pending => return,
                 Poll::Ready(Said::Message(message)) => output.push_shared(&message),
                 Poll::Ready(Said::Met(Answering::Ready, met)) => {
-                    let ready = json!({ "ready": self.worker.ready(&met) });
-                    output.push(text_frame(&ready.to_string()));
+                    let ready = self.worker.ready(&met);
+                    output.push(text_frame(&format!(r#"{{"ready":{ready}}}"#)));
                     self.greeted = true;
                     self.tell_gap(output);
                 }
