@@ -18,8 +18,9 @@
 //! - [`hub`]: channels, logs and cursors of one worker; plain data.
 //! - [`wire`]: WebSocket frames; plain data.
 //! - [`transport`]: handshakes, connections, HTTP, the chat page; alone knows actix.
-//! - `outbound`: the HTTP client of the two that make requests, `check` and `telemetry`.
+//! - `outbound`: whom this program trusts where it is a client, and its requests over HTTP.
 //! - [`check`]: `warren check`, a client of all replicas that proves that they are joined.
+//! - [`load`]: `warren load`, many clients at once, and what came of it.
 //! - [`health`], [`metrics`], [`events`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
 #![forbid(unsafe_code)]
@@ -34,6 +35,7 @@ pub mod events;
 pub mod fanout;
 pub mod health;
 pub mod hub;
+pub mod load;
 pub mod message;
 pub mod metrics;
 mod outbound;

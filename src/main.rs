@@ -11,6 +11,7 @@ use warren::app::Application;
 use warren::check::{self, Plan};
 use warren::config::{self, Config, Mistakes};
 use warren::events::{Event, Text};
+use warren::load;
 use warren::metrics::Metrics;
 use warren::telemetry::{self, TraceSettings};
 
@@ -18,7 +19,7 @@ use warren::telemetry::{self, TraceSettings};
 const USAGE: u8 = 64;
 /// Serving failed (EX_SOFTWARE).
 const FAILED: u8 = 70;
-/// `warren check` could not prove what it was to prove.
+/// `warren check` could not prove what it was to prove, or `warren load` lost something.
 const UNPROVED: u8 = 1;
 
 fn main() -> ExitCode {
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     match arguments.first().map(|argument| argument.to_string_lossy()).as_deref() {
         None => serve(),
         Some("check") => check(arguments.into_iter().skip(1)),
+        Some("load") => load(arguments.into_iter().skip(1)),
         Some("--help" | "-h") => {
             print!("{}", config::help());
             ExitCode::SUCCESS
@@ -67,6 +69,44 @@ fn prove(plan: &Plan) -> Result<check::Report, Box<dyn std::error::Error>> {
     // A name that is still being looked up is not waited for.
     runtime.shutdown_background();
     Ok(report?)
+}
+
+fn load(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let plan = match load::Plan::from_arguments(arguments) {
+        Ok(plan) => plan,
+        Err(usage) => {
+            eprintln!("warren load: {usage}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match put_load(&plan) {
+        Ok(report) => {
+            println!("{}", if plan.json { report.to_json() } else { report.to_string() });
+            if report.passed { ExitCode::SUCCESS } else { ExitCode::from(UNPROVED) }
+        }
+        Err(failure) => {
+            eprintln!("warren load: {failure}");
+            ExitCode::from(UNPROVED)
+        }
+    }
+}
+
+fn put_load(plan: &load::Plan) -> Result<load::Report, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let stop = async {
+            either(&mut interrupt, &mut terminate).await;
+            // What is there so far comes soon. A second signal does not wait for it.
+            tokio::spawn(async move {
+                std::process::exit(either(&mut interrupt, &mut terminate).await);
+            });
+        };
+        Ok::<_, Box<dyn std::error::Error>>(load::run(plan, stop).await?)
+    });
+    runtime.shutdown_background();
+    report
 }
 
 fn serve() -> ExitCode {

@@ -1,18 +1,21 @@
 //! The variables as `warren --help` and docs/configuration.md show them.
 
 use super::variables;
-use crate::check;
+use crate::{check, load};
 use std::fmt::Write;
 
 /// The text of `warren --help`.
 pub fn help() -> String {
     let mut text = format!(
         "warren: WebSocket fan-out, replicas joined by RabbitMQ\n\n\
-         Usage: warren [--help | --version]\n       {}\n\n\
+         Usage: warren [--help | --version]\n       {}\n       {}\n\n\
          check proves that what is said at one replica is heard at all of them. It asks all the\n\
          addresses of HOST. With --replicas it waits, within the timeout, until so many answer.\n\n\
+         load opens many WebSockets, publishes through some of them, and says what was accepted, confirmed,\n\
+         delivered and lost, and how long it took. It speaks in a channel of its own.\n\n\
          The server is configured from the environment alone:\n",
-        check::USAGE
+        check::USAGE,
+        load::USAGE
     );
     for variable in variables::all() {
         let _ = write!(text, "\n{}  (default: {})\n", variable.name, variable.default);
@@ -25,8 +28,8 @@ pub fn help() -> String {
         "\nTraces are exported to OTEL_EXPORTER_OTLP_ENDPOINT, by the variables that OpenTelemetry names.\n",
     );
     text.push_str(
-        "\nExit codes: 0 after a complete shutdown or a check that passed, 1 after one that failed, 64 for\n\
-         a bad setting or argument, 70 when serving failed.\n",
+        "\nExit codes: 0 after a complete shutdown, a check that passed or a load that lost nothing, 1 after one\n\
+         that failed or lost something, 64 for a bad setting or argument, 70 when serving failed.\n",
     );
     text
 }

@@ -2,7 +2,7 @@
 //! browser. What is missing on the machine fails with a line that says how to get it.
 //!
 //! - `settings`: the command line and the environment
-//! - `check`: `warren check`
+//! - `check`, `load`: `warren check` and `warren load`
 //! - `chat`: what clients see, over WebSocket and HTTP, with the embedded broker
 //! - `wire`: bytes on a raw socket: limits, violations, odd but valid behaviour
 //! - `coalesce`: messages that share a write
@@ -46,6 +46,7 @@ mod faults;
 mod leaving;
 mod ledger;
 mod limits;
+mod load;
 mod log;
 mod log_faults;
 mod logs;

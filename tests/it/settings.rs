@@ -45,7 +45,7 @@ fn help_and_version() {
     let (code, help, _) = run(Command::new(WARREN).arg("--help"));
     assert_eq!(code, Some(0));
     assert!(help.contains("WARREN_AMQP_URL") && help.contains("(default: 127.0.0.1:8080)"));
-    assert!(help.contains("warren check HOST:PORT"));
+    assert!(help.contains("warren check HOST:PORT") && help.contains("warren load URL"));
     let (code, version, _) = run(Command::new(WARREN).arg("--version"));
     assert_eq!((code, version.trim()), (Some(0), concat!("warren ", env!("CARGO_PKG_VERSION"))));
     let (code, _, stderr) = run(Command::new(WARREN).arg("--verbose"));

@@ -2,6 +2,7 @@
 
 use super::LIMIT;
 use super::process::POLL;
+use super::tls;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::Span as OtlpSpan;
@@ -13,9 +14,6 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// A span, with what its process says of itself.
 #[derive(Clone, Debug, Default)]
@@ -59,15 +57,8 @@ impl Collector {
 
     /// One that speaks TLS, and its certificate as PEM.
     pub async fn secure() -> (Self, String) {
-        let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.cert.der().clone()], key)
-            .unwrap();
-        (Self::listen(Some(Arc::new(config).into())).await, identity.cert.pem())
+        let (acceptor, certificate) = tls::acceptor();
+        (Self::listen(Some(acceptor)).await, certificate)
     }
 
     async fn listen(tls: Option<TlsAcceptor>) -> Self {

@@ -24,6 +24,7 @@ pub mod rabbitmq;
 pub mod raw;
 pub mod raw_amqp;
 pub mod replica;
+pub mod tls;
 pub mod zlib;
 
 use std::time::Duration;

@@ -1,0 +1,158 @@
+//! From an address to a client that is ready to listen.
+
+use super::frames::{CLOSE, Frames, TEXT};
+use super::said::{Mark, Said};
+use super::stream::Stream;
+use super::target::Address;
+use reqwest::Url;
+use rustls::ClientConfig;
+use serde::Deserialize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+/// How long it may take to get in.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Of what a server answers, so much is looked at.
+const MAX_ANSWER: usize = 16 << 10;
+/// Of what a server says, so much is repeated.
+const MAX_QUOTE: usize = 80;
+
+/// A client that hears everything from now on.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) frames: Frames,
+    /// Of the replica that serves it.
+    pub(super) replica: String,
+}
+
+/// Connects, shakes hands, and waits for the greeting.
+///
+/// # Errors
+/// Why that was not to be, in a few words that are the same for all to whom the same happens.
+pub(super) async fn open(
+    to: &Address,
+    tls: &Arc<ClientConfig>,
+    channel: &str,
+    publishes: bool,
+    mark: &Mark,
+) -> Result<Opened, String> {
+    let opening = async {
+        let stream = Stream::connect(to, tls).await.map_err(|error| quote(&error.to_string()))?;
+        shake_hands(stream, &request(to, channel, publishes)?, mark).await
+    };
+    timeout(PATIENCE, opening).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+fn request(to: &Address, channel: &str, publishes: bool) -> Result<String, String> {
+    let (host, path) = (to.target.host(), &to.target.path);
+    let url = Url::parse_with_params(&format!("http://{host}{path}"), [("channel", channel)]);
+    let url = url.map_err(|error| error.to_string())?;
+    let protocol = if publishes { "sec-websocket-protocol: warren.v1\r\n" } else { "" };
+    Ok(format!(
+        "GET {path}?{} HTTP/1.1\r\nhost: {host}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: {}\r\n{protocol}\r\n",
+        url.query().unwrap_or_default(),
+        key()
+    ))
+}
+
+/// Sixteen random bytes in base64.
+fn key() -> String {
+    let random: String = std::iter::repeat_with(fastrand::alphanumeric).take(21).collect();
+    // The last letter has two bits of the sixteenth byte.
+    format!("{random}A==")
+}
+
+async fn shake_hands(mut stream: Stream, request: &str, mark: &Mark) -> Result<Opened, String> {
+    let failed = |error: std::io::Error| quote(&error.to_string());
+    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
+    let mut frames = None;
+    loop {
+        let size = stream.read(&mut buffer).await.map_err(failed)?;
+        if size == 0 {
+            return Err(refusal(&answer).unwrap_or_else(|| "the server hung up".to_owned()));
+        }
+        let mut bytes = &buffer[..size];
+        if frames.is_none() {
+            answer.extend_from_slice(bytes);
+            let head = answer.windows(4).position(|end| end == b"\r\n\r\n").map(|end| end + 4);
+            match (head, refusal(&answer)) {
+                (Some(_), Some(refusal)) => return Err(refusal),
+                (Some(head), None) => {
+                    frames = Some(Frames::default());
+                    bytes = &answer[head..];
+                }
+                (None, _) if answer.len() > MAX_ANSWER => return Err("no answer of HTTP".into()),
+                (None, _) => {}
+            }
+        }
+        let Some(frames) = &mut frames else { continue };
+        let greeting = frames.take(bytes, |kind, payload| match (kind, mark.read(payload)) {
+            (TEXT, Said::Ready(replica)) => ControlFlow::Break(Ok(quote(&replica))),
+            (CLOSE, _) => ControlFlow::Break(Err("closed at once".to_owned())),
+            _ => ControlFlow::Continue(()),
+        });
+        match greeting {
+            Ok(Some(replica)) => {
+                return Ok(Opened { stream, frames: std::mem::take(frames), replica: replica? });
+            }
+            Ok(None) => {}
+            Err(_) => return Err("what came is no WebSocket frame".to_owned()),
+        }
+    }
+}
+
+/// What an answer says that is not 101: the status, and the code if Warren gave it.
+fn refusal(answer: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Code,
+    }
+    #[derive(Deserialize)]
+    struct Code {
+        code: String,
+    }
+    let text = String::from_utf8_lossy(answer);
+    let status = text.strip_prefix("HTTP/1.1 ").and_then(|line| line.get(..3));
+    if status == Some("101") {
+        return None;
+    }
+    let Some(status) = status else { return Some("no answer of HTTP".to_owned()) };
+    let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str::<Body>(body));
+    Some(match body {
+        Some(Ok(body)) => quote(&format!("{status} {}", body.error.code)),
+        _ => quote(status),
+    })
+}
+
+/// The beginning of a text from outside, on one line.
+fn quote(text: &str) -> String {
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.take(MAX_QUOTE).collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_somebody_was_not_let_in() {
+        let full = r#"HTTP/1.1 503 Service Unavailable
+retry-after: 3
+
+{"error":{"code":"too_many_connections","message":"full"}}"#;
+        for (answer, says) in [
+            (full.replace('\n', "\r\n"), Some("503 too_many_connections")),
+            ("HTTP/1.1 404 Not Found\r\n\r\n<html>".to_owned(), Some("404")),
+            ("SSH-2.0".to_owned(), Some("no answer of HTTP")),
+            ("HTTP/1.1 101 Switching Protocols\r\n\r\n".to_owned(), None),
+        ] {
+            assert_eq!(refusal(answer.as_bytes()).as_deref(), says);
+        }
+    }
+}
