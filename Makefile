@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
+BENCH ?=
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -30,8 +31,9 @@ demo: setup ## RabbitMQ, three replicas, a load balancer and Prometheus, on loop
 	$(CARGO) build --release --locked
 	@scripts/demo
 
-bench: ## What a delivery and a connection cost, beside a bare loop of send(2)
-	$(CARGO) bench --locked --bench fanout
+bench: ## What a delivery and a connection cost, beside others: make bench BENCH=beside
+	@scripts/setup bench
+	$(CARGO) bench --locked --bench fanout -- $(BENCH)
 
 docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md

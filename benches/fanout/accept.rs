@@ -2,6 +2,7 @@
 //! greeted.
 
 use crate::client::Crowd;
+use crate::dialect::Dialect;
 use crate::report::{table, verdict};
 use crate::server::Server;
 use crate::{Outcome, Plan};
@@ -12,7 +13,7 @@ const NEWCOMERS: usize = 16_000;
 /// Newcomers on their way in at any time: when one has been greeted, the next one comes. One by one,
 /// each would wake the server up. All at once, it would never sleep, and what waits for it would not
 /// fit into its backlog.
-const AT_ONCE: usize = 64;
+pub const AT_ONCE: usize = 64;
 /// CPU of a newcomer, in microseconds.
 const TARGET: f64 = 35.0;
 
@@ -28,7 +29,7 @@ pub fn run(plan: &Plan) -> Outcome {
             Some(path) => Server::warren(path)?,
         };
         server.sample(|| {
-            let crowd = Crowd::newcomers(server.address, NEWCOMERS, AT_ONCE)?;
+            let crowd = Crowd::newcomers(server.address, Dialect::Warren, NEWCOMERS, AT_ONCE)?;
             Ok(crowd.len())
         })
     })?;

@@ -1,6 +1,7 @@
 //! The bare loops: what a server cannot do without, and nothing else.
 
-use crate::{Outcome, client, handshake, server};
+use crate::dialect::{self, Dialect};
+use crate::{Outcome, server};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
@@ -31,7 +32,7 @@ fn accept() -> Outcome {
         epoll::add(&epoll, socket.as_fd(), epoll::EventData::new_u64(number), flags)
     };
     watch(&listener, NEWCOMER)?;
-    let answer = handshake::answer();
+    let answer = dialect::answer();
     let mut sockets: Vec<TcpStream> = Vec::new();
     let mut events = Vec::with_capacity(1024);
     let mut buffer = vec![0; 64 << 10];
@@ -74,8 +75,8 @@ fn send() -> Outcome {
         socket.set_nodelay(true)?;
         sockets.push(socket);
     }
-    let frame = client::delivery();
-    let size = client::message().len();
+    let frame = dialect::delivery();
+    let size = Dialect::Bare.message().len();
     let mut buffer = vec![0; 64 << 10];
     let mut got = 0;
     loop {

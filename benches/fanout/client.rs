@@ -1,7 +1,9 @@
 //! The load: many connections in one thread, which counts frames by their headers and reads no more.
 
-use crate::frames::{Frames, TEXT_FRAME};
-use crate::{Outcome, TEXT, handshake, server};
+use crate::dialect::{Dialect, Progress};
+use crate::frames::Frames;
+use crate::{Outcome, server};
+use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
@@ -14,13 +16,20 @@ use std::time::{Duration, Instant};
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 const EVENTS: usize = 1024;
 const BUFFER: usize = 64 << 10;
+/// The longest latency that is told from others, in microseconds, and the digits that are kept.
+const LATENCY: (u64, u8) = (60_000_000, 2);
 
 /// Connections to one server.
 pub struct Crowd {
+    dialect: Dialect,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     clients: Vec<Client>,
+    /// Where messages are said, if not by the first client.
+    speaker: Option<TcpStream>,
     buffer: Vec<u8>,
+    /// From saying to each delivery, in microseconds.
+    latency: Histogram<u32>,
 }
 
 struct Client {
@@ -32,6 +41,14 @@ struct Client {
     got: usize,
 }
 
+/// A message on its way.
+#[derive(Clone)]
+struct Message {
+    said: Instant,
+    /// Clients that do not have it yet.
+    missing: usize,
+}
+
 impl Crowd {
     /// WebSockets, each of which listens to the channel with its number's name.
     pub fn listeners(
@@ -39,44 +56,59 @@ impl Crowd {
         count: usize,
         channel: impl Fn(usize) -> String,
     ) -> Outcome<Self> {
-        Self::gather(address, count, 1, |number| Some(handshake::request(&channel(number))))
-    }
-
-    /// WebSockets of one channel, with so many of them on their way in at any time.
-    pub fn newcomers(address: SocketAddr, count: usize, at_once: usize) -> Outcome<Self> {
-        let request = handshake::request("lobby");
-        Self::gather(address, count, at_once, |_| Some(request.clone()))
+        Self::gather(address, Dialect::Warren, count, 1, channel)
     }
 
     /// Sockets of a server that speaks first.
     pub fn strangers(address: SocketAddr, count: usize) -> Outcome<Self> {
-        Self::gather(address, count, 1, |_| None)
+        Self::gather(address, Dialect::Bare, count, 1, |_| String::new())
+    }
+
+    /// Clients of one channel, with so many of them on their way in at any time.
+    pub fn newcomers(
+        address: SocketAddr,
+        dialect: Dialect,
+        count: usize,
+        at_once: usize,
+    ) -> Outcome<Self> {
+        Self::gather(address, dialect, count, at_once, |_| "lobby".to_owned())
     }
 
     fn gather(
         address: SocketAddr,
+        dialect: Dialect,
         count: usize,
         at_once: usize,
-        request: impl Fn(usize) -> Option<String>,
+        channel: impl Fn(usize) -> String,
     ) -> Outcome<Self> {
+        let speaker = dialect.is_said_by_http().then(|| TcpStream::connect(address)).transpose()?;
+        if let Some(speaker) = &speaker {
+            speaker.set_nodelay(true)?;
+            speaker.set_nonblocking(true)?;
+        }
         let mut crowd = Self {
+            dialect,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS),
             clients: Vec::with_capacity(count),
+            speaker,
             buffer: vec![0; BUFFER],
+            latency: Histogram::new_with_bounds(1, LATENCY.0, LATENCY.1)?,
         };
         let mut open = 0;
         while open < count {
             while crowd.len() < count.min(open + at_once) {
-                open += crowd.connect(address, request(crowd.len()))?;
+                open += crowd.connect(address, dialect.request(&channel(crowd.len())))?;
             }
             if open < crowd.len() {
                 crowd.receive(|client, bytes| {
                     client.answer.extend_from_slice(bytes);
-                    if handshake::is_complete(&client.answer)? {
-                        client.answer = Vec::new();
-                        open += 1;
+                    match dialect.progress(&client.answer)? {
+                        Progress::Wait => return Ok(()),
+                        Progress::Say(next) => client.stream.write_all(&next)?,
+                        Progress::Ready => open += 1,
                     }
+                    client.answer = Vec::new();
                     Ok(())
                 })?;
             }
@@ -107,35 +139,50 @@ impl Crowd {
     /// them on their way: when everyone has one, the next is sent. The number of deliveries.
     pub fn broadcast(&mut self, window: usize, least: usize, time: Duration) -> Outcome<usize> {
         let start = Instant::now();
-        let listeners = self.clients.len();
-        let message = message();
-        // For each message on its way, the clients that do not have it yet.
-        let mut missing = VecDeque::from(vec![listeners; window]);
+        let (dialect, listeners) = (self.dialect, self.clients.len());
+        let said_now = || Message { said: Instant::now(), missing: listeners };
+        let mut latency = self.latency.clone();
+        let mut underway = VecDeque::from(vec![said_now(); window]);
         let mut complete = 0;
         for client in &mut self.clients {
             client.got = 0;
         }
-        self.say(0, &message.repeat(window))?;
-        while !missing.is_empty() {
+        self.say(0, window)?;
+        while !underway.is_empty() {
             let before = complete;
             self.receive(|client, bytes| {
                 let frames = client.frames.count(bytes)?;
+                if let Some(pongs) = dialect.pongs(&mut client.frames)? {
+                    client.stream.write_all(&pongs)?;
+                }
+                let now = Instant::now();
                 for place in client.got..client.got + frames {
-                    missing[place - complete] -= 1;
+                    let message = &mut underway[place - complete];
+                    message.missing -= 1;
+                    latency.saturating_record((now - message.said).as_micros() as u64);
                 }
                 client.got += frames;
-                while missing.front() == Some(&0) {
-                    missing.pop_front();
+                while underway.front().is_some_and(|message| message.missing == 0) {
+                    underway.pop_front();
                     complete += 1;
                 }
                 Ok(())
             })?;
-            if complete > before && (complete < least || start.elapsed() < time) {
-                missing.resize(missing.len() + complete - before, listeners);
-                self.say(0, &message.repeat(complete - before))?;
+            let room = complete - before;
+            if room > 0 && (complete < least || start.elapsed() < time) {
+                underway.extend(std::iter::repeat_n(said_now(), room));
+                self.say(0, room)?;
             }
         }
+        self.latency = latency;
         Ok(complete * listeners)
+    }
+
+    /// How long deliveries took since this was last asked for.
+    pub fn latency(&mut self) -> Histogram<u32> {
+        let taken = self.latency.clone();
+        self.latency.reset();
+        taken
     }
 
     /// Has the first client speak to all `rate` times a second for `time`. The number of deliveries.
@@ -155,10 +202,9 @@ impl Crowd {
     /// one has heard itself, the next speaks. The number of deliveries.
     pub fn in_turn(&mut self, speakers: usize, time: Duration) -> Outcome<usize> {
         let start = Instant::now();
-        let message = message();
         let mut heard = 0;
         while start.elapsed() < time {
-            self.say(heard % speakers, &message)?;
+            self.say(heard % speakers, 1)?;
             let before = heard;
             while heard == before {
                 self.receive(|client, bytes| {
@@ -170,8 +216,14 @@ impl Crowd {
         Ok(heard)
     }
 
-    fn say(&mut self, client: usize, messages: &[u8]) -> Outcome {
-        Ok(self.clients[client].stream.write_all(messages)?)
+    fn say(&mut self, client: usize, times: usize) -> Outcome {
+        let messages = self.dialect.message().repeat(times);
+        let Some(speaker) = &mut self.speaker else {
+            return Ok(self.clients[client].stream.write_all(&messages)?);
+        };
+        // What it was answered is not of interest: the deliveries are.
+        while speaker.read(&mut self.buffer).is_ok_and(|size| size == BUFFER) {}
+        Ok(speaker.write_all(&messages)?)
     }
 
     /// Waits for what comes next, and tells whom it came to.
@@ -197,24 +249,4 @@ impl Crowd {
         }
         Ok(())
     }
-}
-
-/// A message as a client sends it: masked, by zeros.
-pub fn message() -> Vec<u8> {
-    let length = (TEXT as u16).to_be_bytes();
-    let mut frame = vec![TEXT_FRAME, 0x80 | 126, length[0], length[1], 0, 0, 0, 0];
-    frame.resize(frame.len() + TEXT, b'x');
-    frame
-}
-
-/// The same message as clients get it.
-pub fn delivery() -> Vec<u8> {
-    let payload = format!(
-        r#"{{"id":"01234567-1000","channel":"lobby","text":"{}","date":"2026-01-02T03:04:05.678Z"}}"#,
-        "x".repeat(TEXT)
-    );
-    let length = (payload.len() as u16).to_be_bytes();
-    let mut frame = vec![TEXT_FRAME, 126, length[0], length[1]];
-    frame.extend_from_slice(payload.as_bytes());
-    frame
 }

@@ -3,6 +3,7 @@
 use crate::{Outcome, TEXT};
 
 pub const TEXT_FRAME: u8 = 0x81;
+const MASKED: u8 = 0x80;
 
 /// What has come of a frame that is not complete.
 #[derive(Default)]
@@ -11,6 +12,8 @@ pub struct Frames {
     have: usize,
     /// Payload bytes to pass over.
     left: usize,
+    /// Frames of one byte that came: engine.io pings with them.
+    pub pings: usize,
 }
 
 impl Frames {
@@ -22,14 +25,20 @@ impl Frames {
                 self.header[self.have] = *first;
                 self.have += 1;
                 bytes = &bytes[1..];
-                if self.have == self.header.len() {
-                    let [kind, 126, high, low] = self.header else {
-                        return Err("a frame that is no message".into());
-                    };
-                    self.left = usize::from(u16::from_be_bytes([high, low]));
-                    if kind != TEXT_FRAME || self.left < TEXT {
-                        return Err("a frame that is no message".into());
+                match (self.have, self.header) {
+                    // With its payload it is as long as a header.
+                    (3, [TEXT_FRAME, 1, ..]) => {
+                        self.have = 0;
+                        self.pings += 1;
                     }
+                    (4, [TEXT_FRAME, 126, high, low]) => {
+                        self.left = usize::from(u16::from_be_bytes([high, low]));
+                        if self.left < TEXT {
+                            return Err("a frame that is no message".into());
+                        }
+                    }
+                    (4, _) => return Err("a frame that is no message".into()),
+                    _ => {}
                 }
                 continue;
             }
@@ -43,4 +52,19 @@ impl Frames {
         }
         Ok(ended)
     }
+}
+
+/// A frame as a client sends it: masked, by zeros.
+pub fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![TEXT_FRAME];
+    match payload.len() {
+        length @ 0..126 => frame.push(MASKED | length as u8),
+        length => {
+            frame.push(MASKED | 126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(payload);
+    frame
 }

@@ -2,7 +2,7 @@
 //!
 //! CPU is the server process's own, and is given as a ratio to a bare loop of `send(2)` that hands the
 //! same frames to as many sockets, measured in turn with it. Ratios travel between machines;
-//! microseconds do not. `cargo bench --bench fanout -- deliveries` runs one of the parts.
+//! microseconds do not. `make bench BENCH=deliveries` runs one of the parts.
 //!
 //! - `BENCH_ROUNDS` (5): times that each thing is measured, in turn with the others.
 //! - `BENCH_SECONDS` (1): how long each time.
@@ -10,9 +10,11 @@
 
 mod accept;
 mod bare;
+mod beside;
 mod client;
+mod dialect;
 mod frames;
-mod handshake;
+mod others;
 mod report;
 mod server;
 #[path = "../../tests/it/support/mod.rs"]
@@ -71,7 +73,8 @@ fn main() -> Outcome {
         println!("to be run by cargo bench");
         return Ok(());
     }
-    let parts: [Part; 7] = [
+    let parts: [Part; 8] = [
+        ("beside", beside::run),
         ("deliveries", deliveries),
         ("memory", memory),
         ("accept", accept::run),
@@ -225,6 +228,7 @@ fn channels(plan: &Plan) -> Outcome {
 /// What reading from the log costs beside reading from a queue, in CPU and in time.
 fn log(plan: &Plan) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    server::go_to_load()?;
     let rabbitmq = runtime.block_on(RabbitMq::start());
     let (_, path) = &plan.builds[0];
     let mut contenders = Vec::new();

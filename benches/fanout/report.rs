@@ -28,8 +28,17 @@ impl Series {
 
     /// The median of the ratios to what `reference` used in the same round.
     pub fn ratio(&self, reference: &Self) -> f64 {
+        spread(self.ratios(reference))[1]
+    }
+
+    /// The ratios to what `reference` used in the same round.
+    pub fn ratios(&self, reference: &Self) -> impl Iterator<Item = f64> {
         let rounds = self.rounds.iter().zip(&reference.rounds);
-        spread(rounds.map(|(round, unit)| round.cost() / unit.cost()))[1]
+        rounds.map(|(round, unit)| round.cost() / unit.cost())
+    }
+
+    pub fn rounds(&self) -> impl Iterator<Item = &Sample> {
+        self.rounds.iter()
     }
 }
 
@@ -37,19 +46,30 @@ impl Series {
 pub fn table(title: &str, series: &[Series]) {
     println!("\n{title}");
     println!("  {:<40}{:>10}{:>10}{:>10}{:>10}", "", "min µs", "median µs", "max µs", "ratio");
-    let mut all = Sample::default();
     for row in series {
         let [least, median, most] = spread(row.rounds.iter().map(Sample::cost));
         let ratio = row.ratio(&series[0]);
         println!("  {:<40}{least:>10.2}{median:>10.2}{most:>10.2}{ratio:>10.2}", row.name);
-        row.rounds.iter().for_each(|round| all.add(round));
     }
+    footnote(series);
+}
+
+/// Prints what else went on.
+pub fn footnote(series: &[Series]) {
+    let mut all = Sample::default();
+    series.iter().flat_map(|row| &row.rounds).for_each(|round| all.add(round));
     println!(
         "  load: {:.1} µs a delivery, its core busy {:.0} %; servers waited for their core {:.0} % of the time",
         all.load / all.deliveries,
         100.0 * all.load / all.wall,
         100.0 * all.waited / all.wall
     );
+}
+
+/// A median, and the least and the greatest beside it.
+pub fn cell(values: impl Iterator<Item = f64>, digits: usize) -> String {
+    let [least, median, most] = spread(values);
+    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
 /// Prints how many deliveries were made in a second.

@@ -1,6 +1,8 @@
 //! Server processes: started on a core of their own, measured, and ended.
 
+use crate::support::process::Sandbox;
 use crate::{Outcome, bare};
+use hdrhistogram::Histogram;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
@@ -8,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to begin.
@@ -17,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    _sandbox: Option<Arc<Sandbox>>,
 }
 
 /// What was seen while deliveries were made. Times are in microseconds.
@@ -30,6 +33,8 @@ pub struct Sample {
     /// CPU that the load used.
     pub load: f64,
     pub wall: f64,
+    /// How long deliveries took, where that was looked at.
+    pub latency: Option<Histogram<u32>>,
 }
 
 impl Sample {
@@ -39,6 +44,11 @@ impl Sample {
         self.waited += other.waited;
         self.load += other.load;
         self.wall += other.wall;
+        match (&mut self.latency, &other.latency) {
+            // Both have the same bounds.
+            (Some(all), Some(more)) => drop(all.add(more)),
+            (all, more) => *all = all.take().or_else(|| more.clone()),
+        }
     }
 
     /// The server's CPU for one delivery.
@@ -49,6 +59,12 @@ impl Sample {
     /// Deliveries a second.
     pub fn rate(&self) -> f64 {
         self.deliveries / self.wall * 1e6
+    }
+
+    /// Within how many milliseconds this share of the deliveries was made.
+    pub fn within(&self, share: f64) -> f64 {
+        let latency = self.latency.as_ref();
+        latency.map_or(0.0, |latency| latency.value_at_quantile(share) as f64 / 1e3)
     }
 }
 
@@ -63,16 +79,30 @@ impl Server {
         Self::this(&[bare::ACCEPT])
     }
 
-    /// This program with such arguments, which prints its port.
+    /// This program with such arguments.
     fn this(arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdout(Stdio::piped());
+        command.args(arguments);
+        Self::that_tells_its_port(command)
+    }
+
+    /// A server that prints its port when it serves.
+    pub fn that_tells_its_port(mut command: Command) -> Outcome<Self> {
+        command.stdout(Stdio::piped());
         let mut child = start(command)?;
         let mut port = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output).read_line(&mut port)?;
         }
-        Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port.trim().parse()?).into() })
+        let address = (Ipv4Addr::LOCALHOST, port.trim().parse()?).into();
+        Ok(Self { child, address, _sandbox: None })
+    }
+
+    /// A server at this address, whose files are in a directory that goes with it.
+    pub fn at(address: SocketAddr, command: Command, sandbox: Arc<Sandbox>) -> Outcome<Self> {
+        let server = Self { child: start(command)?, address, _sandbox: Some(sandbox) };
+        server.serves()?;
+        Ok(server)
     }
 
     /// Warren with one worker, its broker embedded.
@@ -116,16 +146,22 @@ impl Server {
             ("WARREN_LOG", "error"),
         ]);
         command.envs(settings.iter().copied());
-        let server = Self { child: start(command)?, address };
+        let server = Self { child: start(command)?, address, _sandbox: None };
+        server.serves()?;
+        Ok(server)
+    }
+
+    /// Waits until it does.
+    fn serves(&self) -> Outcome {
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(address).is_err() {
+        while TcpStream::connect(self.address).is_err() {
             if Instant::now() > deadline {
-                return Err(format!("{} does not serve", binary.display()).into());
+                return Err(format!("nobody serves at {}", self.address).into());
             }
             pause(Duration::from_millis(10));
         }
         pause(Duration::from_millis(200));
-        Ok(server)
+        Ok(())
     }
 
     /// What the server used while `work` made so many deliveries.
@@ -140,6 +176,7 @@ impl Server {
             waited: server_after.1 - server.1,
             load: load_after.0 - load.0,
             wall: wall.as_secs_f64() * 1e6,
+            latency: None,
         })
     }
 
@@ -209,6 +246,11 @@ pub fn raise_file_limit() -> Outcome {
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
+/// Goes to the core for the load, with what is started from now on that is no server.
+pub fn go_to_load() -> Outcome {
+    Ok(sched_setaffinity(None, &cores()?.load)?)
+}
+
 /// Starts a process on the core for servers.
 fn start(command: Command) -> Outcome<Child> {
     start_on(&cores()?.servers, command)
@@ -220,11 +262,11 @@ fn start_anywhere(command: Command) -> Outcome<Child> {
 }
 
 fn start_on(place: &CpuSet, mut command: Command) -> Outcome<Child> {
-    let load = &cores()?.load;
+    cores()?;
     // A process begins where its parent is.
     sched_setaffinity(None, place)?;
     let child = command.spawn();
-    sched_setaffinity(None, load)?;
+    go_to_load()?;
     Ok(child?)
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 pub const USAGE: &str = "warren load URL... [--clients N] [--publishers N] [--rate 20/s | --outstanding N]\n            \
      [--size 256B] [--duration 10s] [--channel NAME] [--json]";
 
-/// As many as fit into a message's number of its publisher.
-const MAX_PUBLISHERS: usize = 1 << 16;
+/// Each client has a number for each of them.
+const MAX_PUBLISHERS: usize = 1000;
 /// Above what servers of this kind can be asked for.
 const MAX_CLIENTS: usize = 1_000_000;
 const MAX_OUTSTANDING: usize = 10_000;

@@ -27,6 +27,8 @@ struct Client<'a> {
     orders: Option<Orders>,
     /// What is to be written and is not yet.
     out: Vec<u8>,
+    /// Whether TLS may still hold some of what was written.
+    flushing: bool,
     shared: &'a Shared,
 }
 
@@ -38,7 +40,8 @@ pub(super) async fn attend(
     shared: Rc<Shared>,
 ) {
     let Opened { stream, frames, replica: _ } = opened;
-    let mut client = Client { number, stream, frames, orders, out: Vec::new(), shared: &shared };
+    let (out, flushing) = (Vec::new(), false);
+    let mut client = Client { number, stream, frames, orders, out, flushing, shared: &shared };
     let mut leave = pin!(shared.leave.notified());
     let mut leaving = false;
     let code = poll_fn(|cx| {
@@ -71,12 +74,19 @@ impl Client<'_> {
     /// Writes what there is to write, as far as the socket takes it.
     fn write(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
         loop {
+            let mut stream = Pin::new(&mut self.stream);
+            if self.flushing {
+                match stream.as_mut().poll_flush(cx) {
+                    Poll::Ready(flushed) => flushed?,
+                    Poll::Pending => return Ok(()),
+                }
+                self.flushing = false;
+            }
             if self.out.is_empty() {
                 let order = self.orders.as_mut().map(|orders| orders.poll_recv(cx));
                 let Some(Poll::Ready(Some(frame))) = order else { return Ok(()) };
                 self.out = frame;
             }
-            let mut stream = Pin::new(&mut self.stream);
             while !self.out.is_empty() {
                 match stream.as_mut().poll_write(cx, &self.out) {
                     Poll::Ready(size) => drop(self.out.drain(..size?)),
@@ -84,9 +94,7 @@ impl Client<'_> {
                 }
             }
             self.out = Vec::new();
-            if let Poll::Ready(flushed) = stream.poll_flush(cx) {
-                flushed?;
-            }
+            self.flushing = true;
         }
     }
 
