@@ -62,32 +62,31 @@ fn accept() -> Outcome {
     }
 }
 
-/// Accepts its clients, and serves until the first of them hangs up. It is told to by that one, as
-/// Warren is: each message that comes is a frame to everyone.
+/// Accepts its clients, and serves until the first of them hangs up; again and again. It is told to by
+/// that one, as Warren is: each message that comes is a frame to everyone.
 fn send() -> Outcome {
     let clients = std::env::args().nth(2).unwrap_or_default().parse()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
     server::raise_file_limit()?;
-    let mut sockets = Vec::with_capacity(clients);
-    for _ in 0..clients {
-        let (socket, _) = listener.accept()?;
-        socket.set_nodelay(true)?;
-        sockets.push(socket);
-    }
     let frame = dialect::delivery();
     let size = Dialect::Bare.message().len();
     let mut buffer = vec![0; 64 << 10];
-    let mut got = 0;
     loop {
-        match sockets[0].read(&mut buffer)? {
-            0 => return Ok(()),
-            bytes => got += bytes,
+        let mut sockets = Vec::with_capacity(clients);
+        for _ in 0..clients {
+            let (socket, _) = listener.accept()?;
+            socket.set_nodelay(true)?;
+            sockets.push(socket);
         }
-        while got >= size {
-            got -= size;
-            for socket in &mut sockets {
-                socket.write_all(&frame)?;
+        let mut got = 0;
+        while let Ok(bytes @ 1..) = sockets[0].read(&mut buffer) {
+            got += bytes;
+            while got >= size {
+                got -= size;
+                for socket in &mut sockets {
+                    socket.write_all(&frame)?;
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Warren beside others that do the same, as rows of Markdown.
 //!
-//! All of them run at once, on the core for servers, and are measured in turn. RabbitMQ runs on the core
-//! for the load: what is measured is what hands its messages to clients.
+//! All of them run at once, on the core for servers, and are measured in turn; each has its clients
+//! during its turn alone, as one process may not open so many files. RabbitMQ runs on the core for the
+//! load: what is measured is what hands its messages to clients.
 
 use crate::accept::AT_ONCE;
 use crate::client::Crowd;
@@ -49,17 +50,18 @@ pub fn run(plan: &Plan) -> Outcome {
 }
 
 fn deliveries(plan: &Plan, contenders: &[Contender<'_>], clients: usize) -> Outcome {
-    let mut running = Vec::new();
-    for (_, dialect, start) in contenders {
-        let server = start(clients)?;
-        let crowd = Crowd::newcomers(server.address, *dialect, clients, AT_ONCE)?;
-        running.push((server, crowd));
-    }
+    let servers = contenders.iter().map(|(_, dialect, start)| Ok((start(clients)?, *dialect)));
+    let servers = servers.collect::<Outcome<Vec<_>>>()?;
     let loads = WINDOWS.map(|window| format!("{window} outstanding"));
     let loads = [&loads[..], &[format!("{PACE} a second")]].concat();
     let names = vec![String::new(); contenders.len() * loads.len()];
+    let mut present = None;
     let series = plan.measure(names, |subject, time| {
-        let (server, crowd) = &mut running[subject / loads.len()];
+        let (server, dialect) = &servers[subject / loads.len()];
+        let mut crowd = match present.take() {
+            Some(crowd) => crowd,
+            None => Crowd::newcomers(server.address, *dialect, clients, AT_ONCE)?,
+        };
         let window = WINDOWS.get(subject % loads.len());
         crowd.broadcast(*window.unwrap_or(&1), WARM_UP, Duration::ZERO)?;
         crowd.latency();
@@ -67,7 +69,10 @@ fn deliveries(plan: &Plan, contenders: &[Contender<'_>], clients: usize) -> Outc
             Some(window) => crowd.broadcast(*window, 0, time),
             None => crowd.paced(PACE, time),
         })?;
-        Ok(Sample { latency: Some(crowd.latency()), ..sample })
+        let latency = Some(crowd.latency());
+        // After its last turn with this server it leaves.
+        present = (!(subject + 1).is_multiple_of(loads.len())).then_some(crowd);
+        Ok(Sample { latency, ..sample })
     })?;
     for (load, messages) in loads.iter().enumerate() {
         for ((name, ..), series_of_one) in contenders.iter().zip(series.chunks(loads.len())) {
