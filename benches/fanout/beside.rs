@@ -13,8 +13,6 @@ use crate::support::rabbitmq::RabbitMq;
 use crate::{Outcome, PACE, Plan, TEXT, WARM_UP, WINDOWS, others, server};
 use std::time::Duration;
 
-/// Listeners of the one channel that everything is said in.
-const CROWDS: [usize; 2] = [1000, 5000];
 /// Connections that only listen, and nothing is said.
 const IDLE: usize = 10_000;
 
@@ -42,8 +40,8 @@ pub fn run(plan: &Plan) -> Outcome {
         "\n| clients | messages | server | CPU a delivery, µs | to bare | deliveries/s | p50, ms | p99, ms |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
-    for clients in CROWDS {
-        deliveries(plan, &contenders, clients)?;
+    for clients in &plan.clients {
+        deliveries(plan, &contenders, *clients)?;
     }
     println!("\n| server | bytes of memory a connection, {IDLE} idle |\n| --- | --- |");
     memory(plan, &contenders[1..])

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -229,9 +230,18 @@ impl Crowd {
     /// Waits for what comes next, and tells whom it came to.
     fn receive(&mut self, mut arrived: impl FnMut(&mut Client, &[u8]) -> Outcome) -> Outcome {
         self.events.clear();
-        epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&PATIENCE))?;
+        // Twice: the first time may be over because this process was stopped itself.
+        for _ in 0..2 {
+            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&PATIENCE)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                ended => {
+                    ended?;
+                    break;
+                }
+            }
+        }
         if self.events.is_empty() {
-            return Err("the server has fallen silent".into());
+            return Err(format!("a server that speaks {:?} has fallen silent", self.dialect).into());
         }
         for event in &self.events {
             let client = &mut self.clients[event.data.u64() as usize];

@@ -6,6 +6,7 @@
 //!
 //! - `BENCH_ROUNDS` (5): times that each thing is measured, in turn with the others.
 //! - `BENCH_SECONDS` (1): how long each time.
+//! - `BENCH_CLIENTS` (1000,5000): how many clients the servers of `beside` have, one after the other.
 //! - `BENCH_AGAINST`: other warren binaries, separated by commas, measured alongside.
 
 mod accept;
@@ -59,6 +60,7 @@ const WARM_UP: usize = 20;
 struct Plan {
     rounds: usize,
     time: Duration,
+    clients: Vec<usize>,
     /// Builds of warren, by name.
     builds: Vec<(String, PathBuf)>,
 }
@@ -105,7 +107,9 @@ impl Plan {
                 builds.push((name.display().to_string(), path.into()));
             }
         }
+        let clients = env::var("BENCH_CLIENTS").unwrap_or_else(|_| "1000,5000".to_owned());
         Ok(Self {
+            clients: clients.split(',').map(str::parse).collect::<Result<_, _>>()?,
             rounds: number("BENCH_ROUNDS", 5.0)?.max(1.0) as usize,
             time: Duration::from_secs_f64(number("BENCH_SECONDS", 1.0)?),
             builds,
