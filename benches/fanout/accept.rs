@@ -8,8 +8,8 @@ use crate::server::Server;
 use crate::{Outcome, Plan};
 use std::path::PathBuf;
 
-/// What Warren lets in where a process may open 20,000 files, and a little less.
-const NEWCOMERS: usize = 16_000;
+/// What fits into a process that may open 20,000 files.
+const NEWCOMERS: usize = 19_000;
 /// Newcomers on their way in at any time: when one has been greeted, the next one comes. One by one,
 /// each would wake the server up. All at once, it would never sleep, and what waits for it would not
 /// fit into its backlog.
@@ -26,7 +26,9 @@ pub fn run(plan: &Plan) -> Outcome {
     let series = plan.rounds(names, |subject| {
         let server = match contenders[subject].1 {
             None => Server::bare_accept()?,
-            Some(path) => Server::warren(path)?,
+            Some(path) => {
+                Server::with(path, &[("WARREN_MAX_CONNECTIONS", &NEWCOMERS.to_string())])?
+            }
         };
         server.sample(|| {
             let crowd = Crowd::newcomers(server.address, Dialect::Warren, NEWCOMERS, AT_ONCE)?;

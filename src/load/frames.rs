@@ -134,7 +134,7 @@ mod tests {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let payload = "x".repeat(length);
             let mut bytes = masked(TEXT, payload.as_bytes());
-            let accept = Accept { max_message: 1 << 20, binary: false };
+            let accept = Accept { max_message: 1 << 20, binary: false, inflater: None };
             let mut rest = &mut bytes[..];
             let event = Reader::default().next(&mut rest, accept);
             assert_eq!(event, Ok(Some(Event::Text(payload.into()))));

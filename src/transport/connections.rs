@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// One in so many files may be an event stream.
+/// One in so many files may be an event stream, unless WebSockets are to have it.
 const STREAMS: usize = 8;
 
 /// Counts open WebSockets and event streams up to a limit.
@@ -48,13 +48,16 @@ impl Connections {
     ) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(64, 8192);
-        // Event streams count where plain HTTP does, so that both together never use up all files.
-        let most_streams = (files / STREAMS).max(16);
-        let allowed = files.saturating_sub(reserve + most_streams).max(1);
+        let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAMS);
         if configured > allowed {
             metrics.tell(Event::ConnectionsLimited { configured, allowed });
         }
-        let limit = if configured == 0 { allowed } else { configured.min(allowed) };
+        let limit = match configured {
+            0 => allowed.saturating_sub(share).max(1),
+            configured => configured.min(allowed),
+        };
+        // They count where plain HTTP does, so that both together never use up all files.
+        let most_streams = share.min(allowed - limit).max(16);
         metrics.connections_limit(limit);
         Self {
             open: AtomicUsize::new(0),
