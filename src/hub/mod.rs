@@ -7,12 +7,14 @@
 
 mod arrivals;
 mod log;
+mod order;
 mod reader;
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use crate::broadcast::Broadcast;
-use crate::message::{self, Channel};
+use crate::message::Channel;
 use arrivals::Arrivals;
 pub use arrivals::Ticket;
 use log::Log;
@@ -257,81 +259,6 @@ impl Hub {
         self.readers[reader.0].wake();
     }
 
-    /// Shows the messages that wait for `reader`, in order, until `take` returns false.
-    ///
-    /// # Errors
-    /// [`Overrun`] when it has lagged too far behind to be served on.
-    pub fn peek<'a>(
-        &'a self,
-        reader: ReaderId,
-        mut take: impl FnMut(&'a Arc<Broadcast>) -> bool,
-    ) -> Result<(), Overrun> {
-        let reader = &self.readers[reader.0];
-        if reader.overrun {
-            return Err(Overrun);
-        }
-        match &reader.cursors[..] {
-            [] => {}
-            [cursor] => {
-                let log = &self.logs[cursor.log()];
-                for (_, broadcast) in log.from(cursor.next).ok_or(Overrun)? {
-                    if !take(broadcast) {
-                        break;
-                    }
-                }
-            }
-            cursors => {
-                let mut cursors = cursors.to_vec();
-                while let Some(place) = self.earliest(&cursors)? {
-                    let cursor = &mut cursors[place];
-                    let Some((_, broadcast)) = self.logs[cursor.log()].get(cursor.next) else {
-                        break;
-                    };
-                    cursor.next += 1;
-                    if !take(broadcast) {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves `reader` on by `messages` that it was shown and has dealt with.
-    pub fn advance(&mut self, reader: ReaderId, messages: usize) {
-        for _ in 0..messages {
-            let cursors = &self.readers[reader.0].cursors;
-            let place =
-                if cursors.len() == 1 { Some(0) } else { self.earliest(cursors).ok().flatten() };
-            let Some(place) = place else { return };
-            let cursor = &mut self.readers[reader.0].cursors[place];
-            if let Some((_, broadcast)) = self.logs[cursor.log()].get(cursor.next) {
-                cursor.next += 1;
-                let size = broadcast.frame.len() as u64;
-                cursor.read += size;
-                let reader = &mut self.readers[reader.0];
-                reader.replay = reader.replay.saturating_sub(size);
-            }
-        }
-    }
-
-    /// Bytes of frames that wait for `reader`.
-    pub fn lag(&self, reader: ReaderId) -> u64 {
-        let cursors = &self.readers[reader.0].cursors;
-        cursors.iter().map(|cursor| self.logs[cursor.log()].bytes() - cursor.read).sum()
-    }
-
-    /// Bytes that were announced to a reader and that it has not taken. What it asked to have replayed
-    /// is not held against it.
-    pub fn overdue(&self, reader: ReaderId) -> u64 {
-        let reader = &self.readers[reader.0];
-        let waiting = reader
-            .cursors
-            .iter()
-            .map(|cursor| self.logs[cursor.log()].announced().saturating_sub(cursor.read));
-        waiting.sum::<u64>().saturating_sub(reader.replay)
-    }
-
     /// Channels known: with readers, or with messages kept.
     pub fn channels(&self) -> usize {
         self.logs.len()
@@ -345,109 +272,6 @@ impl Hub {
     /// Memory that the messages kept are accounted with, for all hubs that keep the same.
     pub fn kept(&self) -> usize {
         self.kept + self.fresh
-    }
-
-    /// The cursor whose next message comes first in the order over all channels.
-    fn earliest(&self, cursors: &[Cursor]) -> Result<Option<usize>, Overrun> {
-        let mut earliest = None;
-        for (place, cursor) in cursors.iter().enumerate() {
-            let log = &self.logs[cursor.log()];
-            if log.from(cursor.next).is_none() {
-                return Err(Overrun);
-            }
-            if let Some((sequence, _)) = log.get(cursor.next)
-                && earliest.is_none_or(|(least, _)| *sequence < least)
-            {
-                earliest = Some((*sequence, place));
-            }
-        }
-        Ok(earliest.map(|(_, place)| place))
-    }
-
-    /// The place behind the message with this id, if it is still kept and nothing is missing since.
-    pub fn find(&self, id: &str) -> Option<Place> {
-        let place = self.since(message::position_of(id)?.checked_add(1)?)?;
-        let last = place.0.checked_sub(1).filter(|last| *last >= self.beginning)?;
-        let (_, found) = self.order.get(last.checked_sub(self.first)? as usize)?;
-        (&*found.id == id).then_some(place)
-    }
-
-    /// The place of the first message from position `next` on, if everything from there on is kept.
-    pub fn join(&self, next: u64) -> Option<Place> {
-        if self.kept_from? > next { None } else { self.since(next) }
-    }
-
-    /// The place of the first message of the present order from position `next` on.
-    fn since(&self, next: u64) -> Option<Place> {
-        self.kept_from?;
-        let begin = self.beginning.saturating_sub(self.first) as usize;
-        let (mut low, mut high) = (begin.min(self.order.len()), self.order.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.order[middle].1.position < Some(next) {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        Some(Place(self.first + low as u64))
-    }
-
-    /// Whether there is time to read from `place` before it is dropped: it is not among the oldest.
-    pub fn is_safe(&self, place: Place) -> bool {
-        let before = place.0.saturating_sub(self.first) as usize;
-        let older = self.kept / self.order.len().max(1) * before;
-        let room = self.limits.history.saturating_sub(self.kept) + older;
-        room >= self.limits.history / 4
-    }
-
-    /// Position behind all that was appended; `None` where positions mean nothing, yet or ever.
-    pub fn end(&self) -> Option<u64> {
-        let newest = self.newest_position().map(|newest| newest + 1);
-        self.kept_from.max(newest)
-    }
-
-    /// The first position from which on everything is kept, if positions mean anything here.
-    pub fn kept_from(&self) -> Option<u64> {
-        self.kept_from
-    }
-
-    /// Which order positions are of: another number when another one began.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Where the present order begins in memory.
-    pub fn beginning(&self) -> Place {
-        Place(self.beginning)
-    }
-
-    /// Id of the newest message, a place to come back to.
-    pub fn newest(&self) -> Option<&Arc<str>> {
-        self.newest_position()?;
-        self.order.back().map(|(_, broadcast)| &broadcast.id)
-    }
-
-    /// Has `waker` woken when a message of this position or a higher one is appended, or another order
-    /// begins, unless the ticket is given up before; `None` if one was appended already.
-    pub fn await_position(&mut self, position: u64, waker: &Waker) -> Option<Ticket> {
-        let reached = self.newest_position().is_some_and(|newest| newest >= position);
-        (!reached).then(|| self.arrivals.wait(position, waker.clone()))
-    }
-
-    /// Whoever holds this ticket waits no longer.
-    pub fn give_up(&mut self, ticket: Ticket) {
-        self.arrivals.give_up(ticket);
-    }
-
-    fn newest_position(&self) -> Option<u64> {
-        let (_, newest) = self.order.back()?;
-        newest.position.filter(|_| self.next_sequence() > self.beginning)
-    }
-
-    /// The sequence number that the next message gets.
-    fn next_sequence(&self) -> u64 {
-        self.first + self.order.len() as u64
     }
 
     /// The log of a channel, made if need be.
