@@ -74,6 +74,11 @@ impl Broadcast {
         }
     }
 
+    /// Whether it was worth compressing.
+    pub fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
+    }
+
     /// What its frames take together, in bytes.
     pub fn size(&self) -> usize {
         self.frame.len() + self.compressed.as_ref().map_or(0, Bytes::len)

@@ -10,6 +10,7 @@ use crate::telemetry::{Tally, Tracer};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 
 /// Posts that may wait for a worker; beyond it the broker is read no further.
 const INBOX: usize = 256;
@@ -90,6 +91,10 @@ pub async fn run(
             let post = match &delivery {
                 Delivery::Message(message) => {
                     let broadcast = Arc::new(compressor.compress(Broadcast::new(message)));
+                    if broadcast.is_compressed() {
+                        // That took a while, and RabbitMQ waits on the same thread.
+                        yield_now().await;
+                    }
                     let tally = tracer.broadcast(message.trace.as_ref(), broadcast.frame.len());
                     Post::Broadcast(broadcast, tally)
                 }

@@ -103,8 +103,8 @@ variables! {
     history_bytes: Bytes = "64MiB",
     /// Unwritten bytes at which a client counts as too slow and is closed.
     client_backlog: Bytes = "1MiB",
-    /// Least time between two deliveries to the same clients: messages that come in between share a
-    /// write. It bounds what is added to their latency; one that comes alone is delivered at once.
+    /// Least time between two deliveries of a worker: messages that come in between share a write. It
+    /// bounds what is added to their latency; one that comes after such a pause is delivered at once.
     /// 0ms: only what waits already shares a write.
     coalesce: Moment = "0ms",
     /// Largest message from a client.

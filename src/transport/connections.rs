@@ -47,7 +47,7 @@ impl Connections {
         metrics: Arc<Metrics>,
     ) -> Self {
         let files = raise_file_limit();
-        let reserve = (files / 20).clamp(64, 8192);
+        let reserve = (files / 20).clamp(256, 8192);
         let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAMS);
         if configured > allowed {
             metrics.tell(Event::ConnectionsLimited { configured, allowed });

@@ -6,6 +6,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 /// The least effort that chooses its codes by what is to be compressed. What more effort saves is little.
 const LEVEL: u32 = 2;
+/// Half of it, for messages from this size on: other messages wait meanwhile.
+const QUICK_LEVEL: u32 = 1;
+const QUICK: usize = 16 << 10;
 /// An empty block without compression, less its header: what ends a flush, and is not sent.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// An empty final block. It is only read as such where a block has just ended.
@@ -14,15 +17,25 @@ const END: [u8; 2] = [3, 0];
 const GUESS: usize = 4;
 /// The least of it, in bytes.
 const LEAST: usize = 64;
+/// Bytes of a plain message that take as long as one of a compressed one can at worst, where each block
+/// describes all codes there are and uses none.
+const COST: usize = 32;
 
-/// Compresses messages.
+/// Compresses messages. A third of a megabyte, and as much again once there was a large message.
 #[derive(Debug)]
-pub struct Deflater(Compress);
+pub struct Deflater {
+    stream: Compress,
+    quick: Option<Compress>,
+}
 
 impl Default for Deflater {
     fn default() -> Self {
-        Self(Compress::new(Compression::new(LEVEL), false))
+        Self { stream: with_effort(LEVEL), quick: None }
     }
+}
+
+fn with_effort(level: u32) -> Compress {
+    Compress::new(Compression::new(level), false)
 }
 
 impl Deflater {
@@ -32,8 +45,13 @@ impl Deflater {
         let room = message.len() + TAIL.len();
         let limit = out.len() + room;
         out.reserve_exact(room);
-        self.0.reset();
-        let done = self.0.compress_vec(message, out, FlushCompress::Sync).is_ok();
+        let stream = if message.len() < QUICK {
+            &mut self.stream
+        } else {
+            self.quick.get_or_insert_with(|| with_effort(QUICK_LEVEL))
+        };
+        stream.reset();
+        let done = stream.compress_vec(message, out, FlushCompress::Sync).is_ok();
         // What takes all of the room is not shorter, or not all of it.
         let shorter = done && out.len() < limit && out.ends_with(&TAIL);
         out.truncate(out.len().saturating_sub(TAIL.len()));
@@ -43,15 +61,24 @@ impl Deflater {
 
 /// Inflates messages.
 #[derive(Debug)]
-pub struct Inflater(Decompress);
+pub struct Inflater {
+    stream: Decompress,
+    /// Compressed bytes since the cost was taken.
+    bytes: usize,
+}
 
 impl Default for Inflater {
     fn default() -> Self {
-        Self(Decompress::new(false))
+        Self { stream: Decompress::new(false), bytes: 0 }
     }
 }
 
 impl Inflater {
+    /// What was inflated since this was asked last, in bytes of plain messages that take as long.
+    pub fn take_cost(&mut self) -> usize {
+        std::mem::take(&mut self.bytes).saturating_mul(COST)
+    }
+
     /// The message whose compressed form is `payload`, the frames' payloads put together.
     ///
     /// # Errors
@@ -62,13 +89,14 @@ impl Inflater {
             // Some write an empty message as no block at all.
             return Ok(Vec::new());
         }
+        self.bytes = self.bytes.saturating_add(payload.len());
         let guess = payload.len().saturating_mul(GUESS);
         let mut message = Vec::with_capacity(guess.min(most.saturating_add(1)));
         let mut rest = payload;
-        self.0.reset(false);
+        self.stream.reset(false);
         while let Some(behind) = self.feed(rest, &mut message, most)? {
             // A block that says that it is the last. What follows it begins anew.
-            self.0.reset(false);
+            self.stream.reset(false);
             rest = behind;
             if rest.is_empty() {
                 return Ok(message);
@@ -95,10 +123,10 @@ impl Inflater {
         const BAD: Violation = Violation(Close::BadDeflate);
         loop {
             make_room(message, most);
-            let (taken, had) = (self.0.total_in(), message.len());
-            let status = self.0.decompress_vec(input, message, FlushDecompress::None);
+            let (taken, had) = (self.stream.total_in(), message.len());
+            let status = self.stream.decompress_vec(input, message, FlushDecompress::None);
             let status = status.map_err(|_| BAD)?;
-            let taken = (self.0.total_in() - taken) as usize;
+            let taken = (self.stream.total_in() - taken) as usize;
             input = input.get(taken..).ok_or(BAD)?;
             if message.len() > most {
                 return Err(Violation(Close::TooBig));

@@ -13,11 +13,12 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
 
 /// Bytes read, and of messages that came of them, before others get their turn.
 const TURN: usize = 512 << 10;
@@ -201,8 +202,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         self.blocked = self.write(context)? == Flushed::Blocked;
         let room = self.dialogue.has_more() && self.output.is_empty();
         if room || (paused && !self.is_full()) {
-            // The socket was not asked for more, so it wakes nobody.
-            context.waker().wake_by_ref();
+            // The socket was not asked for more, so it wakes nobody. This comes behind those whose
+            // sockets have something: a task that wakes itself would be run many times before.
+            let _ = pin!(yield_now()).poll(context);
         }
         Ok(())
     }
@@ -259,7 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             match self.input.next(&mut data, self.dialogue.accept()) {
                 Ok(None) => break,
                 Ok(Some(event)) => {
-                    *turn = turn.saturating_sub(event.size().max(LEAST));
+                    let inflater = self.dialogue.accept().inflater;
+                    let inflated = inflater.map_or(0, |inflater| inflater.borrow_mut().take_cost());
+                    *turn = turn.saturating_sub(event.size().max(LEAST) + inflated);
                     self.event(event)?;
                 }
                 Err(Violation(close)) => {
@@ -345,7 +349,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             });
             match (flushed?, self.stage) {
                 (Flushed::Overrun, _) => self.seal(Close::TooSlow, None, None),
-                (Flushed::All, Stage::Settling { hint }) if self.dialogue.settled() => {
+                // What was read is answered first.
+                (Flushed::All, Stage::Settling { hint })
+                    if self.dialogue.settled() && self.early.is_empty() =>
+                {
                     self.seal(Close::Restart, None, hint);
                 }
                 (Flushed::All, Stage::Sealed) => self.sealed_and_written(context)?,

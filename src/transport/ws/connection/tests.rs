@@ -2,7 +2,7 @@ use super::*;
 use crate::broadcast::Broadcast;
 use crate::hub::{Hub, Limits, ReaderId, Start};
 use crate::message::Channel;
-use crate::wire::text_frame;
+use crate::wire::{Inflater, text_frame};
 use std::cell::Cell;
 use std::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -34,7 +34,7 @@ impl Dialogue for Parrot {
     }
 
     fn too_late(&mut self, _: Cow<'_, str>, output: &mut Output) {
-        self.promises.set(self.promises.get() - 1);
+        self.promises.set(self.promises.get().saturating_sub(1));
         output.push(text_frame("too late"));
     }
 
@@ -136,6 +136,7 @@ async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
 struct Ear {
     hub: RefCell<Hub>,
     reader: ReaderId,
+    inflater: RefCell<Inflater>,
     heard: usize,
 }
 
@@ -144,13 +145,13 @@ impl Ear {
         let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
         let reader = hub.open();
         hub.listen(reader, &Channel::default(), Start::Last(0));
-        Self { hub: RefCell::new(hub), reader, heard: 0 }
+        Self { hub: RefCell::new(hub), reader, inflater: RefCell::default(), heard: 0 }
     }
 }
 
 impl Dialogue for Ear {
     fn accept(&self) -> Accept<'_> {
-        Accept { max_message: 64, binary: false, inflater: None }
+        Accept { max_message: 1 << 16, binary: false, inflater: Some(&self.inflater) }
     }
 
     fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
@@ -216,6 +217,22 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
 }
 
 #[tokio::test]
+async fn a_restart_waits_for_what_was_read_and_has_to_wait() {
+    const MESSAGES: usize = 200;
+    let order = Some(Order::Close(Close::Restart, None));
+    let parrot = Parrot { order, chatter: None, promises: Cell::new(0) };
+    serve(&frame(0x81, b"x").repeat(MESSAGES), parrot, async |client| {
+        let mut all = Vec::new();
+        let late = text_frame("too late").repeat(MESSAGES);
+        while all.len() <= late.len() {
+            assert_ne!(client.read_buf(&mut all).await.unwrap(), 0, "each is answered");
+        }
+        assert!(all.starts_with(&late) && all[late.len()] == 0x88, "before the end");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_says_much_at_once_leaves_the_others_their_turn() {
     const MESSAGES: usize = 3000;
     let (ours, mut theirs) = duplex(1 << 20);
@@ -236,4 +253,20 @@ async fn who_says_much_at_once_leaves_the_others_their_turn() {
     drop(theirs);
     (&mut connection).await;
     assert!(connection.early.capacity() == 0, "what waited is given back");
+}
+
+#[tokio::test]
+async fn what_is_dear_to_inflate_is_a_turn_of_its_own() {
+    let (ours, _theirs) = duplex(64);
+    let scratch = Rc::new(RefCell::new(vec![0; 1024]));
+    // Final blocks with nothing in them.
+    let payload = [3, 0].repeat(8 << 10);
+    let [high, low] = (payload.len() as u16).to_be_bytes();
+    let message = [&[0xc1, 0x80 | 126, high, low, 0, 0, 0, 0][..], &payload].concat();
+    let early = BytesMut::from(&message.repeat(3)[..]);
+    let mut connection = Connection::new(ours, scratch, early, Output::default(), Ear::new());
+    for turn in 1..=3 {
+        poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context).is_pending())).await;
+        assert_eq!(connection.dialogue.heard, turn);
+    }
 }
