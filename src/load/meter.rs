@@ -5,6 +5,8 @@ use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
 const SECOND: Duration = Duration::from_secs(1);
+/// A share of less than this many seconds says nothing: whoever has just begun is always busy.
+const LEAST: f64 = 0.1;
 
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -48,9 +50,26 @@ impl Mark {
         Self { at: Instant::now(), used: time.tv_sec as f64 + time.tv_nsec as f64 / 1e9 }
     }
 
-    /// The share of a core that was used since then.
+    /// The share of a core that was used since then; 0 if that is too short a time to tell.
     fn share_since(&self, before: &Self) -> f64 {
         let wall = (self.at - before.at).as_secs_f64();
-        if wall > 0.0 { (self.used - before.used) / wall } else { 0.0 }
+        if wall >= LEAST { (self.used - before.used) / wall } else { 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_has_no_share() {
+        let end = Mark::now();
+        let before = |seconds| Mark {
+            at: end.at - Duration::from_secs_f64(seconds),
+            used: end.used - 0.9 * seconds,
+        };
+        assert_eq!(end.share_since(&before(0.0)), 0.0);
+        assert_eq!(end.share_since(&before(0.05)), 0.0);
+        assert!((end.share_since(&before(0.5)) - 0.9).abs() < 0.001);
     }
 }
