@@ -42,7 +42,9 @@ impl Frames {
             rest = left;
             end = each(kind, payload).break_value();
         }
-        self.0 = rest.to_vec();
+        // A frame that has only grown stays where it is: a large one comes in many pieces, and to copy it
+        // with each would take the longer the larger it is. After a frame, at most this piece is copied.
+        self.0 = if rest.len() == begun.len() { begun } else { rest.to_vec() };
         Ok(end)
     }
 }
