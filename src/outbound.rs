@@ -32,3 +32,9 @@ pub fn tls() -> Result<ClientConfig, rustls::Error> {
         .with_safe_default_protocol_versions()?;
     Ok(tls.with_root_certificates(roots).with_no_client_auth())
 }
+
+/// The beginning of a text from outside, on one line.
+pub fn quote(text: &str, most: usize) -> String {
+    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    text.take(most).collect::<String>().trim().to_owned()
+}

@@ -1,7 +1,7 @@
 //! One replica, as its clients see it.
 
 use super::events::{Event, Events};
-use crate::outbound;
+use crate::outbound::{self, quote};
 use futures_util::stream::{Stream, unfold};
 use reqwest::header::HOST;
 use reqwest::{Response, StatusCode};
@@ -31,7 +31,7 @@ pub(super) enum Problem {
 
 impl Problem {
     pub(super) fn unknown(error: std::io::Error) -> Self {
-        Self::Unknown(quote(&error.to_string()))
+        Self::Unknown(brief(&error.to_string()))
     }
 
     /// Whether the same may work later.
@@ -47,14 +47,13 @@ impl From<reqwest::Error> for Problem {
         while let Some(below) = cause.source() {
             cause = below;
         }
-        Self::Unreachable(quote(&cause.to_string()))
+        Self::Unreachable(brief(&cause.to_string()))
     }
 }
 
-/// The beginning of a text from outside, on one line.
-fn quote(text: &str) -> String {
-    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    text.take(MAX_QUOTE).collect::<String>().trim().to_owned()
+/// The beginning of a text from a replica, on one line.
+fn brief(text: &str) -> String {
+    quote(text, MAX_QUOTE)
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +79,7 @@ impl Client {
         loop {
             if let Event::Ready(name) = next(&mut response, &mut stream).await? {
                 let client = self.clone();
-                let (name, target) = (quote(&name), target.to_owned());
+                let (name, target) = (brief(&name), target.to_owned());
                 let replica = Replica { name, address, target, client };
                 return Ok(Listener { replica, response, stream });
             }
@@ -161,5 +160,5 @@ async fn expect(status: StatusCode, mut response: Response) -> Result<Response, 
     let status = response.status();
     let said = response.chunk().await.ok().flatten().unwrap_or_default();
     let said = &said[..said.len().min(MAX_QUOTE * 4)];
-    Err(Problem::Refused(status, quote(&String::from_utf8_lossy(said))))
+    Err(Problem::Refused(status, brief(&String::from_utf8_lossy(said))))
 }

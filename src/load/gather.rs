@@ -2,6 +2,7 @@
 
 use super::client::attend;
 use super::open::{Opened, open};
+use super::reasons;
 use super::said::Mark;
 use super::shared::Shared;
 use super::target::Address;
@@ -20,8 +21,6 @@ use tokio::task::JoinSet;
 const AT_ONCE: usize = 64;
 /// Frames that may wait for one publisher's socket: beyond as many the server reads no further anyway.
 const MAX_ORDERS: usize = 256;
-/// Reasons that are told one by one.
-const MAX_REASONS: usize = 20;
 
 /// Who is there, and who was not let in.
 pub(super) struct Crowd<'a> {
@@ -79,7 +78,7 @@ impl<'a> Crowd<'a> {
         while let Some(opened) = opening.next().await {
             match opened {
                 Ok(opened) => self.enter(opened, publish),
-                Err(reason) => self.refuse(reason),
+                Err(reason) => reasons::count(&mut self.refused, &reason),
             }
         }
     }
@@ -93,11 +92,5 @@ impl<'a> Crowd<'a> {
             orders
         });
         self.clients.spawn_local(attend(number, opened, orders, self.shared.clone()));
-    }
-
-    fn refuse(&mut self, reason: String) {
-        let known = self.refused.contains_key(&reason) || self.refused.len() < MAX_REASONS;
-        let reason = if known { reason } else { "other reasons".to_owned() };
-        *self.refused.entry(reason).or_default() += 1;
     }
 }

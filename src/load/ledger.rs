@@ -1,6 +1,7 @@
 //! Who has got what; plain data. Times are counted from the beginning of the run.
 
 use super::latency::Latency;
+use super::reasons;
 use super::seen::{Seen, Sight};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -116,7 +117,7 @@ impl Ledger {
     pub(super) fn refuse(&mut self, publisher: usize, sequence: u32, code: &str) {
         let Some(message) = self.publishers[publisher].pending(sequence) else { return };
         message.fate = if UNCERTAIN.contains(&code) { Fate::Uncertain } else { Fate::Refused };
-        *self.totals.refused.entry(code.to_owned()).or_default() += 1;
+        reasons::count(&mut self.totals.refused, code);
         self.settle(publisher);
     }
 

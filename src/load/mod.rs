@@ -13,6 +13,7 @@ mod meter;
 mod open;
 mod pace;
 mod publish;
+mod reasons;
 mod report;
 mod said;
 mod seen;

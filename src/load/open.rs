@@ -1,6 +1,7 @@
 //! From an address to a client that is ready to listen.
 
 use super::frames::{CLOSE, Frames, TEXT};
+use super::reasons::brief;
 use super::said::{Mark, Said};
 use super::stream::Stream;
 use super::target::Address;
@@ -18,8 +19,6 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Of what a server answers, so much is looked at.
 const MAX_ANSWER: usize = 16 << 10;
-/// Of what a server says, so much is repeated.
-const MAX_QUOTE: usize = 80;
 
 const NO_HTTP: &str = "no answer of HTTP";
 const HUNG_UP: &str = "the server hung up";
@@ -45,7 +44,7 @@ pub(super) async fn open(
 ) -> Result<Opened, String> {
     let mut answer = Vec::new();
     let opening = async {
-        let stream = Stream::connect(to, tls).await.map_err(|error| quote(&error.to_string()))?;
+        let stream = Stream::connect(to, tls).await.map_err(|error| brief(&error.to_string()))?;
         shake_hands(stream, &request(to, channel, publishes)?, mark, &mut answer).await
     };
     let opened = timeout(PATIENCE, opening).await;
@@ -80,7 +79,7 @@ async fn shake_hands(
     mark: &Mark,
     answer: &mut Vec<u8>,
 ) -> Result<Opened, String> {
-    let failed = |error: Error| quote(&error.to_string());
+    let failed = |error: Error| brief(&error.to_string());
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
     let head = hear(&mut stream, answer).await?;
@@ -88,7 +87,7 @@ async fn shake_hands(
     let (mut buffer, mut bytes) = ([0; 1024], &answer[head..]);
     loop {
         let greeting = frames.take(bytes, |kind, payload| match (kind, mark.read(payload)) {
-            (TEXT, Said::Ready(replica)) => ControlFlow::Break(Ok(quote(&replica))),
+            (TEXT, Said::Ready(replica)) => ControlFlow::Break(Ok(brief(&replica))),
             (CLOSE, _) => ControlFlow::Break(Err("closed at once".to_owned())),
             _ => ControlFlow::Continue(()),
         });
@@ -126,7 +125,7 @@ async fn hear(
                 answer.extend_from_slice(&buffer[..size]);
                 continue;
             }
-            Err(error) => quote(&error.to_string()),
+            Err(error) => brief(&error.to_string()),
         };
         return Err(refusal(answer).unwrap_or(problem));
     }
@@ -166,15 +165,9 @@ fn refusal(answer: &[u8]) -> Option<String> {
     let Some(status) = status else { return Some(NO_HTTP.to_owned()) };
     let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str::<Body>(body));
     Some(match body {
-        Some(Ok(body)) => quote(&format!("{status} {}", body.error.code)),
-        _ => quote(status),
+        Some(Ok(body)) => brief(&format!("{status} {}", body.error.code)),
+        _ => brief(status),
     })
-}
-
-/// The beginning of a text from outside, on one line.
-fn quote(text: &str) -> String {
-    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    text.take(MAX_QUOTE).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
