@@ -66,7 +66,12 @@ pub enum Failure {
 /// [`Failure`] if it cannot begin. Everything else is in the report.
 pub async fn run(plan: &Plan, stop: impl Future<Output = ()>) -> Result<Report, Failure> {
     allow_files(plan.clients)?;
-    let addresses = target::addresses(&plan.targets).await?;
+    let mut stop = pin!(stop);
+    let addresses = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(Report::default()),
+        addresses = target::addresses(&plan.targets) => addresses?,
+    };
     LocalSet::new().run_until(work(plan, &addresses, stop)).await
 }
 
@@ -157,5 +162,17 @@ fn allow_files(clients: usize) -> Result<(), Failure> {
     match getrlimit(Resource::Nofile).current {
         Some(most) if (clients as u64).saturating_add(FILES) > most => Err(Failure::Files(most)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_is_being_looked_up_does_not_keep_whoever_interrupts() {
+        let plan = Plan::from_arguments(["ws://no-such-name.invalid".into()]);
+        let report = run(&plan.unwrap(), std::future::ready(())).await.unwrap();
+        assert_eq!((report.passed, report.connections.accepted), (false, 0));
     }
 }
