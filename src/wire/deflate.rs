@@ -3,12 +3,10 @@
 
 use super::{Close, Violation};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// The least effort that chooses its codes by what is to be compressed. What more effort saves is little.
 const LEVEL: u32 = 2;
-/// Half of it, for messages from this size on: other messages wait meanwhile.
-const QUICK_LEVEL: u32 = 1;
-const QUICK: usize = 16 << 10;
 /// An empty block without compression, less its header: what ends a flush, and is not sent.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// An empty final block. It is only read as such where a block has just ended.
@@ -21,21 +19,14 @@ const LEAST: usize = 64;
 /// describes all codes there are and uses none.
 const COST: usize = 32;
 
-/// Compresses messages. A third of a megabyte, and as much again once there was a large message.
+/// Compresses messages.
 #[derive(Debug)]
-pub struct Deflater {
-    stream: Compress,
-    quick: Option<Compress>,
-}
+pub struct Deflater(Compress);
 
 impl Default for Deflater {
     fn default() -> Self {
-        Self { stream: with_effort(LEVEL), quick: None }
+        Self(Compress::new(Compression::new(LEVEL), false))
     }
-}
-
-fn with_effort(level: u32) -> Compress {
-    Compress::new(Compression::new(level), false)
 }
 
 impl Deflater {
@@ -45,15 +36,14 @@ impl Deflater {
         let room = message.len() + TAIL.len();
         let limit = out.len() + room;
         out.reserve_exact(room);
-        let stream = if message.len() < QUICK {
-            &mut self.stream
-        } else {
-            self.quick.get_or_insert_with(|| with_effort(QUICK_LEVEL))
+        self.0.reset();
+        let compress = || self.0.compress_vec(message, out, FlushCompress::Sync);
+        let Some(done) = contained(compress) else {
+            *self = Self::default();
+            return false;
         };
-        stream.reset();
-        let done = stream.compress_vec(message, out, FlushCompress::Sync).is_ok();
         // What takes all of the room is not shorter, or not all of it.
-        let shorter = done && out.len() < limit && out.ends_with(&TAIL);
+        let shorter = done.is_ok() && out.len() < limit && out.ends_with(&TAIL);
         out.truncate(out.len().saturating_sub(TAIL.len()));
         shorter
     }
@@ -124,7 +114,11 @@ impl Inflater {
         loop {
             make_room(message, most);
             let (taken, had) = (self.stream.total_in(), message.len());
-            let status = self.stream.decompress_vec(input, message, FlushDecompress::None);
+            let inflate = || self.stream.decompress_vec(input, message, FlushDecompress::None);
+            let Some(status) = contained(inflate) else {
+                *self = Self::default();
+                return Err(BAD);
+            };
             let status = status.map_err(|_| BAD)?;
             let taken = (self.stream.total_in() - taken) as usize;
             input = input.get(taken..).ok_or(BAD)?;
@@ -140,6 +134,12 @@ impl Inflater {
             }
         }
     }
+}
+
+/// What `work` returns, unless it panics: the crate has a way to do so at another level, and what is
+/// said by anyone passes here.
+fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 /// Sees to it that there is room for one byte, and never for more than one beyond `most`.
