@@ -18,7 +18,7 @@ mod frames;
 mod others;
 mod report;
 mod server;
-#[path = "../../tests/it/support/mod.rs"]
+#[path = "../../tests/support/mod.rs"]
 #[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "as in the tests")]
 mod support;
 mod traces;
