@@ -5,7 +5,7 @@ use crate::support::LIMIT;
 use crate::support::http;
 use crate::support::process::{POLL, Sandbox};
 use crate::support::prometheus::{NAMESPACE, Prometheus, Target};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Passing, Proxy};
 use crate::support::queries::{Query, of_alerts, of_dashboard};
 use crate::support::rabbitmq::{RabbitMq, unique};
 use crate::support::raw::Raw;
@@ -73,7 +73,7 @@ fn a_rule_that_fires() -> String {
 /// A replica that becomes deaf, loses RabbitMQ, and is told to end.
 async fn leave_without_rabbitmq(replica: Replica, way: &Proxy, prometheus: &Prometheus) {
     let _client = replica.client("").await;
-    way.stop(true);
+    way.lets(Passing::Nothing);
     prometheus.becomes("min(warren_amqp_up)", |it| it[0].value() == 0.0).await;
     replica.terminate().await;
 }

@@ -2,7 +2,7 @@
 
 use crate::support::amqp::Peer;
 use crate::support::listener::{Listener, TRANSPORTS, Transport};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Passing, Proxy};
 use crate::support::rabbitmq::{shared, unique};
 use crate::support::raw::{HANDSHAKE, Raw};
 use crate::support::replica::{FORGETFUL, Replica};
@@ -122,7 +122,7 @@ async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     // It does not notice for a while that nothing comes any more.
     let behind = Replica::joined("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
-    proxy.stop(true);
+    proxy.lets(Passing::Nothing);
     let mut ids = Vec::new();
     for n in 0..3 {
         ids.push(one.say("lobby", n).await);
@@ -134,7 +134,7 @@ async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
     let (opcode, payload) = raw.frame().await.expect("a frame");
     let payload = String::from_utf8_lossy(&payload);
     assert!(opcode == 8 && payload.ends_with("the log cannot be read now"), "{payload}");
-    proxy.stop(false);
+    proxy.lets(Passing::All);
     for transport in TRANSPORTS {
         let mut back = Listener::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);

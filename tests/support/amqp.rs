@@ -107,7 +107,8 @@ impl Peer {
         }
     }
 
-    async fn send(
+    /// Publishes; the confirmation is to come.
+    pub async fn send(
         &self,
         key: &str,
         body: &[u8],

@@ -48,11 +48,16 @@ impl Cluster {
 
     /// The node that serves the connection that its client gave this name.
     pub async fn node_of(&self, connection: &str) -> usize {
+        self.try_node_of(connection).await.unwrap_or_else(|| panic!("no {connection}"))
+    }
+
+    /// The same where there may be none.
+    pub async fn try_node_of(&self, connection: &str) -> Option<usize> {
         let list = self.ask(&["list_connections", "port", "client_properties"]).await;
         let mut rows = list.as_array().unwrap().iter();
         let row = rows.find(|row| row["client_properties"].to_string().contains(connection));
-        let port = &row.unwrap_or_else(|| panic!("no {connection} in {list}"))["port"];
-        self.nodes.iter().position(|node| *port == node.port()).expect("a port of a node")
+        let port = &row?["port"];
+        self.nodes.iter().position(|node| *port == node.port())
     }
 
     /// Waits until a stream has all of its members.

@@ -3,6 +3,7 @@
 use super::LIMIT;
 use super::http::Response;
 use serde_json::Value;
+use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -46,7 +47,8 @@ impl Events {
 
     /// The same with more header lines, each with its line end.
     pub async fn connect_with(addr: SocketAddr, query: &str, headers: &str) -> Self {
-        let mut events = Self::open(addr, query, headers).await;
+        let opening = timeout(LIMIT, Self::open(addr, query, headers)).await;
+        let mut events = opening.expect("an answer in time").expect("it stays connected");
         assert_eq!(events.head.status, 200, "{:?}", events.head);
         assert!(events.head.header("content-type").starts_with("text/event-stream"));
         let ready = events.next().await.expect("an event");
@@ -56,30 +58,33 @@ impl Events {
         events
     }
 
-    /// Sends the request and reads the response's head.
-    async fn open(addr: SocketAddr, query: &str, headers: &str) -> Self {
-        let open = async {
-            let mut stream = BufReader::new(TcpStream::connect(addr).await.unwrap());
-            let request = format!(
-                "GET /events{query} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n\
-                 {headers}\r\n"
-            );
-            stream.write_all(request.as_bytes()).await.unwrap();
-            let mut head = String::new();
-            while !head.ends_with("\r\n\r\n") {
-                assert_ne!(stream.read_line(&mut head).await.unwrap(), 0, "a whole head: {head}");
+    /// Sends the request and reads the response's head, whatever it is.
+    ///
+    /// # Errors
+    /// There is nobody, or the connection is lost.
+    pub async fn open(addr: SocketAddr, query: &str, headers: &str) -> io::Result<Self> {
+        let mut stream = BufReader::new(TcpStream::connect(addr).await?);
+        let request = format!(
+            "GET /events{query} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n\
+             {headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if stream.read_line(&mut head).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-            let status = status.expect("a status");
-            let head = Response { status, head, body: String::new() };
-            Self { stream, text: Vec::new(), head, ready: Value::Null, cursor: None, comments: 0 }
-        };
-        timeout(LIMIT, open).await.expect("an answer in time")
+        }
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.expect("a status");
+        let head = Response { status, head, body: String::new() };
+        Ok(Self { stream, text: Vec::new(), head, ready: Value::Null, cursor: None, comments: 0 })
     }
 
     /// The next event; `None` when the server has ended the stream as it should be ended.
     pub async fn next(&mut self) -> Option<Event> {
-        timeout(LIMIT, self.event()).await.expect("an event in time")
+        let event = timeout(LIMIT, self.event()).await.expect("an event in time");
+        event.expect("it stays connected")
     }
 
     /// The next event, which must be a message.
@@ -100,7 +105,7 @@ impl Events {
     pub async fn heartbeats(&mut self, count: usize) {
         let beating = async {
             while self.comments < count {
-                let line = self.line().await.expect("it stays connected");
+                let line = self.line().await.expect("it stays connected").expect("no end");
                 assert!(line.is_empty() || line.starts_with(':'), "{line}");
                 self.comments += usize::from(!line.is_empty());
             }
@@ -108,14 +113,18 @@ impl Events {
         timeout(LIMIT, beating).await.expect("comments in time");
     }
 
-    async fn event(&mut self) -> Option<Event> {
+    /// The next event, however long it takes; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn event(&mut self) -> io::Result<Option<Event>> {
         let mut event = Event::default();
         let mut fields = 0;
         loop {
-            let line = self.line().await?;
+            let Some(line) = self.line().await? else { return Ok(None) };
             if line.is_empty() {
                 if fields > 0 {
-                    return Some(event);
+                    return Ok(Some(event));
                 }
                 continue;
             }
@@ -137,30 +146,33 @@ impl Events {
         }
     }
 
-    async fn line(&mut self) -> Option<String> {
+    async fn line(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(length) = self.text.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<_> = self.text.drain(..=length).collect();
                 let line = String::from_utf8(line).expect("UTF-8");
-                return Some(line.trim_end_matches(['\r', '\n']).to_owned());
+                return Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()));
             }
-            if !self.chunk().await {
+            if !self.chunk().await? {
                 assert!(self.text.is_empty(), "it ends within a line");
-                return None;
+                return Ok(None);
             }
         }
     }
 
     /// Reads the next chunk; false for the last one, which is empty.
-    async fn chunk(&mut self) -> bool {
+    async fn chunk(&mut self) -> io::Result<bool> {
         let mut size = String::new();
-        self.stream.read_line(&mut size).await.unwrap();
+        self.stream.read_line(&mut size).await?;
+        if !size.ends_with('\n') {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let size = usize::from_str_radix(size.trim_end(), 16).expect("the size of a chunk");
         let mut chunk = vec![0; size + 2];
-        self.stream.read_exact(&mut chunk).await.unwrap();
+        self.stream.read_exact(&mut chunk).await?;
         assert!(chunk.ends_with(b"\r\n"), "a chunk ends with its line");
         chunk.truncate(size);
         self.text.append(&mut chunk);
-        size > 0
+        Ok(size > 0)
     }
 }

@@ -58,7 +58,7 @@ fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)]) -> String {
     format!(
         "\
 global
-    maxconn 2000
+    maxconn 8000
 defaults
     mode http
     option redispatch 1

@@ -150,6 +150,16 @@ impl RabbitMq {
         self.node.as_mut().expect("it is running").signal(if frozen { "STOP" } else { "CONT" });
     }
 
+    /// Has its disk take nothing more.
+    pub fn fill_disk(&self) {
+        todo!()
+    }
+
+    /// Has its disk take something again.
+    pub fn free_disk(&self) {
+        todo!()
+    }
+
     /// Whether it has been started and neither stopped nor killed.
     pub fn is_running(&self) -> bool {
         self.node.is_some()
@@ -175,12 +185,21 @@ impl RabbitMq {
 
     /// Runs `rabbitmqctl` and returns what it writes; panics when it fails.
     pub async fn ctl(&self, args: &[&str]) -> String {
-        let mut command = self.command("rabbitmqctl");
+        self.tool("rabbitmqctl", args).await
+    }
+
+    /// Runs `rabbitmq-streams`, likewise.
+    pub async fn streams(&self, args: &[&str]) -> String {
+        self.tool("rabbitmq-streams", args).await
+    }
+
+    async fn tool(&self, script: &str, args: &[&str]) -> String {
+        let mut command = self.command(script);
         command.arg("--quiet").args(args);
-        let mut ctl = self.family.sandbox.spawn(command);
-        let status = ctl.ended(STOP_LIMIT).await;
-        assert!(status.success(), "rabbitmqctl {args:?}: {status}");
-        ctl.output()
+        let mut tool = self.family.sandbox.spawn(command);
+        let status = tool.ended(STOP_LIMIT).await;
+        assert!(status.success(), "{script} {args:?}: {status}");
+        tool.output()
     }
 
     /// Runs `rabbitmqctl` and returns what it answers as JSON.

@@ -29,7 +29,7 @@ pub struct Replica {
 }
 
 /// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
-/// Names are without the prefix, but for those of OpenTelemetry.
+/// Names are without the prefix, but for those that are others'.
 pub fn command(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(WARREN);
     command
@@ -39,7 +39,7 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
         .env("WARREN_LOG_FORMAT", "json")
         .env("WARREN_WORKERS", "2");
     for (name, value) in settings {
-        let own = !name.starts_with("OTEL_") && !name.starts_with("SSL_");
+        let own = !["OTEL_", "SSL_", "LD_", "FAKETIME"].iter().any(|it| name.starts_with(it));
         command.env(if own { format!("WARREN_{name}") } else { (*name).to_owned() }, value);
     }
     command
@@ -61,6 +61,12 @@ impl Replica {
     /// Ends it as a power cut would. What [`Replica::joined`] made can be started again.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Has it started with another value of a setting from now on, or without.
+    pub fn set(&mut self, name: &str, value: Option<&str>) {
+        self.settings.retain(|(other, _)| other != name);
+        self.settings.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
     /// Starts it anew with the same settings, hence at the same addresses.

@@ -1,0 +1,200 @@
+//! What clients do.
+
+use super::{Finding, any_seat, lasts};
+use crate::support::http::{post, try_send};
+use crate::support::raw::{HANDSHAKE, Raw, frame};
+use crate::world::{House, World};
+use fastrand::Rng;
+use futures_util::future::join_all;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+const MAX_MESSAGE: usize = 64 << 10;
+/// Clients of a kind, in each house.
+const SLOW: usize = 30;
+const HANDSHAKES: usize = 2_500;
+const CROWD: usize = 500;
+/// How long everybody may take to be back.
+const BACK: Duration = Duration::from_secs(30);
+
+/// The address of one seat of each house.
+fn targets(world: &World, rng: &mut Rng) -> [SocketAddr; 2] {
+    world.pair(any_seat(rng)).map(|seat| seat.addr)
+}
+
+/// A WebSocket that listens where much is said.
+async fn narrow(addr: SocketAddr) -> Raw {
+    let handshake = HANDSHAKE.replace("/ws", "/ws?channel=much");
+    let mut raw = Raw::send_first_narrow(addr, handshake.as_bytes()).await;
+    raw.switched().await;
+    raw
+}
+
+/// Says much, in large messages.
+async fn flood(house: &House) {
+    let text = "x".repeat(60 << 10);
+    let body = json!({ "channel": "much", "text": text }).to_string();
+    for _ in 0..60 {
+        let _ = timeout(Duration::from_secs(15), post(house.addr(), "/messages", &body)).await;
+    }
+}
+
+pub async fn never_read(world: &World, rng: &mut Rng) -> Finding {
+    for addr in targets(world, rng) {
+        let _unread = join_all((0..SLOW).map(|_| narrow(addr))).await;
+        join_all(world.houses.iter().map(flood)).await;
+    }
+    Finding::default()
+}
+
+pub async fn read_slowly(world: &World, rng: &mut Rng) -> Finding {
+    let addrs = targets(world, rng);
+    let reading =
+        join_all(addrs.iter().flat_map(|addr| (0..SLOW).map(|_| *addr)).map(async |addr| {
+            let mut raw = narrow(addr).await;
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                if raw.stream.read_u8().await.is_err() {
+                    return;
+                }
+            }
+        }));
+    tokio::select! {
+        _ = reading => {}
+        () = async {
+            join_all(world.houses.iter().map(flood)).await;
+            lasts(5).await;
+        } => {}
+    }
+    Finding::default()
+}
+
+pub async fn garbage(world: &World, rng: &mut Rng) -> Finding {
+    for addr in targets(world, rng) {
+        let mut held = Vec::new();
+        for n in 0..200 {
+            let mut bytes: Vec<u8> = (0..rng.usize(1..2000)).map(|_| rng.u8(..)).collect();
+            let whole = frame(0x81, &bytes);
+            let first = match n % 4 {
+                // Not even a request.
+                0 => None,
+                // Half a frame, one of 4 GiB, and no frame.
+                1 => Some(whole[..whole.len() / 2].to_vec()),
+                2 => Some(vec![0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]),
+                _ => Some(std::mem::take(&mut bytes)),
+            };
+            let stream = match first {
+                None => Raw::send_first(addr, &bytes).await.stream,
+                Some(first) => {
+                    let mut raw = Raw::connect(addr).await;
+                    let _ = raw.stream.write_all(&first).await;
+                    raw.stream
+                }
+            };
+            held.push(stream);
+        }
+        lasts(1).await;
+    }
+    Finding::default()
+}
+
+/// Connections that say the first half of what they want.
+pub async fn handshakes(world: &World, rng: &mut Rng) -> Finding {
+    let mut held = Vec::new();
+    for addr in targets(world, rng) {
+        for n in 0..HANDSHAKES {
+            let Ok(mut stream) = TcpStream::connect(addr).await else { continue };
+            let half = &HANDSHAKE.as_bytes()[..n % HANDSHAKE.len()];
+            let _ = stream.write_all(half).await;
+            held.push(stream);
+        }
+    }
+    lasts(3).await;
+    Finding::default()
+}
+
+/// At the limit, one more, and far more; the last in parts.
+pub async fn too_large(world: &World, _: &mut Rng) -> Finding {
+    let mut wrong = None;
+    for house in &world.houses {
+        for (length, expected) in [(MAX_MESSAGE, 202), (MAX_MESSAGE + 1, 413), (64 << 20, 413)] {
+            let body = json!({ "channel": "much", "text": "x".repeat(length) }).to_string();
+            let request = format!(
+                "POST /messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let answer = timeout(Duration::from_secs(20), try_send(house.addr(), &request)).await;
+            match answer {
+                Ok(Ok(response)) if response.status == expected => {}
+                // The answer comes before the request is over, and whoever goes on writing may lose it.
+                Ok(Err(_)) if length > MAX_MESSAGE + 1 => {}
+                other => {
+                    wrong.get_or_insert(format!("{length} bytes: {other:?}"));
+                }
+            }
+        }
+        for length in [MAX_MESSAGE, MAX_MESSAGE + 1, 16 << 20] {
+            let handshake = HANDSHAKE.replace("/ws", "/ws?channel=much");
+            let mut raw = Raw::send_first(house.addr(), handshake.as_bytes()).await;
+            raw.switched().await;
+            let _ = raw.stream.write_all(&frame(0x81, &vec![b'x'; length])).await;
+            let opcode = timeout(Duration::from_secs(20), raw.frame()).await;
+            let expected = if length > MAX_MESSAGE { 8 } else { 1 };
+            match opcode {
+                Ok(Some((opcode, _))) if opcode == expected => {}
+                Ok(None) if length > MAX_MESSAGE => {}
+                other => {
+                    let other = other.map(|frame| frame.map(|(opcode, _)| opcode));
+                    wrong.get_or_insert(format!("a frame of {length} bytes: {other:?}"));
+                }
+            }
+        }
+    }
+    Finding { wrong, ..Finding::default() }
+}
+
+/// All at once, three times in a row, with what they got when they came first.
+pub async fn crowd(world: &World, _: &mut Rng) -> Finding {
+    let began = Instant::now();
+    let came = join_all(world.houses.iter().map(async |house| {
+        let addr = house.addr();
+        join_all((0..CROWD).map(async |_| {
+            for _ in 0..3 {
+                come(addr).await?;
+            }
+            Ok(())
+        }))
+        .await
+    }))
+    .await;
+    let wrong = came.into_iter().flatten().find_map(Result::err);
+    let late = began.elapsed() > 3 * BACK;
+    Finding {
+        wrong: wrong.or(late.then(|| "a crowd takes too long".to_owned())),
+        ..Finding::default()
+    }
+}
+
+/// Comes back until it is let in: only a 503 that says when may come before that.
+async fn come(addr: SocketAddr) -> Result<(), String> {
+    loop {
+        let mut stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
+        stream.write_all(HANDSHAKE.as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut head = vec![0; 512];
+        let reading = timeout(BACK, stream.read(&mut head)).await;
+        let read = reading.map_err(|_| "no answer")?.map_err(|error| error.to_string())?;
+        let head = String::from_utf8_lossy(&head[..read]);
+        if head.starts_with("HTTP/1.1 101 ") {
+            return Ok(());
+        }
+        if !head.starts_with("HTTP/1.1 503 ") {
+            return Err(format!("a crowd is told: {head}"));
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,122 @@
+//! Everything that is broken. Each fault breaks something, lets that be for a while, and mends what
+//! does not mend itself; whether everybody gets over it is for others to see.
+
+mod broker;
+mod clients;
+mod network;
+mod replicas;
+mod topology;
+
+use crate::world::World;
+use fastrand::Rng;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// What was found while the fault lasted.
+#[derive(Default)]
+pub struct Finding {
+    /// How long it took until it was noticed, and how long it may take.
+    pub noticed: Option<(Duration, Duration)>,
+    pub wrong: Option<String>,
+}
+
+/// What a fault happens to. Two that overlap are of different subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Replica,
+    Broker,
+    Network,
+    Client,
+}
+
+pub struct Fault {
+    pub name: &'static str,
+    pub subject: Subject,
+    /// What clients have not heard yet may be gone from the log with it.
+    pub destroys: bool,
+    /// It is one of those that every test run tries.
+    pub selected: bool,
+    run: for<'a> fn(&'a World, &'a mut Rng) -> LocalBoxFuture<'a, Finding>,
+}
+
+impl Fault {
+    pub async fn run(&self, world: &World, rng: &mut Rng) -> Finding {
+        (self.run)(world, rng).await
+    }
+
+    const fn selected(mut self) -> Self {
+        self.selected = true;
+        self
+    }
+
+    const fn destroys(mut self) -> Self {
+        self.destroys = true;
+        self
+    }
+}
+
+macro_rules! fault {
+    ($name:literal, $subject:ident, $run:expr) => {
+        Fault {
+            name: $name,
+            subject: Subject::$subject,
+            destroys: false,
+            selected: false,
+            run: |world, rng| $run(world, rng).boxed_local(),
+        }
+    };
+}
+
+pub static FAULTS: &[Fault] = &[
+    fault!("replica killed", Replica, replicas::killed).selected(),
+    fault!("replica stopped for 8 s", Replica, replicas::stopped),
+    fault!("replica drained", Replica, replicas::drained).selected(),
+    fault!("replica without files", Replica, replicas::without_files),
+    fault!("replica's clock stepped", Replica, replicas::clock_stepped),
+    fault!("node killed", Broker, broker::killed),
+    fault!("node stopped for 15 s", Broker, broker::stopped),
+    fault!("node restarted", Broker, broker::restarted),
+    fault!("nodes restarted one by one", Broker, broker::restarted_one_by_one),
+    fault!("nodes killed all at once", Broker, broker::killed_at_once),
+    fault!("stream's leader killed", Broker, broker::leader_killed).selected(),
+    fault!("memory alarm", Broker, broker::memory_alarm).selected(),
+    fault!("disk alarm", Broker, broker::disk_alarm),
+    fault!("disk full", Broker, broker::disk_full),
+    fault!("credentials revoked", Broker, broker::credentials_revoked),
+    fault!("connections closed by RabbitMQ", Broker, broker::connections_closed),
+    fault!("consumer cancelled", Broker, topology::consumer_cancelled),
+    fault!("binding deleted", Broker, topology::binding_deleted),
+    fault!("queue deleted", Broker, topology::queue_deleted),
+    fault!("exchange deleted", Broker, topology::exchange_deleted),
+    fault!("stream deleted", Broker, topology::stream_deleted).destroys(),
+    fault!("20,000 malformed messages", Broker, topology::malformed),
+    fault!("RabbitMQ: cut", Network, network::broker_cut),
+    fault!("RabbitMQ: slow", Network, network::broker_slow),
+    fault!("RabbitMQ: node black-holed", Network, network::broker_black_holed).selected(),
+    fault!("RabbitMQ: all black-holed", Network, network::broker_all_black_holed),
+    fault!("RabbitMQ: nothing comes back", Network, network::broker_only_up),
+    fault!("RabbitMQ: nothing gets there", Network, network::broker_only_down),
+    fault!("clients: cut", Network, network::clients_cut),
+    fault!("clients: slow", Network, network::clients_slow),
+    fault!("clients: black-holed", Network, network::clients_black_holed),
+    fault!("clients: nothing comes back", Network, network::clients_only_up),
+    fault!("clients: nothing gets there", Network, network::clients_only_down),
+    fault!("clients that never read", Client, clients::never_read),
+    fault!("clients that read a byte a second", Client, clients::read_slowly),
+    fault!("half frames and garbage", Client, clients::garbage),
+    fault!("handshakes that stop", Client, clients::handshakes).selected(),
+    fault!("messages beyond the limits", Client, clients::too_large),
+    fault!("a crowd comes back at once", Client, clients::crowd),
+];
+
+/// How long something stays broken.
+async fn lasts(seconds: u64) {
+    sleep(Duration::from_secs(seconds)).await;
+}
+
+/// One of the seats.
+fn any_seat(rng: &mut Rng) -> usize {
+    rng.usize(..crate::world::SEATS)
+}

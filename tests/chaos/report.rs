@@ -1,0 +1,135 @@
+//! What became of everybody in the time of one fault, and the table of it.
+
+use crate::ledger::Delivery;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+/// One house in the time of one fault.
+#[derive(Clone, Debug, Default)]
+pub struct Chapter {
+    /// Numbers that were confirmed.
+    pub confirmed: usize,
+    /// Pairs of a client and a confirmed number that it never got, and was not told of.
+    pub lost: usize,
+    /// The same, and it was told.
+    pub told: usize,
+    /// Numbers that came a second time.
+    pub twice: usize,
+    /// The same, to clients that were told that something may be missing.
+    pub again: usize,
+    /// Numbers that came in another order than elsewhere.
+    pub disorder: usize,
+    /// Clients that were told that something may be missing.
+    pub gaps: usize,
+    /// What clients were refused with.
+    pub refusals: BTreeMap<String, usize>,
+    /// Numbers whose publisher gave up.
+    pub unknown: usize,
+    /// The most followers that came back within one second.
+    pub reconnects: usize,
+    /// The longest time without a confirmation.
+    pub stall: Duration,
+    /// The longest time in which some follower heard nothing.
+    pub silence: Duration,
+    /// The longest that a replica was not ready.
+    pub unready: Duration,
+    /// The most memory of a replica, in bytes.
+    pub memory: usize,
+    /// The first thing that must not be.
+    pub wrong: Option<String>,
+}
+
+/// One fault.
+pub struct Entry {
+    pub fault: String,
+    /// From its beginning until it was noticed, where that is promised.
+    pub noticed: Option<Duration>,
+    /// From its end until everybody was whole.
+    pub whole: Duration,
+    /// By house.
+    pub chapters: [Chapter; 2],
+}
+
+impl Chapter {
+    /// What is against the promises, if the log itself was not destroyed.
+    pub fn broken(&self, delivery: Delivery, destroys: bool) -> Option<String> {
+        let mut broken = self.lost + self.twice + self.disorder;
+        if delivery == Delivery::Log && !destroys {
+            broken += self.told + self.gaps;
+        }
+        if self.confirmed == 0 {
+            return Some(format!("{delivery:?}: nothing was confirmed"));
+        }
+        let wrong = self.wrong.as_deref().unwrap_or_default();
+        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery:?}: {self:?} {wrong}"))
+    }
+}
+
+impl Entry {
+    /// For whoever waits: one line.
+    pub fn line(&self) -> String {
+        let [log, live] = &self.chapters;
+        let mut line = format!(
+            "{:<32} whole after {:>5.1} s | log {:>5} confirmed, {} lost, {} twice, {} out of order, \
+             {} told | live {:>5} confirmed, {} silently lost, {} told",
+            self.fault,
+            self.whole.as_secs_f64(),
+            log.confirmed,
+            log.lost,
+            log.twice,
+            log.disorder,
+            log.told,
+            live.confirmed,
+            live.lost,
+            live.told,
+        );
+        if let Some(noticed) = self.noticed {
+            let _ = write!(line, " | noticed after {:.1} s", noticed.as_secs_f64());
+        }
+        line
+    }
+}
+
+/// As it stands in docs/reliability.md.
+pub fn table(entries: &[Entry]) -> String {
+    let mut table = "\
+| fault | `log`: confirmed | lost | twice | out of order | told | `live`: confirmed | lost, told | \
+lost, untold | refused | stalled | silent | noticed | whole again | unready | memory | back/s |
+| --- | --: | --: | --: | --: | --: | --: | --: | --: | --- | --: | --: | --: | --: | --: | --: | --: |
+"
+    .to_owned();
+    for Entry { fault, noticed, whole, chapters } in entries {
+        let [log, live] = chapters;
+        let mut refusals = log.refusals.clone();
+        for (with, count) in &live.refusals {
+            *refusals.entry(with.clone()).or_default() += count;
+        }
+        let refusals: Vec<_> =
+            refusals.iter().map(|(with, count)| format!("{count} {with}")).collect();
+        let most = |of: fn(&Chapter) -> Duration| of(log).max(of(live)).as_secs_f64();
+        let noticed = noticed.map(|noticed| format!("{:.1} s", noticed.as_secs_f64()));
+        let _ = writeln!(
+            table,
+            "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} s | {:.1} s | {} | \
+             {:.1} s | {:.1} s | {:.0} MB | {} |",
+            log.confirmed,
+            log.lost,
+            log.twice,
+            log.disorder,
+            log.told,
+            live.confirmed,
+            live.told,
+            live.lost,
+            refusals.join(", "),
+            most(|chapter| chapter.stall),
+            most(|chapter| chapter.silence),
+            noticed.unwrap_or_default(),
+            whole.as_secs_f64(),
+            most(|chapter| chapter.unready),
+            log.memory.max(live.memory) as f64 / 1e6,
+            log.reconnects.max(live.reconnects),
+        );
+    }
+    table
+}
