@@ -4,10 +4,11 @@ SHELL := /bin/bash
 CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 BENCH ?=
+CHAOS ?=
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench docs picture chart manifests fuzz conformance
+.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz conformance
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -34,6 +35,9 @@ demo: setup ## RabbitMQ, three replicas, a load balancer and Prometheus, on loop
 bench: ## What a delivery and a connection cost, beside others: make bench BENCH=beside
 	@scripts/setup bench
 	$(CARGO) bench --locked --bench fanout -- $(BENCH)
+
+chaos: setup ## Breaks everything that can break, and counts: make chaos CHAOS="seed=7"
+	RUST_BACKTRACE=0 $(CARGO) test --release --locked --test chaos -- all $(CHAOS)
 
 docs: setup ## Writes the documents that are made from the code and the chart
 	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md

@@ -100,7 +100,7 @@ events! {
         AlarmRaised = "alarm_raised", WARN, EACH, "RabbitMQ has an alarm and takes no messages", {reason: Text}, own;
         /// No longer.
         AlarmCleared = "alarm_cleared", INFO, EACH, "RabbitMQ takes messages again", own;
-        /// A canary had not come back when the next was due. Something takes seconds; after three in a row
+        /// A canary had not come back when the next was due. Something takes seconds; after two in a row
         /// it is deaf.
         CanaryMissed = "canary_missed", WARN, SUMMED, "a canary did not come back in time", canary_misses;
         /// Both connections stand, and yet `missing` canaries in a row did not come back.

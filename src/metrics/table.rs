@@ -166,7 +166,7 @@ metrics! {
             [WarrenReplicaDeaf, WarrenConfirmLatency, WarrenRabbitMQAlarm];
         /// 1 while what this replica publishes comes back to it. At 0 its clients get nothing.
         hearing: Level = "warren_hearing", "0 or 1", None, [WarrenReplicaDeaf, WarrenCanaryMisses];
-        /// Times that three canaries in a row were missing and everything was rebuilt.
+        /// Times that two canaries in a row were missing and everything was rebuilt.
         deaf: Count = "warren_deaf_total", "rebuilds", None, [WarrenReplicaDeaf, WarrenCanaryMisses];
         /// From the publish of a canary to its return: what a message takes through RabbitMQ.
         canary_round_trip: Latency = "warren_canary_round_trip_seconds", "seconds", None, [];

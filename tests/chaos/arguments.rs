@@ -13,7 +13,7 @@ pub struct Arguments {
     pub seed: u64,
     /// How many faults follow at random.
     pub random: usize,
-    /// Part of the name of the only faults to be tried.
+    /// Parts, separated by commas, of the names of the only faults to be tried.
     pub only: Option<String>,
     /// The document whose table is to be written anew.
     pub write: Option<PathBuf>,

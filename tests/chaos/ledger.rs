@@ -61,8 +61,10 @@ struct Record {
     heard: HashSet<usize>,
     /// Where in the log the last one was.
     place: Option<u64>,
-    /// When it was told that something may be missing.
+    /// When it was told that something may be missing, ever.
     told: Vec<Instant>,
+    /// How often by the end of the last chapter.
+    told_before: usize,
     heard_at: Option<Instant>,
     longest_silence: Duration,
     /// In this chapter.
@@ -161,6 +163,19 @@ impl Ledger {
         self.inner.borrow().followers.len()
     }
 
+    /// For a failure: followers, and for how long they heard nothing.
+    pub fn who_hears_nothing(&self) -> String {
+        let inner = self.inner.borrow();
+        let silent = inner.followers.iter().enumerate().map(|(n, record)| {
+            format!(
+                "{:?} client {n}: {:?} ago; ",
+                self.delivery,
+                record.heard_at.map(|at| at.elapsed())
+            )
+        });
+        silent.collect()
+    }
+
     pub fn is_calm(&self) -> bool {
         self.calm.get()
     }
@@ -193,18 +208,14 @@ impl Ledger {
         inner.confirmed_at = Some(now);
         inner.longest_stall = Duration::ZERO;
         for record in &mut inner.followers {
-            record.told.clear();
             record.heard_at = Some(now);
             record.longest_silence = Duration::ZERO;
-            record.twice = 0;
-            record.disorder = 0;
-            record.first_wrong = None;
         }
     }
 
     /// Ends it: what became of the numbers that were confirmed.
     pub fn settle(&self, confirmed: &[usize]) -> Chapter {
-        let inner = self.inner.borrow();
+        let inner = &mut *self.inner.borrow_mut();
         let mut chapter = Chapter {
             confirmed: confirmed.len(),
             refusals: inner.refusals.clone(),
@@ -213,7 +224,7 @@ impl Ledger {
             stall: inner.longest_stall,
             ..Chapter::default()
         };
-        for (n, record) in inner.followers.iter().enumerate() {
+        for (n, record) in inner.followers.iter_mut().enumerate() {
             for number in confirmed {
                 if record.heard.contains(number) {
                     continue;
@@ -228,7 +239,7 @@ impl Ledger {
                 }
             }
             // A key is known for as long as the replica reads without a gap.
-            if record.told.is_empty() {
+            if record.told.len() == record.told_before {
                 chapter.twice += record.twice;
                 chapter.disorder += record.disorder;
                 if let Some(wrong) = &record.first_wrong {
@@ -239,6 +250,10 @@ impl Ledger {
                 chapter.again += record.twice;
             }
             chapter.silence = chapter.silence.max(record.longest_silence);
+            record.told_before = record.told.len();
+            record.twice = 0;
+            record.disorder = 0;
+            record.first_wrong = None;
         }
         chapter
     }

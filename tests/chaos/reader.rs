@@ -140,7 +140,11 @@ impl Pages {
             sleep(PAUSE).await;
             match self.page().await {
                 Err(_) => return Heard::Ended,
-                Ok(page) if page["recovered"] == false => return Heard::Gap,
+                Ok(page) if page["recovered"] == false => {
+                    // From the beginning, as there is no way on.
+                    self.after = None;
+                    return Heard::Gap;
+                }
                 Ok(_) => {}
             }
         }

@@ -105,8 +105,12 @@ lost, untold | refused | stalled | silent | noticed | whole again | unready | me
         for (with, count) in &live.refusals {
             *refusals.entry(with.clone()).or_default() += count;
         }
-        let refusals: Vec<_> =
+        let mut refusals: Vec<_> =
             refusals.iter().map(|(with, count)| format!("{count} {with}")).collect();
+        let unknown = log.unknown + live.unknown;
+        if unknown > 0 {
+            refusals.push(format!("{unknown} unknown"));
+        }
         let most = |of: fn(&Chapter) -> Duration| of(log).max(of(live)).as_secs_f64();
         let noticed = noticed.map(|noticed| format!("{:.1} s", noticed.as_secs_f64()));
         let _ = writeln!(

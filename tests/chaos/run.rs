@@ -25,7 +25,7 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
     let world = World::build(arguments.seed).await;
     let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new() };
     let chosen = FAULTS.iter().filter(|fault| match &arguments.only {
-        Some(only) => fault.name.contains(only),
+        Some(only) => only.split(',').any(|only| fault.name.contains(only)),
         None => arguments.all || fault.selected,
     });
     for fault in chosen {

@@ -174,10 +174,11 @@ impl House {
         Ok(confirmed)
     }
 
-    /// For a failure: which replicas are not ready.
+    /// For a failure: which replicas are not ready, and which followers heard nothing for long.
     fn who_misses(&self) -> String {
         let unready = self.seats.iter().filter(|seat| !seat.is_ready());
-        unready.map(|seat| format!("{} is not ready; ", seat.name)).collect()
+        let unready: String = unready.map(|seat| format!("{} is not ready; ", seat.name)).collect();
+        unready + &self.ledger.who_hears_nothing()
     }
 
     /// Waits until the log has all of its members.

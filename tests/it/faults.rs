@@ -1,5 +1,6 @@
 //! RabbitMQ away, its topology deleted, its memory full. What delivery `log` makes of it is in `log`.
 
+use crate::support::LIMIT;
 use crate::support::amqp::Peer;
 use crate::support::client::Client;
 use crate::support::http;
@@ -147,7 +148,7 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
 async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let url = rabbitmq.url();
-    let replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
+    let mut replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let mut peer = Peer::live(&url, &exchange).await;
     // Right after a canary, so that none finds the exchange without a queue, which would be told.
@@ -155,7 +156,9 @@ async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
     // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
     // nothing tells the replica that its binding went with it.
     peer.remake_exchange().await;
-    replica.metric_becomes("warren_deaf_total", |count| count >= 1.0).await;
+    let deaf = replica.process.line(LIMIT, |line| line.contains("\"deaf\"")).await;
+    let deaf: Value = serde_json::from_str(&deaf).unwrap();
+    assert_eq!(deaf["missing"], 2, "within three intervals: {deaf}");
     replica.becomes_ready(true).await;
     peer.publish("", b"{\"text\":\"heard again\"}", lapin::BasicProperties::default()).await;
     hears(&mut client, "heard again").await;

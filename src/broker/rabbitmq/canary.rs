@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Canaries that may be missing in a row.
-const MISSES: u32 = 3;
+/// Canaries in a row that are missing when a replica is deaf. The first may leave an interval after it
+/// became so, and the last is waited for as long: it is noticed within three intervals.
+const MISSES: u32 = 2;
 /// How many times as long a replica may take that reads, but is behind.
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 30;
 
 pub(super) struct Canary {
     link: Arc<Link>,

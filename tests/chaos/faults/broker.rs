@@ -83,7 +83,7 @@ pub async fn memory_alarm(world: &World, rng: &mut Rng) -> Finding {
 pub async fn disk_alarm(world: &World, rng: &mut Rng) -> Finding {
     let cluster = world.cluster.lock().await;
     let node = &cluster.nodes[any_seat(rng)];
-    node.ctl(&["set_disk_free_limit", "1000TB"]).await;
+    node.ctl(&["set_disk_free_limit", "500GB"]).await;
     lasts(6).await;
     node.ctl(&["set_disk_free_limit", "50MB"]).await;
     Finding::default()

@@ -6,7 +6,7 @@ use crate::support::LIMIT;
 use crate::world::World;
 use fastrand::Rng;
 use futures_util::future::join_all;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 use std::process::Command;
 use std::rc::Rc;
@@ -51,13 +51,13 @@ pub async fn without_files(world: &World, rng: &mut Rng) -> Finding {
     join_all(world.pair(any_seat(rng)).map(async |seat| {
         let id = seat.replica.lock().await.process.id();
         let open = fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count) as u64;
-        let pid = Pid::from_raw(id as i32);
-        let before =
-            prlimit(pid, Resource::Nofile, Rlimit { current: Some(open), maximum: Some(1 << 14) });
+        let (pid, limit) = (Pid::from_raw(id as i32), getrlimit(Resource::Nofile));
+        let none_left = Rlimit { current: Some(open), ..limit };
+        prlimit(pid, Resource::Nofile, none_left).expect("it is ours");
         lasts(6).await;
-        if let Ok(before) = before {
-            let _ = prlimit(pid, Resource::Nofile, before);
-        }
+        // It has raised its limit itself.
+        let all = Rlimit { current: limit.maximum, ..limit };
+        prlimit(pid, Resource::Nofile, all).expect("it is ours");
     }))
     .await;
     Finding::default()
