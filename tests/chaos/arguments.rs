@@ -1,5 +1,6 @@
 //! `cargo test --test chaos -- [all] [seed=N] [random=N] [only=NAME] [write=FILE] [list]`
 
+use crate::faults::Fault;
 use std::path::PathBuf;
 
 /// Random faults of a whole run.
@@ -22,6 +23,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Whether a fault is to be tried.
+    pub fn choose(&self, fault: &Fault) -> bool {
+        match &self.only {
+            Some(only) => only.split(',').any(|only| fault.name.contains(only)),
+            None => self.all || fault.selected,
+        }
+    }
+
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut parsed = Self {
             all: false,

@@ -1,7 +1,7 @@
 //! One fault after another, and the ledger after each.
 
 use crate::arguments::Arguments;
-use crate::faults::{FAULTS, Fault};
+use crate::faults::{DISK_FULL, FAULTS, Fault};
 use crate::report::{Chapter, Entry, table};
 use crate::support::files::allow_open_files;
 use crate::world::World;
@@ -22,12 +22,10 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
     allow_open_files(FILES);
     println!("seed={}", arguments.seed);
     let mut rng = Rng::with_seed(arguments.seed);
-    let world = World::build(arguments.seed).await;
+    let chosen: Vec<_> = FAULTS.iter().filter(|fault| arguments.choose(fault)).collect();
+    let fills_disks = arguments.random > 0 || chosen.iter().any(|fault| fault.name == DISK_FULL);
+    let world = World::build(arguments.seed, fills_disks).await;
     let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new() };
-    let chosen = FAULTS.iter().filter(|fault| match &arguments.only {
-        Some(only) => only.split(',').any(|only| fault.name.contains(only)),
-        None => arguments.all || fault.selected,
-    });
     for fault in chosen {
         outcome.add(chapter(&world, &[fault], &mut rng).await);
     }

@@ -43,8 +43,13 @@ pub struct House {
 
 impl World {
     /// Builds everything and waits until all are here and numbers are being said.
-    pub async fn build(seed: u64) -> Self {
-        let cluster = Cluster::start().await;
+    ///
+    /// Nodes whose disks are to be filled need `small_disks`, and root.
+    pub async fn build(seed: u64, small_disks: bool) -> Self {
+        let cluster = match small_disks {
+            true => Cluster::on_small_disks().await,
+            false => Cluster::start().await,
+        };
         let password = format!("correct-horse-{seed:x}");
         let admin = &cluster.nodes[0];
         admin.ctl(&["add_user", USER, &password]).await;

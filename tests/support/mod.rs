@@ -6,6 +6,7 @@ pub mod amqp;
 pub mod client;
 pub mod cluster;
 pub mod collector;
+pub mod disks;
 pub mod events;
 pub mod expression;
 pub mod fake;

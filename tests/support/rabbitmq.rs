@@ -19,10 +19,14 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::disks::Disks;
 use super::ports::free_port;
 use super::process::{POLL, Process, Sandbox};
 
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+
+/// Where in its folder a node keeps what it has.
+const DATA: &str = "data";
 
 /// A node needs some six seconds of processor time to start.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -57,11 +61,26 @@ pub struct Family {
     /// A node would start one in the background that outlives it.
     _epmd: Process,
     epmd_port: u16,
+    /// In whose mount namespace the nodes have disks of their own, if they have.
+    disks: Option<Disks>,
 }
 
 impl Family {
     pub async fn start() -> Arc<Self> {
+        Self::begin(false).await
+    }
+
+    /// The same, each node with a small disk of its own. Only root may do that.
+    pub async fn on_small_disks() -> Arc<Self> {
+        Self::begin(true).await
+    }
+
+    async fn begin(small_disks: bool) -> Arc<Self> {
         let (sandbox, epmd_port) = (Sandbox::new(), free_port());
+        let disks = match small_disks {
+            true => Some(Disks::new(&sandbox).await),
+            false => None,
+        };
         let mut epmd = Command::new("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let mut epmd = sandbox.spawn(epmd);
@@ -69,7 +88,7 @@ impl Family {
             TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()
         })
         .await;
-        Arc::new(Self { sandbox, _epmd: epmd, epmd_port })
+        Arc::new(Self { sandbox, _epmd: epmd, epmd_port, disks })
     }
 }
 
@@ -114,7 +133,10 @@ impl RabbitMq {
         );
         let (port, dist_port) = (free_port(), free_port());
         let dir = family.sandbox.dir().join(name);
-        fs::create_dir(&dir).expect("sandbox is writable");
+        fs::create_dir_all(dir.join(DATA)).expect("sandbox is writable");
+        if let Some(disks) = &family.disks {
+            disks.mount(&dir.join(DATA));
+        }
         let write =
             |name, content: &str| fs::write(dir.join(name), content).expect("sandbox is writable");
         write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n{settings}"));
@@ -152,12 +174,16 @@ impl RabbitMq {
 
     /// Has its disk take nothing more.
     pub fn fill_disk(&self) {
-        todo!()
+        self.disks().fill(&self.dir.join(DATA));
     }
 
     /// Has its disk take something again.
     pub fn free_disk(&self) {
-        todo!()
+        self.disks().free(&self.dir.join(DATA));
+    }
+
+    fn disks(&self) -> &Disks {
+        self.family.disks.as_ref().expect("a node with a small disk")
     }
 
     /// Whether it has been started and neither stopped nor killed.
@@ -235,7 +261,11 @@ impl RabbitMq {
     /// node apart.
     fn command(&self, script: &str) -> Command {
         let (dir, home) = (&self.dir, self.family.sandbox.dir());
-        let mut command = Command::new(Path::new(SCRIPTS).join(script));
+        let script = Command::new(Path::new(SCRIPTS).join(script));
+        let mut command = match &self.family.disks {
+            Some(disks) => disks.enter(&script),
+            None => script,
+        };
         command
             .current_dir(dir)
             .env_clear()
@@ -254,7 +284,7 @@ impl RabbitMq {
             .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq.conf"))
             .env("RABBITMQ_ADVANCED_CONFIG_FILE", dir.join("advanced.config"))
             .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
-            .env("RABBITMQ_MNESIA_BASE", dir.join("data"))
+            .env("RABBITMQ_MNESIA_BASE", dir.join(DATA))
             .env("RABBITMQ_PID_FILE", dir.join("pid"))
             .env("RABBITMQ_LOG_BASE", dir.join("log"))
             .env("RABBITMQ_LOGS", "-")

@@ -109,10 +109,10 @@ pub async fn connections_closed(world: &World, _: &mut Rng) -> Finding {
     Finding::default()
 }
 
-/// A node's disk takes nothing more, for a while.
-pub async fn disk_full(world: &World, rng: &mut Rng) -> Finding {
+/// The disk of the node that leads the stream takes nothing more, for a while.
+pub async fn disk_full(world: &World, _: &mut Rng) -> Finding {
     let cluster = world.cluster.lock().await;
-    let node = &cluster.nodes[any_seat(rng)];
+    let node = &cluster.nodes[cluster.leader_of(&world.log().stream()).await];
     node.fill_disk();
     lasts(8).await;
     node.free_disk();

@@ -58,7 +58,7 @@ impl Fault {
 }
 
 macro_rules! fault {
-    ($name:literal, $subject:ident, $run:expr) => {
+    ($name:expr, $subject:ident, $run:expr) => {
         Fault {
             name: $name,
             subject: Subject::$subject,
@@ -68,6 +68,9 @@ macro_rules! fault {
         }
     };
 }
+
+/// The one for which nodes need disks of their own.
+pub const DISK_FULL: &str = "disk full";
 
 pub static FAULTS: &[Fault] = &[
     fault!("replica killed", Replica, replicas::killed).selected(),
@@ -83,7 +86,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("stream's leader killed", Broker, broker::leader_killed).selected(),
     fault!("memory alarm", Broker, broker::memory_alarm).selected(),
     fault!("disk alarm", Broker, broker::disk_alarm),
-    fault!("disk full", Broker, broker::disk_full),
+    fault!(DISK_FULL, Broker, broker::disk_full),
     fault!("credentials revoked", Broker, broker::credentials_revoked),
     fault!("connections closed by RabbitMQ", Broker, broker::connections_closed),
     fault!("consumer cancelled", Broker, topology::consumer_cancelled),
