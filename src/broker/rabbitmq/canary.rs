@@ -27,6 +27,8 @@ pub(super) struct Canary {
     sequence: u64,
     /// Entries that had been read at the last tick.
     read: u64,
+    /// Canaries that had been confirmed when the oldest left that has not come back.
+    taken: u64,
     /// When the oldest canary left that has not come back.
     awaited: Option<Instant>,
     /// Canaries sent since one came back.
@@ -49,6 +51,7 @@ impl Canary {
             interval: config.canary_interval,
             sequence: 0,
             read: 0,
+            taken: 0,
             awaited: None,
             unheard: 0,
         }
@@ -108,9 +111,11 @@ impl Canary {
         if self.unheard >= MISSES {
             self.link.update(|status| status.hearing = false);
             let read = self.link.read.load(Ordering::Relaxed);
-            let behind = std::mem::replace(&mut self.read, read) != read;
-            if behind && self.unheard < MISSES * PATIENCE {
-                // What is read now was published before the canaries: they are to come.
+            let reads = std::mem::replace(&mut self.read, read) != read;
+            let taken = self.link.taken.load(Ordering::Relaxed) != self.taken;
+            if reads && taken && self.unheard < MISSES * PATIENCE {
+                // What is read now was published before the canaries: they are to come. One that RabbitMQ
+                // has not confirmed may be on a way that leads nowhere.
                 self.unheard += 1;
                 return;
             }
@@ -121,6 +126,9 @@ impl Canary {
             return;
         }
         self.read = self.link.read.load(Ordering::Relaxed);
+        if self.unheard == 0 {
+            self.taken = self.link.taken.load(Ordering::Relaxed);
+        }
         self.sequence += 1;
         self.unheard += 1;
         self.awaited.get_or_insert_with(Instant::now);
@@ -143,5 +151,40 @@ impl Canary {
             self.link.metrics.tell(Event::Hearing);
             self.link.update(|status| status.hearing = true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Status;
+    use crate::metrics::Metrics;
+
+    /// One that has sent as many canaries as may be missing, and whether it then asks for a rebuild
+    /// though entries are read all the time.
+    fn rebuilds(confirmed: bool) -> bool {
+        let working = Status { consuming: true, publishing: true, hearing: true, ..Status::default() };
+        let status = watch::Sender::new(working);
+        let link = Arc::new(Link::new(status, Arc::new(Metrics::new()), "one"));
+        let asked = link.rebuilds();
+        let (control, mut sent) = mpsc::channel(8);
+        let (_heard, heard) = mpsc::channel(1);
+        let config = Config::from_vars([]).unwrap();
+        let roster = Arc::new(Roster::new("one", config.canary_interval));
+        let mut canary = Canary::new(&config, link.clone(), roster, control, heard);
+        for _ in 0..MISSES {
+            canary.tick();
+            sent.try_recv().unwrap();
+            link.read.fetch_add(1, Ordering::Relaxed);
+            link.taken.fetch_add(u64::from(confirmed), Ordering::Relaxed);
+        }
+        canary.tick();
+        asked.has_changed().unwrap()
+    }
+
+    #[test]
+    fn a_replica_that_is_behind_is_left_alone_unless_nothing_takes_what_it_publishes() {
+        assert!(!rebuilds(true));
+        assert!(rebuilds(false));
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Link {
     pub(super) instance: u64,
     /// Entries that were read.
     pub(super) read: AtomicU64,
+    /// Canaries that RabbitMQ has confirmed.
+    pub(super) taken: AtomicU64,
     /// What the message ids of this process begin with.
     pub(super) origin: Arc<str>,
 }
@@ -32,6 +34,7 @@ impl Link {
             metrics,
             instance: fastrand::u64(..),
             read: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             origin: new_origin(replica),
         }
     }

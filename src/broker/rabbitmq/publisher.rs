@@ -20,6 +20,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -161,6 +162,7 @@ impl Publisher {
                     if confirmation?.take_message().is_some() && goodbye.is_none() {
                         return Err(Ended::Unroutable);
                     }
+                    self.link.taken.fetch_add(1, Ordering::Relaxed);
                 }
                 () = until(goodbye) => return Err(Ended::Done),
                 Some((number, id)) = self.desk.echoes.recv() => outbox.read_back(number, id),
