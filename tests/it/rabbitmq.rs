@@ -7,8 +7,8 @@ use crate::support::process::Process;
 use crate::support::rabbitmq::{shared, unique};
 use crate::support::replica::{LIVE, Replica};
 use lapin::BasicProperties;
-use lapin::options::ExchangeDeleteOptions;
-use lapin::types::AMQPValue;
+use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -239,4 +239,17 @@ async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 4);
+}
+
+#[tokio::test]
+async fn with_release_4_asked_for_all_tests_have_one_that_refuses_what_is_deprecated() {
+    let asked_for_4 = std::env::var("RABBITMQ").is_ok_and(|release| release == "4");
+    let rabbitmq = shared().await;
+    let version = rabbitmq.ctl(&["version"]).await;
+    assert!(version.starts_with("4.") || !asked_for_4, "{version}");
+    let peer = Peer::live(&rabbitmq.url(), &unique("messages")).await;
+    // Neither durable nor exclusive.
+    let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
+    let declared = peer.channel.queue_declare(unique("queue").into(), options, none).await;
+    assert!(declared.is_err() || !asked_for_4, "{declared:?}");
 }

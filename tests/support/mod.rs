@@ -24,6 +24,7 @@ pub mod queries;
 pub mod rabbitmq;
 pub mod raw;
 pub mod raw_amqp;
+pub mod release;
 pub mod replica;
 pub mod tls;
 pub mod zlib;

@@ -1,13 +1,9 @@
 //! A real RabbitMQ node, private to the tests: its own ports, data, cookie and port mapper, all on
 //! loopback.
-//!
-//! It runs the scripts of the package below `/usr/lib`, not those in `/usr/sbin`: the latter change
-//! to the user `rabbitmq`, share that user's files, and put processes between a test and the node
-//! that it kills.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,8 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::disks::Disks;
 use super::ports::free_port;
 use super::process::{POLL, Process, Sandbox};
-
-const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+use super::release::Release;
 
 /// Where in its folder a node keeps what it has.
 const DATA: &str = "data";
@@ -57,6 +52,7 @@ fn count() -> u32 {
 /// What nodes that can join each other have in common: a cookie, which Erlang makes in the sandbox,
 /// and a port mapper.
 pub struct Family {
+    release: Release,
     sandbox: Arc<Sandbox>,
     /// A node would start one in the background that outlives it.
     _epmd: Process,
@@ -76,19 +72,19 @@ impl Family {
     }
 
     async fn begin(small_disks: bool) -> Arc<Self> {
-        let (sandbox, epmd_port) = (Sandbox::new(), free_port());
+        let (release, sandbox, epmd_port) = (Release::asked_for(), Sandbox::new(), free_port());
         let disks = match small_disks {
             true => Some(Disks::new(&sandbox).await),
             false => None,
         };
-        let mut epmd = Command::new("epmd");
+        let mut epmd = release.command("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let mut epmd = sandbox.spawn(epmd);
         answers(&mut epmd, async || {
             TcpStream::connect((Ipv4Addr::LOCALHOST, epmd_port)).await.is_ok()
         })
         .await;
-        Arc::new(Self { sandbox, _epmd: epmd, epmd_port, disks })
+        Arc::new(Self { release, sandbox, _epmd: epmd, epmd_port, disks })
     }
 }
 
@@ -127,10 +123,6 @@ impl RabbitMq {
 
     /// A node that has not been started yet; `settings` are lines for its configuration.
     pub fn new(family: &Arc<Family>, name: &str, settings: &str) -> Self {
-        assert!(
-            Path::new(SCRIPTS).join("rabbitmq-server").exists(),
-            "RabbitMQ is not installed: run `make test`, or `apt-get install rabbitmq-server`"
-        );
         let (port, dist_port) = (free_port(), free_port());
         let dir = family.sandbox.dir().join(name);
         fs::create_dir_all(dir.join(DATA)).expect("sandbox is writable");
@@ -139,7 +131,9 @@ impl RabbitMq {
         }
         let write =
             |name, content: &str| fs::write(dir.join(name), content).expect("sandbox is writable");
-        write("rabbitmq.conf", &format!("listeners.tcp.1 = 127.0.0.1:{port}\n{settings}"));
+        let listener = format!("listeners.tcp.1 = 127.0.0.1:{port}\n");
+        let settings = [&*listener, family.release.settings, settings].concat();
+        write("rabbitmq.conf", &settings);
         write("advanced.config", "[].\n");
         write("enabled_plugins", "[].\n");
         let (family, name) = (family.clone(), name.to_owned());
@@ -261,7 +255,7 @@ impl RabbitMq {
     /// node apart.
     fn command(&self, script: &str) -> Command {
         let (dir, home) = (&self.dir, self.family.sandbox.dir());
-        let script = Command::new(Path::new(SCRIPTS).join(script));
+        let script = self.family.release.script(script);
         let mut command = match &self.family.disks {
             Some(disks) => disks.enter(&script),
             None => script,
