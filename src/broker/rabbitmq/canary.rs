@@ -163,7 +163,8 @@ mod tests {
     /// One that has sent as many canaries as may be missing, and whether it then asks for a rebuild
     /// though entries are read all the time.
     fn rebuilds(confirmed: bool) -> bool {
-        let working = Status { consuming: true, publishing: true, hearing: true, ..Status::default() };
+        let working =
+            Status { consuming: true, publishing: true, hearing: true, ..Status::default() };
         let status = watch::Sender::new(working);
         let link = Arc::new(Link::new(status, Arc::new(Metrics::new()), "one"));
         let asked = link.rebuilds();
