@@ -6,7 +6,7 @@
 //! settled: what was confirmed and not heard, heard twice, or heard in another order.
 //!
 //! `make test` tries a selection. `cargo test --release --test chaos -- all seed=7` is a whole run that
-//! can be repeated; `list` says which faults there are, and `only=NAME` tries some.
+//! can be repeated; `--list` says which faults there are, and parts of their names try some.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
 

@@ -20,9 +20,12 @@ const APART: u64 = 3_000;
 /// Runs what was asked for; what is broken afterwards.
 pub async fn run(arguments: &Arguments) -> Vec<String> {
     allow_open_files(FILES);
+    let chosen: Vec<_> = FAULTS.iter().filter(|fault| arguments.choose(fault)).collect();
+    if chosen.is_empty() && arguments.random == 0 {
+        return Vec::new();
+    }
     println!("seed={}", arguments.seed);
     let mut rng = Rng::with_seed(arguments.seed);
-    let chosen: Vec<_> = FAULTS.iter().filter(|fault| arguments.choose(fault)).collect();
     let fills_disks = arguments.random > 0 || chosen.iter().any(|fault| fault.name == DISK_FULL);
     let world = World::build(arguments.seed, fills_disks).await;
     let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new() };
