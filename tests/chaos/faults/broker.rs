@@ -111,10 +111,14 @@ pub async fn connections_closed(world: &World, _: &mut Rng) -> Finding {
 
 /// The disk of the node that leads the stream takes nothing more, for a while.
 pub async fn disk_full(world: &World, _: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
-    let node = &cluster.nodes[cluster.leader_of(&world.log().stream()).await];
+    let mut cluster = world.cluster.lock().await;
+    let leader = cluster.leader_of(&world.log().stream()).await;
+    let node = &mut cluster.nodes[leader];
     node.fill_disk();
     lasts(8).await;
     node.free_disk();
+    // It may or may not have ended itself.
+    node.kill();
+    node.start_again().await;
     mended(world, &cluster).await
 }
