@@ -1,6 +1,7 @@
 //! The admin port: is it alive, is it ready, and what does it count.
 
 use crate::broker::{Roster, Status};
+use crate::events::Text;
 use crate::metrics::Metrics;
 use crate::shutdown::Phase;
 use actix_web::dev::Server;
@@ -28,7 +29,8 @@ impl Health {
         let status = self.status.borrow();
         let reason = status.unready()?.to_string();
         Some(match &status.problem {
-            Some(problem) => format!("{reason}: {problem}"),
+            // It is read on a terminal, as a line of the log is.
+            Some(problem) => format!("{reason}: {}", Text::of(problem)),
             None => reason,
         })
     }

@@ -17,14 +17,20 @@ const LONGEST: usize = 1024;
 pub struct Text(String);
 
 impl Text {
-    /// The beginning of it, with a space for each control character: a line is to stay one, and is not
-    /// to steer a terminal. The formats escape on their own what has a meaning to them.
+    /// The beginning of it, with a space for each character that ends a line or steers what shows it. The
+    /// formats escape on their own what has a meaning to them.
     pub fn of(text: impl Display) -> Self {
         let mut cut = Cut(String::new());
         if write!(cut, "{text}").is_err() {
             cut.0.push('…');
         }
         Self(cut.0)
+    }
+}
+
+impl Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -37,10 +43,18 @@ impl Write for Cut {
             if self.0.len() + sign.len_utf8() > LONGEST {
                 return Err(fmt::Error);
             }
-            self.0.push(if sign.is_control() { ' ' } else { sign });
+            self.0.push(if steers(sign) { ' ' } else { sign });
         }
         Ok(())
     }
+}
+
+/// Whether a character is none to be read: controls, the ends of lines and of paragraphs, and what turns
+/// the direction of the text that follows.
+fn steers(sign: char) -> bool {
+    let directs = matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}');
+    sign.is_control() || matches!(sign, '\u{2028}' | '\u{2029}') || directs
 }
 
 /// The id of the trace that a message is in, recorded or not, if it is in one.
@@ -105,8 +119,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters_and_has_no_control_characters() {
+    fn a_text_is_cut_between_characters_and_has_none_that_steer() {
         assert_eq!(Text::of("a\r\nb\u{1b}[31m\u{9b}c\0").0, "a  b [31m c ");
+        assert_eq!(Text::of("a\u{2028}b\u{202e}c\u{2069}d\u{85}e\u{200f}").0, "a b c d e ");
         let long = Text::of("é".repeat(LONGEST)).0;
         assert_eq!(long, "é".repeat(LONGEST / 2) + "…");
         assert_eq!(Text::of("x".repeat(LONGEST)).0, "x".repeat(LONGEST));
