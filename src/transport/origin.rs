@@ -8,7 +8,7 @@ use actix_web::http::header::{
 };
 
 /// Checks the Origin header, which browsers always send and scripts cannot set. Who sends none is
-/// no browser, and nobody's visitor. The origin, if there is one.
+/// no browser, and nobody's visitor; no browser sends two. The origin, if there is one.
 ///
 /// # Errors
 /// [`ApiError::Origin`].
@@ -16,7 +16,11 @@ pub fn check<'a>(
     allowed: &Origins,
     headers: &'a HeaderMap,
 ) -> Result<Option<&'a HeaderValue>, ApiError> {
-    let Some(value) = headers.get(ORIGIN) else { return Ok(None) };
+    let mut origins = headers.get_all(ORIGIN);
+    let Some(value) = origins.next() else { return Ok(None) };
+    if origins.next().is_some() {
+        return Err(ApiError::Origin);
+    }
     if *allowed == Origins::Any {
         return Ok(Some(value));
     }
@@ -27,9 +31,11 @@ pub fn check<'a>(
         Origins::SameHost | Origins::Any => false,
     };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let same_host = origin.split_once("://").is_some_and(|(_, of_origin)| {
-        host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin))
-    });
+    // What an app calls an origin of its own, such as app://localhost, has no host.
+    let of_origin = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let same_host = of_origin
+        .filter(|name| !name.is_empty())
+        .is_some_and(|of_origin| host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin)));
     if listed || same_host { Ok(Some(value)) } else { Err(ApiError::Origin) }
 }
 
@@ -45,11 +51,15 @@ pub fn allow(response: &mut HttpResponseBuilder, origin: Option<&HeaderValue>) {
 mod tests {
     use super::*;
 
-    fn checked(allowed: &Origins, origin: Option<&str>, host: &str) -> bool {
+    fn checked<'a>(
+        allowed: &Origins,
+        origins: impl IntoIterator<Item = &'a str>,
+        host: &str,
+    ) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_str(host).unwrap());
-        if let Some(origin) = origin {
-            headers.insert(ORIGIN, HeaderValue::from_str(origin).unwrap());
+        for origin in origins {
+            headers.append(ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
         check(allowed, &headers).is_ok()
     }
@@ -63,18 +73,31 @@ mod tests {
 
     #[test]
     fn other_pages_may_not() {
-        let others =
-            ["http://evil.example", "http://chat.example", "null", "chat.example:8080", ""];
-        for origin in others {
-            assert!(!checked(&Origins::SameHost, Some(origin), "chat.example:8080"), "{origin}");
+        for origin in [
+            "http://evil.example",
+            "http://chat.example",
+            "http://chat.example:80801",
+            "http://chat.example:8080/",
+            "http://user@chat.example:8080",
+            "http://evil.example://chat.example:8080",
+            "app://chat.example:8080",
+            "null",
+            "chat.example:8080",
+            "",
+        ] {
+            assert!(!checked(&Origins::SameHost, [origin], "chat.example:8080"), "{origin}");
         }
+        assert!(!checked(&Origins::SameHost, ["http://"], ""));
+        let two = ["http://chat.example", "http://chat.example"];
+        assert!(!checked(&Origins::SameHost, two, "chat.example"));
+        assert!(!checked(&Origins::Any, two, "chat.example"));
     }
 
     #[test]
     fn unless_they_are_listed() {
         let listed = Origins::Listed(vec!["https://app.example".into()]);
-        assert!(checked(&listed, Some("https://app.example"), "ws.example"));
-        assert!(!checked(&listed, Some("http://app.example"), "ws.example"));
-        assert!(checked(&Origins::Any, Some("null"), "ws.example"));
+        assert!(checked(&listed, ["https://app.example"], "ws.example"));
+        assert!(!checked(&listed, ["http://app.example"], "ws.example"));
+        assert!(checked(&Origins::Any, ["null"], "ws.example"));
     }
 }

@@ -11,7 +11,9 @@ use crate::transport::query::{self, Query};
 use crate::transport::upgrade::Takeable;
 use crate::transport::worker::Worker;
 use crate::wire::{Window, agree};
-use actix_web::http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL};
+use actix_web::http::header::{
+    CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
+};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use std::rc::Rc;
 
@@ -52,6 +54,11 @@ fn admit(
     // The stream and session of actix-ws are not used: the socket itself will be ours.
     let (mut response, ..) = actix_ws::handle_with_protocols(request, payload, &[V1])
         .map_err(|error| ApiError::NoWebSocket(error.to_string()))?;
+    // What a proxy passes on as a body is not to be read as frames.
+    let length = request.headers().get(CONTENT_LENGTH);
+    if length.is_some_and(|length| length.as_bytes() != b"0") {
+        return Err(ApiError::NoWebSocket("a handshake has no body".to_owned()));
+    }
     if request.extensions().get::<Takeable>().is_none() {
         return Err(ApiError::NoWebSocket("Upgrade must be exactly 'websocket'".to_owned()));
     }
