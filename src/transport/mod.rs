@@ -15,6 +15,8 @@ mod query;
 mod replicas;
 mod resume;
 mod server;
+mod socket;
+mod unread;
 mod upgrade;
 mod worker;
 pub mod ws;

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY,
 };
 use actix_web::{HttpRequest, HttpResponse, web};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -80,7 +80,6 @@ fn respond(asset: &Asset, etag: &str, request: &HttpRequest) -> HttpResponse {
     response
         .insert_header((ETAG, etag))
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY));
     if asset.path.starts_with("/client.") {

@@ -1,19 +1,23 @@
 //! The client port: a listener, worker threads, and the routes that each of them serves.
 
 use super::error::ApiError;
+use super::socket::HttpSocket;
+use super::unread::{self, Holding, Unread};
 use super::worker::Worker;
 use super::{House, events, history, messages, page, replicas, upgrade, ws};
 use crate::shutdown::Phase;
 use actix_http::HttpService;
-use actix_rt::net::TcpStream;
 use actix_server::Server;
 use actix_service::{
-    IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
 };
 use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{App, Route, web};
 use socket2::{Domain, Socket, Type};
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -57,6 +61,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// When the listener cannot be used.
 pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
     let workers = house.config.workers.0;
+    // While a message waits for RabbitMQ, more may come behind it.
+    let patience = KEEP_ALIVE + house.config.publish_timeout.0;
     // Upgraded sockets do not count here; they have a limit of their own.
     let plain = (house.connections.plain() / workers).max(16);
     let server = Server::build()
@@ -82,7 +88,8 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
             // Nobody asks whose address it is: it would be a load balancer's.
-            fn_service(async |socket: TcpStream| Ok((socket, None))).and_then(http)
+            let accepted = move |io| ready(Ok((HttpSocket::new(io, patience), None)));
+            fn_service(accepted).and_then(http)
         })?;
     Ok(server.run())
 }
@@ -99,6 +106,14 @@ pub fn app(
 > {
     let app = App::new()
         .app_data(worker)
+        .wrap_fn(|mut request, service| {
+            let unread = unread::hold(&mut request);
+            let answer = service.call(request);
+            async move {
+                let answer: ServiceResponse<BoxBody> = answer.await?;
+                Ok(finish(answer, unread))
+            }
+        })
         .service(
             web::resource("/ws").route(web::get().to(ws::handshake)).default_service(only("GET")),
         )
@@ -121,6 +136,19 @@ pub fn app(
         .configure(page::routes)
         .default_service(web::to(not_found));
     map_config(app.into_factory(), |()| AppConfig::default())
+}
+
+/// What all answers have in common.
+fn finish(
+    mut answer: ServiceResponse<BoxBody>,
+    unread: Option<Unread>,
+) -> ServiceResponse<BoxBody> {
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let nosniff = HeaderValue::from_static("nosniff");
+        answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+    }
+    let Some(_unread) = unread else { return answer };
+    answer.map_body(|_, body| BoxBody::new(Holding { body, _unread }))
 }
 
 async fn not_found() -> Result<&'static str, ApiError> {

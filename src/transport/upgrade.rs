@@ -2,13 +2,13 @@
 //! like any other, and if the answer is 101 the socket goes to a connection of our own.
 
 use super::server::app;
+use super::socket::HttpSocket;
 use super::worker::Worker;
 use super::ws::{self, Admitted};
 use actix_codec::Encoder;
-use actix_http::body::{BodySize, MessageBody, to_bytes};
+use actix_http::body::{BodySize, MessageBody};
 use actix_http::h1::{Codec, Message};
 use actix_http::{HttpMessage, Request, StatusCode};
-use actix_rt::net::TcpStream;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::Error;
 use actix_web::body::BoxBody;
@@ -16,10 +16,12 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::ConnectionType;
 use bytes::BytesMut;
 use futures_util::SinkExt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 
 /// A socket with the HTTP/1 codec that read its request, and what was read behind it.
-type Framed = actix_codec::Framed<TcpStream, Codec>;
+type Framed = actix_codec::Framed<HttpSocket, Codec>;
 
 /// What the answer to a handshake takes, or a little more.
 const ANSWER: usize = 512;
@@ -66,18 +68,22 @@ async fn answer(
         let mut answer = BytesMut::with_capacity(parts.write_buf.len() + ANSWER);
         answer.extend_from_slice(&parts.write_buf);
         parts.codec.encode(Message::Item((head, BodySize::None)), &mut answer)?;
-        ws::spawn(worker, parts.io, parts.read_buf, answer.freeze(), admitted);
+        ws::spawn(worker, parts.io.into_inner(), parts.read_buf, answer.freeze(), admitted);
         return Ok(());
     }
     // Whatever else it is: one answer, and the socket is done with.
     response.head_mut().set_connection_type(ConnectionType::Close);
     let (response, body) = response.into_parts();
     let size = body.size();
-    let body = to_bytes(body).await?;
     framed.send(Message::Item((response.into(), size))).await?;
-    if !body.is_empty() {
-        framed.send(Message::Chunk(Some(body))).await?;
-        framed.send(Message::Chunk(None)).await?;
+    if matches!(size, BodySize::None | BodySize::Sized(0)) {
+        return Ok(());
     }
+    // Piece by piece: events have no end.
+    let mut body = pin!(body);
+    while let Some(piece) = poll_fn(|context| body.as_mut().poll_next(context)).await {
+        framed.send(Message::Chunk(Some(piece?))).await?;
+    }
+    framed.send(Message::Chunk(None)).await?;
     Ok(())
 }

@@ -1,0 +1,60 @@
+//! A body that is answered before it has ended: its connection ends with the answer.
+//!
+//! For a chunked body that nobody wants, actix would go on to read until it ends, for as long as the
+//! client likes, and answer a second time if it is malformed. It does not while the body is held, so
+//! the answer holds it.
+
+use actix_http::{BoxedPayloadStream, Payload};
+use actix_web::HttpMessage;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::TRANSFER_ENCODING;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// The body of a request, read by one and held by another.
+#[derive(Clone)]
+pub struct Unread(Rc<RefCell<Payload<BoxedPayloadStream>>>);
+
+/// Holds the body of a request, if it is chunked.
+pub fn hold(request: &mut ServiceRequest) -> Option<Unread> {
+    if !request.headers().contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let unread = Unread(Rc::new(RefCell::new(request.take_payload())));
+    request.set_payload(Payload::Stream { payload: Box::pin(unread.clone()) });
+    Some(unread)
+}
+
+impl Stream for Unread {
+    type Item = <Payload as Stream>::Item;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.borrow_mut().poll_next_unpin(context)
+    }
+}
+
+/// The body of an answer.
+pub struct Holding {
+    pub body: BoxBody,
+    pub _unread: Unread,
+}
+
+impl MessageBody for Holding {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+}
