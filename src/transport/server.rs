@@ -35,6 +35,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle HTTP connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How long what a client goes on to send is thrown away once it was answered: a socket that is closed
+/// at once resets, and its answer is lost. Less than a second, and actix leaves sockets open.
+const LINGER: Duration = Duration::from_secs(1);
 /// What HTTP requests may take to end when the server stops, beyond what RabbitMQ may take, in seconds.
 const STOP_SLACK: u64 = 5;
 
@@ -83,7 +86,7 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                     }
                 })
                 .client_request_timeout(REQUEST_TIMEOUT)
-                .client_disconnect_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
