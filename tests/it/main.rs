@@ -24,6 +24,8 @@
 //! - `alerts`: which alerts fire, in a real Prometheus
 //! - `dashboard`: every query of the dashboard and of the alerts, in Prometheus
 //! - `page`: the chat page in a browser
+//! - `origins`, `smuggling`, `slow`, `oversized`, `injection`, `secrets`, `surface`: attacks; SECURITY.md
+//!   says which are expected
 //! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
 
@@ -44,6 +46,7 @@ mod dashboard;
 mod events;
 mod examples;
 mod faults;
+mod injection;
 mod leaving;
 mod ledger;
 mod limits;
@@ -53,6 +56,8 @@ mod log_faults;
 mod logs;
 mod metrics;
 mod once;
+mod origins;
+mod oversized;
 mod page;
 mod pages;
 mod patience;
@@ -60,7 +65,11 @@ mod poison;
 mod protocol;
 mod rabbitmq;
 mod resume;
+mod secrets;
 mod settings;
+mod slow;
+mod smuggling;
+mod surface;
 mod traces;
 mod v1;
 mod wire;

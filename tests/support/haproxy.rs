@@ -21,10 +21,15 @@ impl HaProxy {
     /// address for the administrator. A replica that is not ready gets no new connections and keeps
     /// those that it has.
     pub async fn start(replicas: &[(SocketAddr, SocketAddr)]) -> Self {
+        Self::with(replicas, "").await
+    }
+
+    /// The same, with a rule for what it lets through, such as `http-request deny if METH_POST`.
+    pub async fn with(replicas: &[(SocketAddr, SocketAddr)], rule: &str) -> Self {
         let sandbox = Sandbox::new();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let file = sandbox.dir().join("haproxy.cfg");
-        fs::write(&file, config(addr, replicas)).expect("the sandbox is writable");
+        fs::write(&file, config(addr, replicas, rule)).expect("the sandbox is writable");
 
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("haproxy");
@@ -47,7 +52,7 @@ impl HaProxy {
     }
 }
 
-fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)]) -> String {
+fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)], rule: &str) -> String {
     let servers: String = replicas
         .iter()
         .enumerate()
@@ -68,6 +73,7 @@ defaults
     timeout tunnel 1h
 frontend clients
     bind {addr}
+    {rule}
     default_backend replicas
 backend replicas
     balance roundrobin

@@ -60,11 +60,23 @@ pub async fn send(addr: SocketAddr, request: &str) -> Response {
     try_send(addr, request).await.expect("an answer")
 }
 
-/// The same with a server that may be gone.
+/// The same, and says that nothing more comes, for a proxy that would go on to wait.
+pub async fn send_last(addr: SocketAddr, request: &str) -> Response {
+    exchange(addr, request, true).await.expect("an answer")
+}
+
+/// As [`send`], with a server that may be gone.
 pub async fn try_send(addr: SocketAddr, request: &str) -> io::Result<Response> {
+    exchange(addr, request, false).await
+}
+
+async fn exchange(addr: SocketAddr, request: &str, last: bool) -> io::Result<Response> {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await?;
         stream.write_all(request.as_bytes()).await?;
+        if last {
+            stream.shutdown().await?;
+        }
         let mut response = Vec::new();
         stream.read_to_end(&mut response).await?;
         io::Result::Ok(response)

@@ -13,6 +13,7 @@ pub mod fake;
 pub mod files;
 pub mod follower;
 pub mod haproxy;
+pub mod hostile;
 pub mod http;
 pub mod ledger;
 pub mod listener;

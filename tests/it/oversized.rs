@@ -1,0 +1,119 @@
+//! Requests that are too large, or have no end: refused with a status, in bounded memory, while others are
+//! served.
+
+use crate::support::LIMIT;
+use crate::support::haproxy::HaProxy;
+use crate::support::process::POLL;
+use crate::support::replica::Replica;
+use futures_util::future::join_all;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// More than anybody keeps.
+const MUCH: usize = 8 << 20;
+
+/// Sends what it begins with, and then the rest again and again, up to a lot: the status of the answer.
+async fn status(addr: SocketAddr, begins: &str, again: &str) -> u16 {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let mut answer = Vec::new();
+    let again = again.repeat((64 << 10) / again.len().max(1));
+    let flood = async {
+        let mut sent = begins.len();
+        let mut flowing = writing.write_all(begins.as_bytes()).await.is_ok();
+        while flowing && sent < MUCH && !again.is_empty() {
+            flowing = writing.write_all(again.as_bytes()).await.is_ok();
+            sent += again.len();
+        }
+    };
+    // It may be reset when all was said that is to be said.
+    let ended = async { tokio::join!(flood, reading.read_to_end(&mut answer)) };
+    timeout(LIMIT, ended).await.unwrap_or_else(|_| panic!("never ended: {begins}")).1.ok();
+    let answer = String::from_utf8(answer).unwrap();
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    status.unwrap_or_else(|| panic!("no status for {begins}: {answer}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_in_bounded_memory() {
+    let replica = Replica::ready(&[("MAX_MESSAGE", "16KiB"), ("CLIENT_RATE", "1000/s")]).await;
+    let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
+    let mut client = replica.client("").await;
+    replica.say("lobby", "before").await;
+    assert_eq!(client.text().await, "before");
+    let before = replica.peak_memory();
+
+    let post = "POST /messages HTTP/1.1\r\nHost: x\r\n";
+    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
+    let heads = [
+        ("one huge header", "GET / HTTP/1.1\r\nHost: x\r\nX: ".to_owned(), "x", 431),
+        ("many headers", "GET / HTTP/1.1\r\nHost: x\r\n".to_owned(), "X: y\r\n", 431),
+        ("a name without an end", "GET / HTTP/1.1\r\nHost: x\r\n".to_owned(), "x", 431),
+        ("an address without an end", "GET /".to_owned(), "x", 431),
+        ("a query without an end", "GET /ws?channel=".to_owned(), "x", 431),
+        (
+            "a long address",
+            format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(70_000)),
+            "",
+            400,
+        ),
+        ("a method without an end", String::new(), "X", 431),
+    ];
+    let bodies = [
+        ("a body of 2^64 - 1", format!("{post}Content-Length: {}\r\n\r\n", u64::MAX), "x", 413),
+        (
+            "a length of 2^64",
+            format!("{post}Content-Length: 18446744073709551616\r\n\r\n"),
+            "",
+            400,
+        ),
+        ("chunks without an end", chunked.clone(), "5\r\nhello\r\n", 413),
+        ("a chunk of 2^64 - 1", format!("{chunked}ffffffffffffffff\r\n"), "x", 413),
+        (
+            "a text that is too long",
+            format!("{post}Content-Length: 30011\r\n\r\n{{\"text\":\"{}\"}}", "x".repeat(30_000)),
+            "",
+            413,
+        ),
+    ];
+    let endless = [
+        ("an extension without an end", format!("{chunked}1;"), "x", 408),
+        ("a trailer without an end", format!("{chunked}0\r\nX: "), "x", 408),
+    ];
+    let attack = async {
+        for (name, begins, again, expected) in heads.iter().chain(&bodies) {
+            assert_eq!(status(replica.addr, begins, again).await, *expected, "{name}");
+        }
+        // What is read and kept nowhere goes on until its time is over, or until it is much.
+        for (name, begins, again, expected) in &endless {
+            let status = status(replica.addr, begins, again).await;
+            assert!(status == *expected || status == 400, "{name}: {status}");
+        }
+        // The proxy refuses some of it itself, and all of it is refused.
+        for (name, begins, again, _) in heads.iter().chain(&bodies) {
+            let status = status(haproxy.addr(), begins, again).await;
+            assert!((400..500).contains(&status), "{name} through the proxy: {status}");
+        }
+        // Many at once.
+        let crowd = heads.iter().chain(&bodies).cycle().take(5 * (heads.len() + bodies.len()));
+        join_all(
+            crowd.map(async |(_, begins, again, _)| status(replica.addr, begins, again).await),
+        )
+        .await;
+    };
+    let served = async {
+        loop {
+            client.send("meanwhile").await;
+            assert_eq!(client.text().await, "meanwhile");
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = attack => {}
+        () = served => {}
+    }
+    let grown = replica.peak_memory() - before;
+    assert!(grown < 48 << 20, "grew by {grown} bytes");
+}

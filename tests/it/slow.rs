@@ -1,0 +1,124 @@
+//! Clients that send byte by byte, for as long as they are let: they are ended, others are served
+//! meanwhile, and nothing of them stays.
+
+use crate::support::LIMIT;
+use crate::support::http;
+use crate::support::process::POLL;
+use crate::support::raw::HANDSHAKE;
+use crate::support::replica::Replica;
+use futures_util::future::join_all;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, interval, sleep, timeout};
+
+/// Each so often, so that all limits are tried at once.
+const EACH: usize = 20;
+const CHUNKED: &str = "Host: x\r\nTransfer-Encoding: chunked\r\n";
+
+/// Sends what it begins with, then one byte after the other until it is cut off: what it got.
+async fn drips(addr: SocketAddr, begins: &str) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(begins.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let mut got = Vec::new();
+    let drip = async {
+        let mut beat = interval(Duration::from_millis(500));
+        loop {
+            beat.tick().await;
+            if writing.write_all(b"a").await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    };
+    let end = async {
+        tokio::select! {
+            _ = reading.read_to_end(&mut got) => {}
+            () = drip => {}
+        }
+    };
+    timeout(LIMIT, end).await.unwrap_or_else(|_| panic!("never ended: {begins}"));
+    String::from_utf8(got).unwrap()
+}
+
+fn files(replica: &Replica) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", replica.process.id())).unwrap().count()
+}
+
+#[tokio::test]
+async fn slow_requests_are_ended_and_cost_the_others_nothing() {
+    let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms"), ("WORKERS", "1")]).await;
+    let before = files(&replica);
+    let mut client = replica.client("").await;
+    let cases = [
+        ("", 408),
+        ("GET / HTTP/1.1\r\nHost: x\r\nX: ", 408),
+        (&HANDSHAKE[..HANDSHAKE.len() - 4], 408),
+        // actix has no limit for a second head.
+        ("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /", 404),
+        ("POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{", 408),
+        (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\nfff\r\n{{"), 408),
+        (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\n1;ext"), 408),
+        (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\n0\r\nTrailer: "), 408),
+        // Bodies that nobody wants are not waited for.
+        ("GET /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n", 404),
+        (&format!("GET / HTTP/1.1\r\n{CHUNKED}\r\nfff\r\n"), 200),
+        (&format!("GET /nowhere HTTP/1.1\r\n{CHUNKED}Connection: close\r\n\r\nfff\r\n"), 404),
+        (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}Origin: http://evil\r\n\r\nfff\r\n"), 403),
+        (&HANDSHAKE.replace("Host: x", CHUNKED.trim_end()), 426),
+        ("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 426),
+    ];
+    let slow =
+        join_all(cases.iter().cycle().take(cases.len() * EACH).map(async |(begins, status)| {
+            let got = drips(replica.addr, begins).await;
+            assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{begins:?}: {got:?}");
+            assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{begins:?}: {got:?}");
+        }));
+    let served = async {
+        loop {
+            replica.say("lobby", "meanwhile").await;
+            assert_eq!(client.text().await, "meanwhile");
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        _ = slow => {}
+        () = served => {}
+    }
+    client.close().await;
+    let deadline = Instant::now() + LIMIT;
+    while files(&replica) > before {
+        assert!(Instant::now() < deadline, "{} files, not {before}", files(&replica));
+        sleep(POLL).await;
+    }
+}
+
+#[tokio::test]
+async fn events_that_are_asked_for_with_an_upgrade_are_bounded_and_end_with_their_client() {
+    let settings =
+        [("CLIENT_BACKLOG", "64KiB"), ("HISTORY_BYTES", "256KiB"), ("PING_INTERVAL", "500ms")];
+    let replica = Replica::ready(&settings).await;
+    let request = HANDSHAKE.replace("/ws", "/events");
+    let mut events = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(replica.addr).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut begun = [0; 15];
+        timeout(LIMIT, stream.read_exact(&mut begun)).await.expect("an answer in time").unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+        events.push(stream);
+    }
+    let series = "warren_connections{transport=\"events\"}";
+    replica.metric_becomes(series, |open| open == 20.0).await;
+    let before = replica.memory();
+    let text = "x".repeat(48 << 10);
+    for _ in 0..400 {
+        assert_eq!(replica.post("lobby", text.as_str()).await.status, 202);
+    }
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < 32 << 20, "grew by {grown} bytes");
+    drop(events);
+    replica.metric_becomes(series, |open| open == 0.0).await;
+    assert_eq!(http::get(replica.addr, "/messages").await.status, 200);
+}
