@@ -9,7 +9,7 @@ RABBITMQ ?=
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz conformance
+.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz deny conformance
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -61,6 +61,9 @@ chart: setup ## The tests of the chart and the manifests alone
 
 fuzz: ## Feeds the parsers nonsense: make fuzz FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
+
+deny: setup ## Licences, versions, sources and known vulnerabilities of what Warren is built from
+	@scripts/deny
 
 conformance: ## Runs the Autobahn fuzzing client; needs a Python 2.7
 	scripts/conformance
