@@ -27,6 +27,7 @@
 //! - `origins`, `smuggling`, `slow`, `oversized`, `injection`, `secrets`, `surface`: attacks; SECURITY.md
 //!   says which are expected
 //! - `traces`: OpenTelemetry, from the publisher to the broadcast of every replica
+//! - `worst`: one client that does its worst, and what it may take
 //! - `protocol`, `examples`: docs/protocol.md against the code, and its examples against a replica
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
@@ -73,3 +74,4 @@ mod surface;
 mod traces;
 mod v1;
 mod wire;
+mod worst;

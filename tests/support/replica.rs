@@ -191,6 +191,11 @@ impl Replica {
         self.status("VmHWM:")
     }
 
+    /// From now on the peak is that of what follows.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
+    }
+
     fn status(&self, name: &str) -> usize {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();

@@ -1,0 +1,260 @@
+//! One client that does its worst: what it may take of a replica's memory, as docs/operations.md says.
+
+use crate::support::raw::{HANDSHAKE, Raw, frame};
+use crate::support::replica::Replica;
+use serde_json::json;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+const MESSAGE: usize = 64 << 10;
+/// Whoever takes nothing for so long takes no more.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// "a client that does its worst".
+const CLIENT: usize = 16 * MESSAGE;
+/// Of the process itself, whoever its clients are: what it does for the first time, and what its
+/// allocator keeps.
+const SLACK: usize = 2 << 20;
+
+const TEXT: u8 = 0x81;
+const BEGINNING: u8 = 0x01;
+const CONTINUATION: u8 = 0x00;
+const PING: u8 = 0x89;
+
+/// A replica that has served somebody of each kind, and what it takes to see how it grows.
+struct Patient {
+    replica: Replica,
+    before: usize,
+}
+
+impl Patient {
+    async fn new(settings: &[(&str, &str)]) -> Self {
+        let replica = Replica::ready(settings).await;
+        let mut client = replica.v1("?channel=lobby").await;
+        let publish = json!({ "publish": { "ref": 1, "text": "x".repeat(60_000) } });
+        for _ in 0..4 {
+            client.ask(&publish).await;
+        }
+        client.close().await;
+        replica.events("").await;
+        replica.page("").await;
+        replica.forget_peak();
+        let before = replica.memory();
+        Self { replica, before }
+    }
+
+    /// It still serves, and has not grown by more than this.
+    async fn grew_by_less_than(&self, bound: usize) {
+        let mut other = self.replica.client("?channel=other").await;
+        other.send("unharmed").await;
+        assert_eq!(other.text().await, "unharmed");
+        let grown = self.replica.peak_memory().saturating_sub(self.before);
+        eprintln!("grew by {} KiB of {} KiB", grown >> 10, bound >> 10);
+        assert!(grown < bound, "grew by {grown} bytes, more than {bound}");
+    }
+}
+
+/// Sends this so many times and reads nothing, until it is read no further.
+async fn pour(raw: &mut Raw, bytes: &[u8], times: usize) {
+    for _ in 0..times {
+        match timeout(PATIENCE, raw.stream.write_all(bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// A client of `warren.v1` that reads nothing.
+async fn v1(replica: &Replica, query: &str) -> Raw {
+    let v1 = HANDSHAKE
+        .replace("/ws", &format!("/ws{query}"))
+        .replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
+    Raw::send_first_narrow(replica.addr, v1.as_bytes()).await
+}
+
+fn command(command: &serde_json::Value) -> Vec<u8> {
+    frame(TEXT, command.to_string().as_bytes())
+}
+
+#[tokio::test]
+async fn mistakes_that_are_not_read() {
+    let patient = Patient::new(&[]).await;
+    // What is wrong with them is told, and not all of it.
+    for mistake in [
+        json!({ "x".repeat(60_000): 1 }),
+        json!({ "publish": "\u{200b}".repeat(20_000) }),
+        json!({ "subscribe": { "ref": 1, "channel": "x".repeat(60_000) } }),
+        json!({ "publish": { "ref": 1, "text": 1, "y".repeat(60_000): 1 } }),
+    ] {
+        let mut raw = v1(&patient.replica, "").await;
+        pour(&mut raw, &command(&mistake), 200).await;
+        patient.grew_by_less_than(CLIENT + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn commands_whose_answers_are_not_read() {
+    let patient = Patient::new(&[("CLIENT_RATE", "1000000/s")]).await;
+    let name = "\"".repeat(255);
+    for commands in [
+        vec![
+            json!({ "subscribe": { "ref": "r".repeat(60), "channel": name } }),
+            json!({ "unsubscribe": { "ref": "r".repeat(60), "channel": name } }),
+        ],
+        vec![json!({ "subscribe": { "ref": 1, "channel": name } })],
+        vec![json!({ "publish": { "ref": "r".repeat(60), "text": "x", "channel": "c" } })],
+        vec![
+            json!({ "subscribe": { "ref": 1, "channel": name, "after": "0-0123456789abcdef" } }),
+            json!({ "unsubscribe": { "ref": 1, "channel": name } }),
+        ],
+    ] {
+        let mut raw = v1(&patient.replica, "").await;
+        let commands: Vec<u8> = commands.iter().flat_map(command).collect();
+        pour(&mut raw, &commands.repeat(100), 400).await;
+        patient.grew_by_less_than(CLIENT + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn pings_that_are_not_answered_and_garbage() {
+    let patient = Patient::new(&[]).await;
+    let mut raw = Raw::send_first_narrow(patient.replica.addr, HANDSHAKE.as_bytes()).await;
+    pour(&mut raw, &frame(PING, &[b'p'; 125]).repeat(400), 400).await;
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+    let mut rng = fastrand::Rng::with_seed(7);
+    for opening in ["", HANDSHAKE] {
+        let mut raw = Raw::send_first_narrow(patient.replica.addr, opening.as_bytes()).await;
+        let garbage: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(1 << 20).collect();
+        pour(&mut raw, &garbage, 20).await;
+        patient.grew_by_less_than(CLIENT + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn messages_that_never_end() {
+    let patient = Patient::new(&[]).await;
+    let half = frame(TEXT, &[b'x'; MESSAGE]);
+    let mut raw = Raw::connect(patient.replica.addr).await;
+    pour(&mut raw, &half[..half.len() - 1], 1).await;
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+
+    let mut fragments = v1(&patient.replica, "").await;
+    pour(&mut fragments, &frame(BEGINNING, b"\""), 1).await;
+    pour(&mut fragments, &frame(CONTINUATION, b"x").repeat(1000), 300).await;
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+
+    // Without any payload.
+    let mut empty = Raw::connect(patient.replica.addr).await;
+    pour(&mut empty, &frame(BEGINNING, b""), 1).await;
+    pour(&mut empty, &frame(CONTINUATION, b"").repeat(1000), 1000).await;
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+}
+
+#[tokio::test]
+async fn requests_that_never_end() {
+    let patient = Patient::new(&[]).await;
+    let post = "POST /messages HTTP/1.1\r\nHost: x\r\n";
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).into_bytes();
+    for (head, body) in [
+        (format!("{post}Content-Length: 1000000000000\r\n\r\n"), vec![b' '; 1 << 20]),
+        (format!("{post}Transfer-Encoding: chunked\r\n\r\n"), chunk.repeat(32)),
+        (format!("{post}Transfer-Encoding: chunked\r\n\r\n"), b"1\r\n \r\n".repeat(100_000)),
+        (format!("{post}X: "), vec![b'x'; 1 << 20]),
+        (post.to_owned(), b"X: y\r\n".repeat(100_000)),
+        ("GET /".to_owned(), vec![b'x'; 1 << 20]),
+    ] {
+        let mut raw = Raw::send_first_narrow(patient.replica.addr, head.as_bytes()).await;
+        pour(&mut raw, &body, 64).await;
+        patient.grew_by_less_than(CLIENT + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn requests_whose_answers_are_not_read() {
+    let patient = Patient::new(&[]).await;
+    let page = crate::support::http::get(patient.replica.addr, "/app.js").await;
+    let known = format!("If-None-Match: {}\r\n", page.header("etag"));
+    let bad = format!("/messages?limit={}", "x".repeat(8000));
+    for (path, header) in [
+        ("/app.js", known.as_str()),
+        ("/app.js", ""),
+        ("/nowhere", ""),
+        ("/messages", ""),
+        (&bad, ""),
+        ("/messages", "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello\r\n"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n");
+        let mut raw = Raw::send_first_narrow(patient.replica.addr, b"").await;
+        let times = (4 << 20) / request.len() / 16;
+        pour(&mut raw, &request.as_bytes().repeat(16), times).await;
+        eprintln!("{:.30} {header:?}", path);
+        patient.grew_by_less_than(CLIENT + SLACK).await;
+    }
+}
+
+#[tokio::test]
+async fn pages_that_are_not_read() {
+    let patient = Patient::new(&[]).await;
+    let text = "x".repeat(60_000);
+    for _ in 0..100 {
+        assert_eq!(patient.replica.post("lobby", text.as_str()).await.status, 202);
+    }
+    let filled = 100 * MESSAGE;
+    let request = "GET /messages?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut raw = Raw::send_first_narrow(patient.replica.addr, b"").await;
+    pour(&mut raw, &request.as_bytes().repeat(1000), 100).await;
+    patient.grew_by_less_than(filled + CLIENT + SLACK).await;
+}
+
+#[tokio::test]
+async fn all_channels_that_one_may_have_again_and_again() {
+    let patient = Patient::new(&[]).await;
+    let name = |n: usize| format!("{n:0255}");
+    let channels: String = (0..64).map(|n| format!("&channel={}", name(n))).collect();
+    for after in ["", "after=0-0123456789abcdef", "after=fffff-0123456789abcdef", "after=x"] {
+        for _ in 0..20 {
+            let mut raw = v1(&patient.replica, &format!("?{after}{channels}")).await;
+            let commands = (0..64).map(|n| {
+                let unsubscribe = json!({ "unsubscribe": { "ref": n, "channel": name(n) } });
+                let after = after.strip_prefix("after=");
+                let subscribe = json!({ "ref": n, "channel": name(n), "after": after });
+                [command(&unsubscribe), command(&json!({ "subscribe": subscribe }))].concat()
+            });
+            let commands = commands.collect::<Vec<_>>().concat();
+            pour(&mut raw, &commands, 1).await;
+        }
+    }
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+    patient.replica.metric_becomes("warren_channels", |channels| channels < 5.0).await;
+}
+
+#[tokio::test]
+async fn channels_without_end() {
+    const HISTORY: usize = 8 << 20;
+    let settings = [("HISTORY_BYTES", "8MiB"), ("CLIENT_RATE", "1000000/s")];
+    let patient = Patient::new(&settings).await;
+    // Several times what is kept.
+    let mut raw = v1(&patient.replica, "").await;
+    raw.switched().await;
+    for n in (0..40_000).step_by(100) {
+        let publish = |n| json!({ "publish": { "ref": 1, "channel": format!("{n:0255}"), "text": 1 } });
+        let commands: Vec<u8> = (n..n + 100).map(publish).flat_map(|it| command(&it)).collect();
+        raw.write(&commands).await;
+        for _ in 0..100 {
+            raw.json().await;
+        }
+    }
+    patient.grew_by_less_than(HISTORY + CLIENT + SLACK).await;
+}
+
+#[tokio::test]
+async fn coming_and_going_in_a_tight_loop() {
+    let patient = Patient::new(&[]).await;
+    for n in 0..3000 {
+        let mut raw = Raw::send_first(patient.replica.addr, HANDSHAKE.as_bytes()).await;
+        if n % 2 == 0 {
+            raw.switched().await;
+        }
+    }
+    patient.grew_by_less_than(CLIENT + SLACK).await;
+}
