@@ -64,9 +64,14 @@ impl Log {
         }
     }
 
-    /// Nobody listens, and nothing is kept.
+    /// Nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Nobody listens, either.
     pub(super) fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.readers.is_empty()
+        self.is_empty() && self.readers.is_empty()
     }
 
     pub(super) fn bytes(&self) -> u64 {

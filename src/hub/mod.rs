@@ -124,6 +124,9 @@ impl Hub {
     pub fn append(&mut self, broadcast: Arc<Broadcast>) {
         let index = self.log(&broadcast.channel);
         let sequence = self.next_sequence();
+        if self.logs[index].is_empty() {
+            self.fresh += self.cost_of(&broadcast.channel);
+        }
         if self.logs[index].push(sequence, broadcast.clone()) {
             self.grown.push(index);
         }
@@ -222,7 +225,8 @@ impl Hub {
         };
         let resumed = matches!(start, Start::At(_));
         let read = log.bytes_before(next);
-        let cursor = Cursor { log: index as u32, resumed, next, read };
+        let seat = log.readers.len() as u32;
+        let cursor = Cursor { log: index as u32, seat, resumed, next, read };
         log.readers.push(reader.0);
         self.listeners += 1;
         let behind = log.bytes() - cursor.read;
@@ -240,7 +244,7 @@ impl Hub {
         let unread = self.logs[index].bytes() - cursor.read;
         let entry = &mut self.readers[reader.0];
         entry.replay = entry.replay.saturating_sub(unread);
-        self.take_off(index, reader.0);
+        self.take_off(cursor);
     }
 
     /// Forgets a reader.
@@ -293,6 +297,14 @@ impl Hub {
         broadcast.size() + broadcast.id.len() + SHARED + OF_A_HUB * self.limits.hubs
     }
 
+    /// Memory that a channel is accounted with while messages of it are kept: its name, once, and what each
+    /// hub knows of it.
+    fn cost_of(&self, channel: &Channel) -> usize {
+        const SHARED: usize = 32;
+        const OF_A_HUB: usize = 256;
+        channel.as_str().len() + SHARED + OF_A_HUB * self.limits.hubs
+    }
+
     /// Drops the oldest message.
     fn evict(&mut self) {
         let Some((index, broadcast)) = self.order.pop_front() else { return };
@@ -304,24 +316,31 @@ impl Hub {
         self.first += 1;
         self.kept -= self.cost(&broadcast);
         self.logs[index].pop();
+        if self.logs[index].is_empty() {
+            self.kept -= self.cost_of(&broadcast.channel);
+        }
         self.forget_if_idle(index);
     }
 
     /// Takes a reader off all its channels.
     fn detach(&mut self, id: usize) {
         for cursor in std::mem::take(&mut self.readers[id].cursors) {
-            self.take_off(cursor.log(), id);
+            self.take_off(cursor);
         }
     }
 
-    /// Takes a reader off one log.
-    fn take_off(&mut self, index: usize, id: usize) {
-        let log = &mut self.logs[index];
-        if let Some(place) = log.readers.iter().position(|reader| *reader == id) {
-            log.readers.swap_remove(place);
-            self.listeners -= 1;
+    /// Takes off its log whose cursor this was. The last of the list takes that seat.
+    fn take_off(&mut self, cursor: Cursor) {
+        let readers = &mut self.logs[cursor.log()].readers;
+        readers.swap_remove(cursor.seat as usize);
+        self.listeners -= 1;
+        if let Some(moved) = readers.get(cursor.seat as usize) {
+            let mut cursors = self.readers[*moved].cursors.iter_mut();
+            if let Some(its) = cursors.find(|its| its.log == cursor.log) {
+                its.seat = cursor.seat;
+            }
         }
-        self.forget_if_idle(index);
+        self.forget_if_idle(cursor.log());
     }
 
     fn forget_if_idle(&mut self, index: usize) {

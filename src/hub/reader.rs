@@ -7,6 +7,8 @@ use std::task::Waker;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor {
     pub(super) log: u32,
+    /// Where the reader stands in that log's list.
+    pub(super) seat: u32,
     /// It goes on from a message of the order, and misses none, whenever it was said.
     pub(super) resumed: bool,
     /// Place of the next message in that log.

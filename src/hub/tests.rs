@@ -281,3 +281,53 @@ fn a_burst_is_not_held_against_readers_that_had_no_chance_to_read_it() {
     hub.announce();
     assert_eq!(read(&mut hub, reader).unwrap(), [1000, 1001]);
 }
+
+#[test]
+fn readers_come_and_go_in_any_order_and_each_keeps_its_seat() {
+    let mut hub = Hub::new(LIMITS);
+    let names = ["a", "b", "c", "d"];
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut readers: Vec<_> = (0..50).map(|_| open(&mut hub, &names, NOW)).collect();
+    for _ in 0..2000 {
+        let reader = readers[rng.usize(..readers.len())];
+        let channel = channel(names[rng.usize(..names.len())]);
+        let listens = |hub: &Hub| {
+            let index = hub.by_name.get(&channel).copied();
+            index.is_some_and(|index| hub.logs[index].readers.contains(&reader.0))
+        };
+        match rng.u8(..10) {
+            0 => {
+                hub.close(reader);
+                readers.retain(|known| *known != reader);
+                readers.push(open(&mut hub, &names, NOW));
+            }
+            _ if listens(&hub) => hub.leave(reader, &channel),
+            _ => hub.listen(reader, &channel, NOW),
+        }
+        for (id, reader) in &hub.readers {
+            for cursor in &reader.cursors {
+                assert_eq!(hub.logs[cursor.log()].readers[cursor.seat as usize], id);
+            }
+        }
+        let seats: usize = hub.logs.iter().map(|(_, log)| log.readers.len()).sum();
+        assert_eq!(seats, hub.listeners());
+    }
+}
+
+#[test]
+fn channels_count_for_as_long_as_something_of_them_is_kept() {
+    let mut hub = Hub::new(Limits { hubs: 1, history: 200_000, backlog: 1 });
+    let kept_of = |hub: &mut Hub, name: &dyn Fn(u64) -> String, from| {
+        for position in from..from + 10_000 {
+            hub.append(Broadcast::of_frame(position, channel(&name(position)), "x"));
+            hub.announce();
+        }
+        assert!(hub.kept() <= 201_000, "{}", hub.kept());
+        hub.order.len()
+    };
+    let one = kept_of(&mut hub, &|_| "one".to_owned(), 0);
+    let many = kept_of(&mut hub, &|n| format!("{n:0255}"), 10_000);
+    assert!(many * 5 / 2 < one, "{many} messages of a channel each, {one} of one");
+    let again = kept_of(&mut hub, &|_| "one".to_owned(), 20_000);
+    assert_eq!((hub.channels(), again), (1, one));
+}
