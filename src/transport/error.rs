@@ -6,6 +6,16 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
+/// Bytes of what is said of a mistake. It may quote what was sent, all of it, and waits for whoever sent it.
+const TOLD: usize = 256;
+
+/// As much of what is wrong as is told.
+pub fn told(mistake: &str) -> &str {
+    let whole = |end: &usize| mistake.is_char_boundary(*end);
+    let end = (0..=TOLD.min(mistake.len())).rev().find(whole);
+    &mistake[..end.unwrap_or(0)]
+}
+
 /// Why a request is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -81,6 +91,18 @@ impl ResponseError for ApiError {
             Self::TimedOut | Self::TooLarge => drop(response.force_close()),
             _ => {}
         }
-        response.json(json!({ "error": { "code": self.code(), "message": self.to_string() } }))
+        let message = self.to_string();
+        response.json(json!({ "error": { "code": self.code(), "message": told(&message) } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_in_few_words() {
+        assert_eq!(told("short"), "short");
+        assert_eq!(told(&"語".repeat(1000)), "語".repeat(85));
     }
 }

@@ -1,5 +1,6 @@
 //! The frames of subprotocol `warren.v1`: commands of a client, and their answers.
 
+use crate::transport::error::told;
 use crate::transport::listener::Met;
 use crate::wire::text_frame;
 use bytes::Bytes;
@@ -145,7 +146,8 @@ pub fn unsubscribed(reference: &Reference, channel: &str) -> Bytes {
 
 /// `reference`: of what it is about, if that is known.
 pub fn error(reference: Option<&Reference>, code: &str, message: &str) -> Bytes {
-    Answer::Error { r#ref: reference.map(|known| &*known.0), code, message }.frame()
+    let (r#ref, message) = (reference.map(|known| &*known.0), told(message));
+    Answer::Error { r#ref, code, message }.frame()
 }
 
 #[cfg(test)]
