@@ -279,9 +279,10 @@ impl Replay {
         }
     }
 
-    /// Lets go of what it holds, while its client takes no more.
+    /// Lets go of what it holds, or would be given, while its client takes no more.
     pub fn rest(&mut self) {
         self.page = None;
+        self.coming = None;
     }
 
     /// Gets the page that has what follows.

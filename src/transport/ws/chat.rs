@@ -33,8 +33,10 @@ use std::time::{Duration, Instant};
 pub const MAX_CHANNELS: usize = 64;
 /// Messages of one client that may be on their way to RabbitMQ.
 const MAX_PUBLISHING: usize = 256;
-/// Frames of a replay that may wait to be written.
+/// Frames of a replay that may wait to be written, and bytes of them at which there are enough: each client
+/// may wait for others than the rest.
 const REPLAYED: usize = 32;
+const REPLAYED_BYTES: usize = 64 << 10;
 
 /// Lets an admitted client's socket live on this worker, on its own. `early` is what was read behind
 /// its handshake, and `answer` is still to be written.
@@ -214,7 +216,7 @@ impl Chat {
     fn listen(&mut self, context: &mut Context<'_>, output: &mut Output) {
         self.more = false;
         while self.failed.is_none() && !output.is_finished() {
-            if output.len() >= REPLAYED {
+            if output.len() >= REPLAYED || output.bytes() >= REPLAYED_BYTES {
                 self.more = true;
                 self.listener.rest();
                 return;

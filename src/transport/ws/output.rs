@@ -96,6 +96,11 @@ impl Output {
         self.own.len()
     }
 
+    /// What they have together.
+    pub fn bytes(&self) -> usize {
+        self.own.iter().map(|own| own.frame.len()).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.own.is_empty() && self.torn.is_empty()
     }
