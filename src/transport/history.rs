@@ -9,11 +9,18 @@ use super::worker::Worker;
 use crate::broadcast::Broadcast;
 use crate::broker::LogError;
 use crate::hub::{Place, Start};
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::vec::IntoIter;
 
 /// Messages of a page.
 const DEFAULT_LIMIT: usize = 100;
@@ -46,7 +53,7 @@ pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, Ap
     Ok(response
         .content_type("application/json")
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(page.json(lost)))
+        .body(page.into_body(lost)))
 }
 
 struct Page {
@@ -140,21 +147,47 @@ impl Page {
         hub.close(reader);
     }
 
-    fn json(&self, lost: Option<Lost>) -> Vec<u8> {
-        let mut json = Vec::with_capacity(self.bytes + 64);
-        json.extend_from_slice(b"{\"messages\":[");
-        for (place, message) in self.messages.iter().enumerate() {
-            if place > 0 {
-                json.push(b',');
+    fn into_body(self, lost: Option<Lost>) -> Body {
+        let reason = lost.map(|lost| format!(",\"reason\":\"{}\"", lost.code()));
+        let (recovered, more, reason) = (lost.is_none(), self.more, reason.unwrap_or_default());
+        let end = format!("],\"recovered\":{recovered},\"more\":{more}{reason}}}");
+        let commas = self.messages.len().saturating_sub(1);
+        let messages: usize = self.messages.iter().map(|message| message.json().len()).sum();
+        let size = (BEGINNING.len() + messages + commas + end.len()) as u64;
+        Body { size, begun: false, messages: self.messages.into_iter(), end }
+    }
+}
+
+const BEGINNING: &[u8] = b"{\"messages\":[";
+
+/// A page on its way out, message by message: whoever does not read it costs no copy of it.
+struct Body {
+    size: u64,
+    begun: bool,
+    messages: IntoIter<Arc<Broadcast>>,
+    end: String,
+}
+
+impl MessageBody for Body {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.size)
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let begun = mem::replace(&mut self.begun, true);
+        let before: &[u8] = if begun { b"," } else { BEGINNING };
+        let piece = match self.messages.next() {
+            Some(message) => [before, message.json()].concat(),
+            None if self.end.is_empty() => return Poll::Ready(None),
+            None => {
+                [if begun { b"" } else { BEGINNING }, mem::take(&mut self.end).as_bytes()].concat()
             }
-            json.extend_from_slice(message.json());
-        }
-        let (recovered, more) = (lost.is_none(), self.more);
-        json.extend_from_slice(format!("],\"recovered\":{recovered},\"more\":{more}").as_bytes());
-        if let Some(lost) = lost {
-            json.extend_from_slice(format!(",\"reason\":\"{}\"", lost.code()).as_bytes());
-        }
-        json.push(b'}');
-        json
+        };
+        Poll::Ready(Some(Ok(piece.into())))
     }
 }
