@@ -5,6 +5,7 @@
 
 use super::connections::Permit;
 use super::error::ApiError;
+use super::gate::Line;
 use super::listener::{Listener, Said};
 use super::origin;
 use super::query::{self, Query};
@@ -64,6 +65,7 @@ fn begin(
     let events = Events {
         worker: worker.clone(),
         listener,
+        line: Line::of(request),
         greeted: false,
         ended: false,
         close: None,
@@ -87,6 +89,7 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
 struct Events {
     worker: Rc<Worker>,
     listener: Listener<()>,
+    line: Option<Rc<Line>>,
     /// It was told what it begins with; nothing is said before that.
     greeted: bool,
     ended: bool,
@@ -163,6 +166,8 @@ impl Stream for Events {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Nobody who still listens stops talking.
+        self.ended |= self.line.as_ref().is_some_and(|line| line.has_ended());
         if self.ended {
             return Poll::Ready(None);
         }

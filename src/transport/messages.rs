@@ -1,6 +1,7 @@
 //! `POST /messages`: publishing over HTTP, answered when the broker has confirmed.
 
 use super::error::ApiError;
+use super::gate::Line;
 use super::origin;
 use super::server::REQUEST_TIMEOUT;
 use super::worker::Worker;
@@ -80,8 +81,11 @@ async fn accept(
     let house = &worker.house;
     origin::check(&house.config.allowed_origins, request.headers())?;
     let limit = house.config.max_message.0;
-    let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit)));
-    let body = match body.await {
+    let line = Line::of(request);
+    line.iter().for_each(|line| line.want_body(true));
+    let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit))).await;
+    line.iter().for_each(|line| line.want_body(false));
+    let body = match body {
         Err(_) => return Err(ApiError::TimedOut),
         Ok(Err(_)) => return Err(ApiError::TooLarge),
         Ok(Ok(Err(error))) => return Err(ApiError::BadRequest(error.to_string())),

@@ -6,6 +6,7 @@
 mod connections;
 mod error;
 mod events;
+mod gate;
 mod history;
 mod listener;
 mod messages;
@@ -15,7 +16,6 @@ mod query;
 mod replicas;
 mod resume;
 mod server;
-mod socket;
 mod unread;
 mod upgrade;
 mod worker;

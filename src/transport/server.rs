@@ -1,7 +1,7 @@
 //! The client port: a listener, worker threads, and the routes that each of them serves.
 
 use super::error::ApiError;
-use super::socket::HttpSocket;
+use super::gate::{Gate, Line};
 use super::unread::{self, Holding, Unread};
 use super::worker::Worker;
 use super::{House, events, history, messages, page, replicas, upgrade, ws};
@@ -28,6 +28,8 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 /// What the kernel keeps of one client's unread data, in bytes; it doubles the figure for its own use.
 const SEND_BUFFER: usize = 128 << 10;
+/// What the kernel takes from one client ahead of us, likewise.
+const RECEIVE_BUFFER: usize = 128 << 10;
 /// How long a client may take to send the head of its request, and how long its body.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take nothing of what is sent to it: longer than a WebSocket may be silent with
@@ -52,6 +54,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -88,10 +91,11 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
+                .on_connect_ext(|gate: &Gate, data| drop(data.insert(gate.line().clone())))
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
             // Nobody asks whose address it is: it would be a load balancer's.
-            let accepted = move |io| ready(Ok((HttpSocket::new(io, patience), None)));
+            let accepted = move |io| ready(Ok((Gate::new(io, patience), None)));
             fn_service(accepted).and_then(http)
         })?;
     Ok(server.run())
@@ -110,6 +114,9 @@ pub fn app(
     let app = App::new()
         .app_data(worker)
         .wrap_fn(|mut request, service| {
+            if let Some(line) = Line::of(request.request()) {
+                line.begin();
+            }
             let unread = unread::hold(&mut request);
             let answer = service.call(request);
             async move {
@@ -170,11 +177,13 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn accepted_connections_send_at_once_and_have_a_bounded_buffer() {
+    fn accepted_connections_send_at_once_and_have_bounded_buffers() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
-        assert_eq!(SockRef::from(&accepted).send_buffer_size().unwrap(), 2 * SEND_BUFFER);
+        let accepted = SockRef::from(&accepted);
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * SEND_BUFFER);
+        assert_eq!(accepted.recv_buffer_size().unwrap(), 2 * RECEIVE_BUFFER);
     }
 }

@@ -1,8 +1,8 @@
 //! How a socket leaves actix: requests that ask for a WebSocket come here with their socket, are routed
 //! like any other, and if the answer is 101 the socket goes to a connection of our own.
 
+use super::gate::Gate;
 use super::server::app;
-use super::socket::HttpSocket;
 use super::worker::Worker;
 use super::ws::{self, Admitted};
 use actix_codec::Encoder;
@@ -21,7 +21,7 @@ use std::pin::pin;
 use std::rc::Rc;
 
 /// A socket with the HTTP/1 codec that read its request, and what was read behind it.
-type Framed = actix_codec::Framed<HttpSocket, Codec>;
+type Framed = actix_codec::Framed<Gate, Codec>;
 
 /// What the answer to a handshake takes, or a little more.
 const ANSWER: usize = 512;

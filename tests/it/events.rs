@@ -8,6 +8,16 @@ use crate::support::replica::Replica;
 use serde_json::json;
 
 #[tokio::test]
+async fn a_client_that_hangs_up_is_noticed_at_once() {
+    let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
+    let open = "warren_connections{transport=\"events\"}";
+    let streams = [replica.events("").await, replica.events("?channel=quiet").await];
+    assert_eq!(replica.metric(open).await, 2.0);
+    drop(streams);
+    replica.metric_becomes(open, |open| open == 0.0).await;
+}
+
+#[tokio::test]
 async fn what_is_said_arrives_as_events() {
     let replica = Replica::ready(&[("REPLICA", "only")]).await;
     replica.say("a", "old").await;

@@ -191,6 +191,16 @@ impl Replica {
         self.status("VmHWM:")
     }
 
+    /// Seconds of CPU that it took so far.
+    pub fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // The name in front may have blanks in it.
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+        let ticks: u64 = fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        // As many a second as Linux tells programs, whatever it counts itself.
+        ticks as f64 / 100.0
+    }
+
     /// From now on the peak is that of what follows.
     pub fn forget_peak(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();

@@ -1,0 +1,184 @@
+//! The socket of an HTTP client: how far it is read, and for how long without an answer.
+//!
+//! Requests may follow each other without waiting. actix-http reads on while answers cannot be written,
+//! and keeps without a bound what it has parsed, and answers without a body. So whoever takes no answers is
+//! read no further, nobody is read far ahead of the request that is being answered, and what is read is
+//! parsed before more is.
+//!
+//! actix limits how long the first head of a connection may take, but none behind it. So who sends requests
+//! in small pieces for ever does not keep the socket.
+
+use actix_rt::net::TcpStream;
+use actix_web::HttpRequest;
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes read before what they are is looked at: so many requests are parsed at once.
+const SLICE: usize = 2 << 10;
+/// The same of a body, whose pieces are less.
+const BODY_SLICE: usize = 8 << 10;
+/// Bytes read behind a request that is being answered. The longest head of a request is as long.
+const AHEAD: usize = 96 << 10;
+
+/// What those who answer requests have to do with the socket that they come from.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// Bytes read since a request was begun to be answered.
+    ahead: Cell<usize>,
+    /// The request that is being answered has a body, which is read for as long as it is wanted.
+    body: Cell<bool>,
+    /// The client has nothing more to say.
+    ended: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Line {
+    /// The line that a request came over.
+    pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
+        request.conn_data::<Rc<Self>>().cloned()
+    }
+
+    /// A request is begun to be answered.
+    pub fn begin(&self) {
+        self.ahead.set(0);
+        self.wake();
+    }
+
+    /// Whether the body of a request is wanted.
+    pub fn want_body(&self, wanted: bool) {
+        self.body.set(wanted);
+        self.wake();
+    }
+
+    /// Whether the client has hung up, or at least will say no more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Gate<S = TcpStream> {
+    io: S,
+    line: Rc<Line>,
+    /// The last write found no room, and wakes the task when there is.
+    blocked: bool,
+    /// Bytes of this slice.
+    slice: usize,
+    /// When it was accepted, or something was written last.
+    answered: Instant,
+    /// How long bytes may come that lead to no answer.
+    patience: Duration,
+}
+
+impl<S> Gate<S> {
+    pub fn new(io: S, patience: Duration) -> Self {
+        let answered = Instant::now();
+        Self { io, line: Rc::default(), blocked: false, slice: 0, answered, patience }
+    }
+
+    pub fn line(&self) -> &Rc<Line> {
+        &self.line
+    }
+
+    pub fn into_inner(self) -> S {
+        self.io
+    }
+
+    /// Notes what a write came to. If there is room again, reading goes on as well.
+    fn note<T>(&mut self, written: &Poll<T>, context: &Context<'_>) {
+        let was = std::mem::replace(&mut self.blocked, written.is_pending());
+        if was && !self.blocked {
+            context.waker().wake_by_ref();
+        }
+        if !self.blocked {
+            self.answered = Instant::now();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.blocked {
+            return Poll::Pending;
+        }
+        let body = self.line.body.get();
+        if !body && self.line.ahead.get() >= AHEAD {
+            self.line.waker.replace(Some(context.waker().clone()));
+            return Poll::Pending;
+        }
+        let slice = if body { BODY_SLICE } else { SLICE };
+        if self.slice >= slice {
+            self.slice = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let room = buffer.remaining().min(slice - self.slice);
+        let mut some = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        let read = Pin::new(&mut self.io).poll_read(context, &mut some);
+        let size = some.filled().len();
+        match read {
+            Poll::Ready(Ok(())) => {
+                self.line.ended.set(size == 0);
+                self.line.ahead.set(self.line.ahead.get() + if body { 0 } else { size });
+                self.slice += size;
+                buffer.advance(size);
+                // Who sends nothing is told by others that it is over.
+                if self.answered.elapsed() > self.patience {
+                    return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+                }
+            }
+            _ => self.slice = 0,
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(context, data);
+        self.note(&written, context);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.note(&written, context);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
