@@ -9,11 +9,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 /// Bytes of frames that are kept for the next who asks, and how long.
 const KEPT: usize = 32 << 20;
 const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Pages that may be waited for at a time.
+/// Pages that may be on their way at a time; who asks for another one waits for its turn.
 const MAX_FLIGHTS: usize = 256;
 
 /// Messages of one stretch, in the form that goes to clients.
@@ -36,6 +37,8 @@ pub struct Replays {
     log: Arc<Readers>,
     runtime: Handle,
     pages: Mutex<Pages>,
+    /// A page has landed: one more may be on its way.
+    landed: Notify,
 }
 
 #[derive(Default)]
@@ -56,7 +59,8 @@ impl fmt::Debug for Replays {
 impl Replays {
     /// Reads on the current runtime, which outlives those who ask.
     pub fn new(log: Arc<Readers>) -> Arc<Self> {
-        Arc::new(Self { log, runtime: Handle::current(), pages: Mutex::default() })
+        let (pages, landed) = (Mutex::default(), Notify::new());
+        Arc::new(Self { log, runtime: Handle::current(), pages, landed })
     }
 
     pub fn log(&self) -> &Readers {
@@ -66,17 +70,34 @@ impl Replays {
     /// The page with this position, if this replica has read so far; else as far as there is something.
     ///
     /// # Errors
-    /// When the log cannot be read, or too many ask for too much of it.
+    /// When the log cannot be read.
     pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<Page>, LogError> {
-        let page = self.flight(position / STRETCH)?.await?;
+        let page = self.turn(position / STRETCH).await.await?;
         if page.to > position {
             return Ok(page);
         }
         // It was on its way when there was less to be read.
-        self.flight(position / STRETCH)?.await
+        self.turn(position / STRETCH).await.await
     }
 
-    fn flight(self: &Arc<Self>, number: u64) -> Result<Flight, LogError> {
+    /// The way of a page here, once it may be.
+    async fn turn(self: &Arc<Self>, number: u64) -> Flight {
+        let mut waited = false;
+        loop {
+            if let Some((flight, new)) = self.flight(number) {
+                if waited && !new {
+                    // The turn was for one that is on its way already.
+                    self.landed.notify_one();
+                }
+                return flight;
+            }
+            self.landed.notified().await;
+            waited = true;
+        }
+    }
+
+    /// The way of a page here, and whether it has just begun; nothing while there are enough.
+    fn flight(self: &Arc<Self>, number: u64) -> Option<(Flight, bool)> {
         let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
         let mut pages = self.pages();
         if pages.epoch != epoch {
@@ -87,22 +108,24 @@ impl Replays {
             pages.drop_oldest();
         }
         if let Some(flight) = pages.flights.get(&number) {
-            return Ok(flight.clone());
+            return Some((flight.clone(), false));
         }
         if pages.flights.len() - pages.kept.len() >= MAX_FLIGHTS {
-            return Err(LogError("too many clients ask for different parts of it".to_owned()));
+            return None;
         }
         let flight = self.clone().load(number, epoch).boxed().shared();
         pages.flights.insert(number, flight.clone());
         // It goes on if those who asked first hang up.
         self.runtime.spawn(flight.clone());
-        Ok(flight)
+        Some((flight, true))
     }
 
     async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<Page>, LogError> {
         let read = self.log.stretch(number).await.map(|stretch| {
-            let messages = stretch.messages.iter().map(Broadcast::new).map(Arc::new).collect();
             let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
+            // Each as it is, or as it goes out: not all of them both ways.
+            let messages = stretch.messages.into_iter();
+            let messages = messages.map(|message| Arc::new(Broadcast::new(&message))).collect();
             Arc::new(Page { epoch, from, to, messages })
         });
         let mut pages = self.pages();
@@ -110,6 +133,7 @@ impl Replays {
             pages.landed(number, read.as_deref().ok());
         }
         drop(pages);
+        self.landed.notify_one();
         read
     }
 

@@ -57,7 +57,7 @@ impl Connections {
             configured => configured.min(allowed),
         };
         // They count where plain HTTP does, so that both together never use up all files.
-        let most_streams = share.min(allowed - limit).max(16);
+        let most_streams = share.min(allowed - limit).max(16).min(limit);
         metrics.connections_limit(limit);
         Self {
             open: AtomicUsize::new(0),

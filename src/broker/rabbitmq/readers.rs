@@ -352,9 +352,9 @@ impl Readers {
         let mut from = raw.first().map_or(end, |(offset, _)| *offset);
         self.check_epoch(reader.epoch)?;
         let mut messages = Vec::new();
-        for (offset, delivery) in &raw {
-            let second = self.progress.is_second(*offset);
-            if let Entry::Message(message) = reader.entries.read(delivery, Some(*offset), second) {
+        for (offset, delivery) in raw {
+            let second = self.progress.is_second(offset);
+            if let Entry::Message(message) = reader.entries.read(&delivery, Some(offset), second) {
                 messages.push(message);
             }
         }
