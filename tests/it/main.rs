@@ -17,6 +17,7 @@
 //! - `v1`, `once`: the subprotocol `warren.v1`, and keys that keep a message from being said twice
 //! - `poison`: messages that no library would write
 //! - `crowd`: many clients that come back at once
+//! - `herd`: a replica dies, and 5,000 clients return at once
 //! - `ledger`: every message once and in one order, whatever is killed
 //! - `cluster`: three replicas behind HAProxy
 //! - `leaving`: SIGTERM under load
@@ -47,6 +48,7 @@ mod dashboard;
 mod events;
 mod examples;
 mod faults;
+mod herd;
 mod injection;
 mod leaving;
 mod ledger;

@@ -3,7 +3,7 @@
 
 use crate::support::LIMIT;
 use crate::support::client::Client;
-use crate::support::haproxy::HaProxy;
+use crate::support::haproxy::{HaProxy, Setting};
 use crate::support::replica::Replica;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -152,7 +152,8 @@ async fn a_replica_answers_one_request_and_hangs_up_where_there_is_doubt() {
 async fn nothing_gets_past_the_rules_of_a_load_balancer() {
     let replica = Replica::ready(&[]).await;
     let rule = "http-request deny unless { req.hdr(X-Shown) yes }";
-    let haproxy = HaProxy::with(&[(replica.addr, replica.admin)], rule).await;
+    let setting = Setting { rule, ..Setting::default() };
+    let haproxy = HaProxy::with(&[(replica.addr, replica.admin)], setting).await;
     let mut witness = replica.client("").await;
     assert_eq!(answers(haproxy.addr(), HIDDEN).await, [403]);
     let shown = HIDDEN.replacen("Host: x\r\n", &format!("Host: x\r\n{SHOWN}"), 1);

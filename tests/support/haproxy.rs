@@ -16,20 +16,36 @@ pub struct HaProxy {
     _process: Process,
 }
 
+/// What is not the same for all tests.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// How many may be connected, each of which takes two files.
+    pub clients: usize,
+    /// How replicas are asked whether they are ready.
+    pub checks: &'a str,
+    /// What it lets through, such as `http-request deny if METH_POST`.
+    pub rule: &'a str,
+}
+
+impl Default for Setting<'_> {
+    fn default() -> Self {
+        Self { clients: 4000, checks: "inter 100ms fall 1", rule: "" }
+    }
+}
+
 impl HaProxy {
     /// Spreads connections evenly over replicas, each given by its address for clients and its
     /// address for the administrator. A replica that is not ready gets no new connections and keeps
     /// those that it has.
     pub async fn start(replicas: &[(SocketAddr, SocketAddr)]) -> Self {
-        Self::with(replicas, "").await
+        Self::with(replicas, Setting::default()).await
     }
 
-    /// The same, with a rule for what it lets through, such as `http-request deny if METH_POST`.
-    pub async fn with(replicas: &[(SocketAddr, SocketAddr)], rule: &str) -> Self {
+    pub async fn with(replicas: &[(SocketAddr, SocketAddr)], setting: Setting<'_>) -> Self {
         let sandbox = Sandbox::new();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let file = sandbox.dir().join("haproxy.cfg");
-        fs::write(&file, config(addr, replicas, rule)).expect("the sandbox is writable");
+        fs::write(&file, config(addr, replicas, setting)).expect("the sandbox is writable");
 
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("haproxy");
@@ -52,7 +68,8 @@ impl HaProxy {
     }
 }
 
-fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)], rule: &str) -> String {
+fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)], setting: Setting<'_>) -> String {
+    let Setting { clients, checks, rule } = setting;
     let servers: String = replicas
         .iter()
         .enumerate()
@@ -63,7 +80,7 @@ fn config(addr: SocketAddr, replicas: &[(SocketAddr, SocketAddr)], rule: &str) -
     format!(
         "\
 global
-    maxconn 8000
+    maxconn {clients}
 defaults
     mode http
     option redispatch 1
@@ -78,7 +95,7 @@ frontend clients
 backend replicas
     balance roundrobin
     option httpchk GET /readyz
-    default-server inter 100ms fall 1 rise 1
+    default-server {checks} rise 1
 {servers}"
     )
 }
