@@ -15,8 +15,10 @@
 //! - `resume`, `cursors`, `pages`: coming back, and reading what was said
 //! - `events`: server-sent events
 //! - `v1`, `once`: the subprotocol `warren.v1`, and keys that keep a message from being said twice
+//! - `silent`: all clients read nothing
 //! - `poison`: messages that no library would write
 //! - `crowd`: many clients that come back at once
+//! - `full`: thousands of silent sockets, and no file for another one
 //! - `herd`: a replica dies, and 5,000 clients return at once
 //! - `ledger`: every message once and in one order, whatever is killed
 //! - `cluster`: three replicas behind HAProxy
@@ -48,6 +50,7 @@ mod dashboard;
 mod events;
 mod examples;
 mod faults;
+mod full;
 mod herd;
 mod injection;
 mod leaving;
@@ -70,6 +73,7 @@ mod rabbitmq;
 mod resume;
 mod secrets;
 mod settings;
+mod silent;
 mod slow;
 mod smuggling;
 mod surface;

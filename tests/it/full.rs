@@ -1,0 +1,106 @@
+//! Sockets that nobody speaks on, and no file for another one: those who are there are served all the
+//! while, and newcomers when there is room again.
+
+use crate::support::files::allow_open_files;
+use crate::support::raw::{HANDSHAKE, Raw};
+use crate::support::replica::Replica;
+use futures_util::future::join_all;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+const CROWD: usize = 5_000;
+/// So many come when there is no file for them, and go when there is to be one.
+const NEWCOMERS: usize = 50;
+/// "a connection on which nothing was asked": what docs/operations.md says of it, and of the process itself.
+const CONNECTION: usize = 18 << 10;
+const SLACK: usize = 4 << 20;
+
+/// Opens a connection and says this on it.
+async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
+    // What is not accepted yet is connected all the same, as long as the kernel has room.
+    let stream = timeout(Duration::from_secs(1), TcpStream::connect(addr)).await.ok()?.ok()?;
+    let mut raw = Raw { stream };
+    raw.write(beginning).await;
+    Some(raw)
+}
+
+#[tokio::test]
+async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() {
+    allow_open_files(3 * CROWD as u64);
+    let replica = Replica::ready(&[]).await;
+    let mut client = replica.client("").await;
+    for beginning in ["", &HANDSHAKE[..HANDSHAKE.len() - 2]] {
+        replica.forget_peak();
+        let before = replica.memory();
+        let mut crowd = Vec::new();
+        for n in 0..CROWD {
+            crowd.extend(open(replica.addr, beginning.as_bytes()).await);
+            if n % 500 == 0 {
+                client.send(n.to_string()).await;
+                assert_eq!(client.text().await, n.to_string());
+            }
+        }
+        // Each of them, within the time for a head.
+        for raw in &mut crowd {
+            let mut answer = Vec::new();
+            let ended = timeout(crate::support::LIMIT, raw.stream.read_to_end(&mut answer)).await;
+            let _ = ended.expect("it is sent away");
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        }
+        let grown = replica.peak_memory().saturating_sub(before);
+        eprintln!("grew by {} KiB", grown >> 10);
+        assert!(grown < CROWD * CONNECTION + SLACK, "grew by {grown} bytes");
+        client.send("still here").await;
+        assert_eq!(client.text().await, "still here");
+        replica.client("?channel=new").await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
+    let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
+    let mut client = replica.client("").await;
+    let mut others = Vec::new();
+    for _ in 0..NEWCOMERS {
+        others.push(replica.client("?channel=others").await);
+    }
+    let open = || fs::read_dir(format!("/proc/{}/fd", replica.process.id())).unwrap().count();
+    let files = open();
+    let limit = format!("--nofile={files}");
+    let pid = replica.process.id().to_string();
+    let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+    assert!(limited.expect("prlimit is part of util-linux").success());
+
+    let handshakes = (0..NEWCOMERS).map(|_| Raw::send_first(replica.addr, HANDSHAKE.as_bytes()));
+    let mut newcomers = join_all(handshakes).await;
+    let administrator = TcpStream::connect(replica.admin).await.unwrap();
+    let (before, start) = (replica.cpu(), Instant::now());
+    for n in 0..20 {
+        client.send(n.to_string()).await;
+        assert_eq!(client.text().await, n.to_string());
+        sleep(Duration::from_millis(100)).await;
+    }
+    let busy = (replica.cpu() - before) / start.elapsed().as_secs_f64();
+    assert!(busy < 0.5, "{busy} of a core, to accept nobody");
+    // Some found what a request before them had left.
+    let answered = newcomers[NEWCOMERS - 1].stream.try_read(&mut [0; 16]);
+    assert_eq!(answered.unwrap_err().kind(), ErrorKind::WouldBlock, "{files} files of {}", open());
+
+    drop((others, administrator));
+    for newcomer in &mut newcomers {
+        newcomer.switched().await;
+    }
+    client.send("recovered").await;
+    for newcomer in &mut newcomers {
+        while newcomer.json().await["text"] != "recovered" {}
+    }
+    let open = "warren_connections{transport=\"websocket\"}";
+    replica.metric_becomes(open, |open| open == 1.0 + NEWCOMERS as f64).await;
+}

@@ -1,0 +1,126 @@
+//! All clients of a replica read nothing: what they may take of its memory together, as docs/operations.md
+//! says.
+
+use crate::support::amqp::Peer;
+use crate::support::files::allow_open_files;
+use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::{HANDSHAKE, Raw};
+use crate::support::replica::Replica;
+use serde_json::json;
+
+const CLIENTS: usize = 500;
+const MESSAGE: usize = 60_000;
+const HISTORY: usize = 8 << 20;
+const SETTINGS: [(&str, &str); 3] =
+    [("HISTORY_BYTES", "8MiB"), ("CLIENT_BACKLOG", "1MiB"), ("PING_INTERVAL", "10m")];
+/// What a client that reads nothing takes beyond what the kernel has for it: a message that is cut in two, ...
+const WEBSOCKET: usize = MESSAGE;
+/// ... what actix-http has of an event stream, ...
+const EVENTS: usize = (64 << 10) + 2 * MESSAGE;
+/// ... and what it missed, as far as that waits for it, or is on its page.
+const REPLAY: usize = (64 << 10) + MESSAGE;
+const PAGE: usize = (1 << 20) + 2 * MESSAGE;
+/// The log read again: stretches that are kept, and four that are being read.
+const LOG: usize = (32 << 20) + 4 * 256 * MESSAGE;
+const SLACK: usize = 4 << 20;
+
+/// What a replica grows by, and how often its clients were closed for being slow.
+struct Growth {
+    replica: Replica,
+    before: usize,
+}
+
+impl Growth {
+    fn begin(replica: Replica) -> Self {
+        replica.forget_peak();
+        let before = replica.memory();
+        Self { replica, before }
+    }
+
+    fn is_less_than(&self, bound: usize) {
+        let grown = self.replica.peak_memory().saturating_sub(self.before);
+        eprintln!("grew by {} KiB of {} KiB", grown >> 10, bound >> 10);
+        assert!(grown < bound, "grew by {grown} bytes, more than {bound}");
+    }
+}
+
+/// Clients that ask for this and read nothing.
+async fn deaf(replica: &Replica, requests: impl Iterator<Item = String>) -> Vec<Raw> {
+    let mut clients = Vec::new();
+    for request in requests {
+        clients.push(Raw::send_first_narrow(replica.addr, request.as_bytes()).await);
+    }
+    clients
+}
+
+fn handshake(query: &str) -> String {
+    HANDSHAKE.replace("/ws", &format!("/ws{query}"))
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+#[tokio::test]
+async fn while_much_is_said() {
+    allow_open_files(4096);
+    for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
+        let replica = Replica::ready(&SETTINGS).await;
+        replica.say("elsewhere", "x".repeat(MESSAGE)).await;
+        let growth = Growth::begin(replica);
+        let replica = &growth.replica;
+        let request = if transport == "events" { get("/events") } else { handshake("") };
+        let clients = deaf(replica, std::iter::repeat_n(request, CLIENTS)).await;
+        let open = format!("warren_connections{{transport=\"{transport}\"}}");
+        replica.metric_becomes(&open, |open| open == CLIENTS as f64).await;
+        // More than the kernel takes for them, and what may wait.
+        let mut quick = replica.client("").await;
+        for n in 0..60 {
+            replica.say("lobby", format!("{n}{}", "x".repeat(MESSAGE - 10))).await;
+            quick.text().await;
+        }
+        growth.is_less_than(HISTORY + CLIENTS * of_each + SLACK);
+        drop(clients);
+    }
+}
+
+#[tokio::test]
+async fn while_they_are_given_what_they_missed() {
+    allow_open_files(4096);
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let first = replica.say("lobby", 0).await;
+    let text = "x".repeat(MESSAGE - 100);
+    let body = |n| json!({ "text": format!("{n}{text}"), "date": "2026-01-02T03:04:05Z" });
+    peer.publish_all("", (0..2_000).map(|n| body(n).to_string())).await;
+    let last = replica.say("lobby", "last").await;
+    let mut ids = Vec::new();
+    let mut after = first;
+    while after != last {
+        let page = replica.page(&format!("?limit=1000&after={after}")).await;
+        let messages = page["messages"].as_array().unwrap().iter();
+        ids.extend(messages.map(|message| message["id"].as_str().unwrap().to_owned()));
+        after = ids.last().unwrap().clone();
+    }
+    let cursors = || (0..CLIENTS).map(|n| ids[n * (ids.len() - 200) / CLIENTS].clone());
+    let growth = Growth::begin(replica);
+    let replica = &growth.replica;
+    let resumed = "warren_resumes_total{outcome=\"log\"}";
+    let mut clients = Vec::new();
+    let mut before = replica.metric(resumed).await;
+    let mut bound = LOG + SLACK;
+    for (path, of_each) in [("/ws", REPLAY), ("/events", EVENTS), ("/messages", PAGE)] {
+        let requests = cursors().map(|id| match path {
+            "/ws" => handshake(&format!("?after={id}")),
+            path => get(&format!("{path}?limit=1000&after={id}")),
+        });
+        clients.push(deaf(replica, requests).await);
+        // All of them, from the log, wherever the page begins that has it.
+        let most = before + CLIENTS as f64 * 0.9;
+        before = replica.metric_becomes(resumed, |resumes| resumes >= most).await;
+        replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+        bound += CLIENTS * of_each;
+        growth.is_less_than(bound);
+    }
+}
