@@ -22,14 +22,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const SLICE: usize = 2 << 10;
 /// The same of a body, whose pieces are less.
 const BODY_SLICE: usize = 8 << 10;
-/// Bytes read behind a request that is being answered. The longest head of a request is as long.
+/// Bytes read behind a request that is being answered. With 128 KiB of them actix-http would try again
+/// and again. The first head it refuses itself when it is as long.
 const AHEAD: usize = 96 << 10;
 
 /// What those who answer requests have to do with the socket that they come from.
 #[derive(Debug, Default)]
 pub struct Line {
-    /// Bytes read since a request was begun to be answered.
-    ahead: Cell<usize>,
+    /// Bytes read since a request was begun to be answered; none is counted before the first.
+    ahead: Cell<Option<usize>>,
     /// The request that is being answered has a body, which is read for as long as it is wanted.
     body: Cell<bool>,
     /// The client has nothing more to say.
@@ -45,7 +46,7 @@ impl Line {
 
     /// A request is begun to be answered.
     pub fn begin(&self) {
-        self.ahead.set(0);
+        self.ahead.set(Some(0));
         self.wake();
     }
 
@@ -118,7 +119,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             return Poll::Pending;
         }
         let body = self.line.body.get();
-        if !body && self.line.ahead.get() >= AHEAD {
+        let ahead = self.line.ahead.get();
+        if !body && ahead.is_some_and(|ahead| ahead >= AHEAD) {
             self.line.waker.replace(Some(context.waker().clone()));
             return Poll::Pending;
         }
@@ -135,7 +137,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
         match read {
             Poll::Ready(Ok(())) => {
                 self.line.ended.set(size == 0);
-                self.line.ahead.set(self.line.ahead.get() + if body { 0 } else { size });
+                if !body {
+                    self.line.ahead.set(ahead.map(|ahead| ahead + size));
+                }
                 self.slice += size;
                 buffer.advance(size);
                 // Who sends nothing is told by others that it is over.
