@@ -91,32 +91,41 @@ impl Entry {
     }
 }
 
-/// As it stands in docs/reliability.md.
-pub fn table(entries: &[Entry]) -> String {
+/// As it stands in docs/reliability.md: what became of messages, and what it cost.
+pub fn tables(entries: &[Entry]) -> String {
+    format!("{}\n{}\n{}", summary(entries), messages(entries), costs(entries))
+}
+
+/// All of it in one line.
+fn summary(entries: &[Entry]) -> String {
+    let sum = |house: usize, of: fn(&Chapter) -> usize| -> usize {
+        entries.iter().map(|entry| of(&entry.chapters[house])).sum()
+    };
+    format!(
+        "{} times something was broken. With `log` {} messages were confirmed, {} were lost, {} came twice \
+         and {} out of order; with `live` {} were confirmed, {} were lost and told, and {} untold.\n",
+        entries.len(),
+        sum(0, |chapter| chapter.confirmed),
+        sum(0, |chapter| chapter.lost),
+        sum(0, |chapter| chapter.twice),
+        sum(0, |chapter| chapter.disorder),
+        sum(1, |chapter| chapter.confirmed),
+        sum(1, |chapter| chapter.told),
+        sum(1, |chapter| chapter.lost),
+    )
+}
+
+fn messages(entries: &[Entry]) -> String {
     let mut table = "\
 | fault | `log`: confirmed | lost | twice | out of order | told | `live`: confirmed | lost, told | \
-lost, untold | refused | stalled | silent | noticed | whole again | unready | memory | back/s |
-| --- | --: | --: | --: | --: | --: | --: | --: | --: | --- | --: | --: | --: | --: | --: | --: | --: |
+lost, untold |
+| --- | --: | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
-    for Entry { fault, noticed, whole, chapters } in entries {
-        let [log, live] = chapters;
-        let mut refusals = log.refusals.clone();
-        for (with, count) in &live.refusals {
-            *refusals.entry(with.clone()).or_default() += count;
-        }
-        let mut refusals: Vec<_> =
-            refusals.iter().map(|(with, count)| format!("{count} {with}")).collect();
-        let unknown = log.unknown + live.unknown;
-        if unknown > 0 {
-            refusals.push(format!("{unknown} unknown"));
-        }
-        let most = |of: fn(&Chapter) -> Duration| of(log).max(of(live)).as_secs_f64();
-        let noticed = noticed.map(|noticed| format!("{:.1} s", noticed.as_secs_f64()));
+    for Entry { fault, chapters: [log, live], .. } in entries {
         let _ = writeln!(
             table,
-            "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} s | {:.1} s | {} | \
-             {:.1} s | {:.1} s | {:.0} MB | {} |",
+            "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} |",
             log.confirmed,
             log.lost,
             log.twice,
@@ -125,15 +134,48 @@ lost, untold | refused | stalled | silent | noticed | whole again | unready | me
             live.confirmed,
             live.told,
             live.lost,
-            refusals.join(", "),
+        );
+    }
+    table
+}
+
+fn costs(entries: &[Entry]) -> String {
+    let mut table = "\
+| fault | refused | stalled | silent | noticed | unready | whole again | memory | back/s |
+| --- | --- | --: | --: | --: | --: | --: | --: | --: |
+"
+    .to_owned();
+    for Entry { fault, noticed, whole, chapters: [log, live] } in entries {
+        let most = |of: fn(&Chapter) -> Duration| seconds(of(log).max(of(live)));
+        let _ = writeln!(
+            table,
+            "| {fault} | {} | {} | {} | {} | {} | {} | {:.0} MB | {} |",
+            refusals(log, live),
             most(|chapter| chapter.stall),
             most(|chapter| chapter.silence),
-            noticed.unwrap_or_default(),
-            whole.as_secs_f64(),
+            noticed.map(seconds).unwrap_or_default(),
             most(|chapter| chapter.unready),
+            seconds(*whole),
             log.memory.max(live.memory) as f64 / 1e6,
             log.reconnects.max(live.reconnects),
         );
     }
     table
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// With what, and how often.
+fn refusals(log: &Chapter, live: &Chapter) -> String {
+    let mut all = log.refusals.clone();
+    for (with, count) in &live.refusals {
+        *all.entry(with.clone()).or_default() += count;
+    }
+    let unknown = log.unknown + live.unknown;
+    if unknown > 0 {
+        all.insert("given up".to_owned(), unknown);
+    }
+    all.iter().map(|(with, count)| format!("{count} × {with}")).collect::<Vec<_>>().join(", ")
 }

@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::faults::{DISK_FULL, FAULTS, Fault};
-use crate::report::{Chapter, Entry, table};
+use crate::report::{Chapter, Entry, tables};
 use crate::support::files::allow_open_files;
 use crate::world::World;
 use fastrand::Rng;
@@ -42,7 +42,7 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
         let faults = if alone { &faults[..1] } else { &faults[..] };
         outcome.add(chapter(&world, faults, &mut dice).await);
     }
-    println!("\n{}", table(&outcome.entries));
+    println!("\n{}", tables(&outcome.entries));
     if let Some(file) = &arguments.write {
         write(file, arguments.seed, &outcome.entries);
     }
@@ -130,7 +130,7 @@ fn write(file: &Path, seed: u64, entries: &[Entry]) {
     let document = fs::read_to_string(file).expect("the document");
     let (before, rest) = document.split_once(BEGIN).expect("a mark where the table begins");
     let (_, after) = rest.split_once(END).expect("a mark where it ends");
-    let table = table(entries);
-    let text = format!("{before}{BEGIN}\nSeed {seed}.\n\n{table}\n{END}{after}");
+    let tables = tables(entries);
+    let text = format!("{before}{BEGIN}\nSeed {seed}. {tables}\n{END}{after}");
     fs::write(file, text).expect("the document can be written");
 }
