@@ -5,6 +5,7 @@ use crate::support::files::allow_open_files;
 use crate::support::follower::{Book, Follower};
 use crate::support::process::POLL;
 use crate::support::rabbitmq::{shared, unique};
+use crate::support::raw::{HANDSHAKE, Raw};
 use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -93,4 +94,39 @@ async fn a_crowd_is_served_by_few_readers_and_in_little_memory() {
         assert!(follower.read(MISSED + SPREAD + 1).await);
     }
     replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+}
+
+/// More than may be on their way from the log at a time, each of another part of it.
+const ERAS: usize = 300;
+const ERA: usize = 256;
+
+#[tokio::test]
+async fn those_who_were_away_for_different_times_wait_for_their_turn() {
+    allow_open_files(4096);
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let settings =
+        [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
+    let replica = Replica::joined("eras", &rabbitmq.url(), &exchange, &settings).await;
+    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut last = replica.say("lobby", "start").await;
+    let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
+    peer.publish_all("", (0..ERAS * ERA).map(body)).await;
+    let end = replica.say("lobby", "end").await;
+    let mut cursors = Vec::new();
+    while last != end {
+        let page = replica.page(&format!("?limit={ERA}&after={last}")).await;
+        page["messages"].as_array().unwrap().last().unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut last);
+        cursors.push(last.clone());
+    }
+    assert!(cursors.len() >= ERAS);
+    join_all(cursors.iter().map(async |after| {
+        let request = HANDSHAKE.replace("/ws", &format!("/ws?after={after}"));
+        let mut raw = Raw::send_first(replica.addr, request.as_bytes()).await;
+        raw.head().await;
+        assert_eq!(raw.json().await["ready"]["recovered"], true);
+    }))
+    .await;
 }
