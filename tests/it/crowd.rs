@@ -112,9 +112,11 @@ async fn those_who_were_away_for_different_times_wait_for_their_turn() {
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..ERAS * ERA).map(body)).await;
     let end = replica.say("lobby", "end").await;
+    // Read by another one: this one has none of it at hand.
+    let elsewhere = Replica::joined("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
     let mut cursors = Vec::new();
     while last != end {
-        let page = replica.page(&format!("?limit={ERA}&after={last}")).await;
+        let page = elsewhere.page(&format!("?limit={ERA}&after={last}")).await;
         page["messages"].as_array().unwrap().last().unwrap()["id"]
             .as_str()
             .unwrap()
