@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{self, Command};
+use std::process::{self, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::LIMIT;
 use super::disks::Disks;
 use super::ports::free_port;
 use super::process::{POLL, Process, Sandbox};
@@ -205,21 +206,28 @@ impl RabbitMq {
 
     /// Runs `rabbitmqctl` and returns what it writes; panics when it fails.
     pub async fn ctl(&self, args: &[&str]) -> String {
-        self.tool("rabbitmqctl", args).await
+        let (status, output) = self.tool("rabbitmqctl", args).await;
+        assert!(status.success(), "rabbitmqctl {args:?}: {status}: {output}");
+        output
     }
 
-    /// Runs `rabbitmq-streams`, likewise.
-    pub async fn streams(&self, args: &[&str]) -> String {
-        self.tool("rabbitmq-streams", args).await
+    /// Runs `rabbitmq-streams` until it succeeds: it may be asked while a stream looks for its leader.
+    pub async fn streams(&self, args: &[&str]) {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let (status, output) = self.tool("rabbitmq-streams", args).await;
+            if status.success() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "rabbitmq-streams {args:?}: {status}: {output}");
+        }
     }
 
-    async fn tool(&self, script: &str, args: &[&str]) -> String {
+    async fn tool(&self, script: &str, args: &[&str]) -> (ExitStatus, String) {
         let mut command = self.command(script);
         command.arg("--quiet").args(args);
         let mut tool = self.family.sandbox.spawn(command);
-        let status = tool.ended(STOP_LIMIT).await;
-        assert!(status.success(), "{script} {args:?}: {status}");
-        tool.output()
+        (tool.ended(STOP_LIMIT).await, tool.output())
     }
 
     /// Runs `rabbitmqctl` and returns what it answers as JSON.
