@@ -11,6 +11,7 @@
 //! - `limits`: slow, silent, too many and too eager clients
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
+//! - `flapping`: a binding that comes and goes
 //! - `log`, `log_faults`: delivery `log`, and what becomes of it when something is away
 //! - `resume`, `cursors`, `pages`: coming back, and reading what was said
 //! - `events`: server-sent events
@@ -50,6 +51,7 @@ mod dashboard;
 mod events;
 mod examples;
 mod faults;
+mod flapping;
 mod full;
 mod herd;
 mod injection;

@@ -119,7 +119,12 @@ impl Entries {
             Err(malformed) => return Entry::Malformed(malformed),
         };
         let id = id.unwrap_or_else(|| self.name(delivery, &decoded));
-        let marks = Marks { key: key(delivery), origin: origin(delivery), stamp: self.stamp };
+        let marks = Marks {
+            key: key(delivery),
+            origin: origin(delivery),
+            repeated: header(delivery, control::REPEATED).is_some(),
+            stamp: self.stamp,
+        };
         let verdict = self.once.judge(&decoded.channel, marks, &id);
         match (second, verdict) {
             (Some(false), _) | (None, Verdict::First) => {

@@ -1,7 +1,7 @@
 //! Accepted messages on their way out: which wait, which are unconfirmed, which have timed out.
 //!
 //! Plain data. Messages are kept in their order; the first `sent` of them have been handed to the
-//! present connection, whose confirmations come in the same order. Where ids are given by the log, a
+//! present connection, whose confirmations come in any order. Where ids are given by the log, a
 //! message is read back from it about when it is confirmed; whichever comes first shows that it is out.
 
 use crate::broker::PublishError;
@@ -59,6 +59,7 @@ pub(super) enum Answer {
 /// A message to be published now.
 #[derive(Debug)]
 pub(super) struct Parcel {
+    pub(super) number: u64,
     pub(super) message_id: String,
     pub(super) routing_key: String,
     pub(super) body: Vec<u8>,
@@ -120,6 +121,7 @@ impl Outbox {
             span.set("warren.repeated", true);
         }
         Some(Parcel {
+            number: *number,
             message_id,
             routing_key,
             body,
@@ -129,15 +131,13 @@ impl Outbox {
         })
     }
 
-    /// Takes the answer for the oldest unanswered message.
-    pub(super) fn answer(&mut self, answer: Answer) {
-        if self.sent == 0 {
-            return;
-        }
-        self.sent -= 1;
-        let Some(Waiting { number, submission, mut span, .. }) = self.waiting.pop_front() else {
+    /// Takes the answer for a message that the present connection has.
+    pub(super) fn answer(&mut self, number: u64, answer: Answer) {
+        let Some(place) = self.place(number).filter(|place| *place < self.sent) else { return };
+        let Some(Waiting { submission, mut span, .. }) = self.waiting.remove(place) else {
             return;
         };
+        self.sent -= 1;
         if let (Answer::Refused, Some(span)) = (answer, &mut span) {
             span.fail(PublishError::Refused.code());
         }
@@ -153,7 +153,9 @@ impl Outbox {
             }
             // The log gives the id; or it may be a second copy, and the id is the first one's.
             (Answer::Confirmed, _) => {
-                self.confirmed.push_back((number, submission, Instant::now() + READ_BACK));
+                let place = self.confirmed.partition_point(|(other, ..)| *other < number);
+                let until = Instant::now() + READ_BACK;
+                self.confirmed.insert(place, (number, submission, until));
             }
         }
     }
@@ -164,9 +166,7 @@ impl Outbox {
         if let Some((_, submission, _)) = confirmed.ok().and_then(|at| self.confirmed.remove(at)) {
             return submission.confirm(id);
         }
-        let Ok(place) = self.waiting.binary_search_by_key(&number, |waiting| waiting.number) else {
-            return;
-        };
+        let Some(place) = self.place(number) else { return };
         if let Some(submission) = self.waiting[place].submission.take() {
             submission.confirm(id);
         }
@@ -174,6 +174,11 @@ impl Outbox {
         if place >= self.sent {
             self.waiting.remove(place);
         }
+    }
+
+    /// Where a message is that waits.
+    fn place(&self, number: u64) -> Option<usize> {
+        self.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()
     }
 
     /// When the next sender is to be told of what did not happen.
@@ -282,20 +287,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_go_to_their_senders_in_order() {
+    async fn answers_go_to_their_senders() {
         let mut bench = bench(Ids::Publisher);
         let outcomes = [bench.push(), bench.push(), bench.push()];
         let ids: Vec<_> =
             std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.message_id).collect();
-        bench.outbox.answer(Answer::Confirmed);
-        bench.outbox.answer(Answer::Refused);
-        bench.outbox.answer(Answer::Confirmed);
+        // They may come in any order.
+        bench.outbox.answer(2, Answer::Refused);
+        bench.outbox.answer(3, Answer::Confirmed);
+        bench.outbox.answer(1, Answer::Confirmed);
         let told = outcomes.map(now_of);
         let id = |place: usize| Ok(Some(ids[place].as_str().into()));
         assert_eq!(told, [id(0), Err(PublishError::Refused), id(2)]);
         assert!(bench.outbox.is_empty());
         // More answers than messages harm nothing.
-        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(3, Answer::Confirmed);
     }
 
     #[tokio::test]
@@ -304,7 +310,7 @@ mod tests {
         let _outcomes = [bench.push(), bench.push(), bench.push()];
         let first = bench.outbox.next().unwrap();
         bench.outbox.next().unwrap();
-        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(1, Answer::Confirmed);
         bench.outbox.disconnected();
         let again = bench.outbox.next().unwrap();
         assert!(again.message_id != first.message_id && again.repeated);
@@ -322,8 +328,8 @@ mod tests {
         let next = bench.push();
         bench.outbox.next().unwrap();
         assert_eq!(bench.outbox.unconfirmed(), 2);
-        bench.outbox.answer(Answer::Refused);
-        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(1, Answer::Refused);
+        bench.outbox.answer(2, Answer::Confirmed);
         assert!(now_of(next).is_ok());
     }
 
@@ -346,8 +352,8 @@ mod tests {
         // Read back before the confirmation comes, and after it.
         bench.outbox.read_back(1, id("a"));
         assert_eq!(now_of(one), Ok(id("a")));
-        bench.outbox.answer(Answer::Confirmed);
-        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(1, Answer::Confirmed);
+        bench.outbox.answer(2, Answer::Confirmed);
         bench.outbox.read_back(2, id("b"));
         assert_eq!(now_of(two), Ok(id("b")));
         // The connection is lost: what turns out to have got through is not published again.
@@ -357,7 +363,7 @@ mod tests {
         let last = bench.outbox.next().unwrap();
         assert!(last.message_id.ends_with("-4") && !last.repeated);
         // Confirmed, but not read for long.
-        bench.outbox.answer(Answer::Confirmed);
+        bench.outbox.answer(4, Answer::Confirmed);
         assert!(!bench.outbox.is_empty());
         bench.outbox.expire(bench.outbox.deadline().unwrap());
         assert_eq!(now_of(four), Ok(None));

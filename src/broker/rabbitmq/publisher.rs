@@ -14,7 +14,8 @@ use crate::events::{Event, Text, Trace};
 use crate::telemetry::Messaging;
 use crate::trace;
 use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery as Delivered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection};
@@ -119,8 +120,9 @@ impl Publisher {
 
         let log = self.config.delivery == Delivery::Log;
         let mut status = self.link.watch();
-        let mut confirms = FuturesOrdered::new();
-        let mut controls = FuturesOrdered::new();
+        // In the order in which they come. Messages by their number; what has none is for replicas.
+        let mut confirms = FuturesUnordered::new();
+        let mut controls = 0;
         // When to wait no longer for the others to hear that this replica leaves.
         let mut goodbye: Option<Instant> = None;
         loop {
@@ -131,44 +133,46 @@ impl Publisher {
             };
             while open && outbox.unconfirmed() < WINDOW {
                 let Some(parcel) = outbox.next() else { break };
-                confirms.push_back(publish(channel.clone(), self.envelope(parcel)));
+                let number = Some(parcel.number);
+                confirms.push(publish(channel.clone(), number, self.envelope(parcel)));
             }
             let closing = *self.desk.closing.borrow();
             if closing && outbox.is_empty() && self.desk.submissions.is_empty() {
                 let announced = !self.config.canary_interval.is_zero();
                 if announced && open && goodbye.is_none() {
                     goodbye = Some(Instant::now() + GOODBYE);
-                    controls.push_back(publish(channel.clone(), self.farewell()));
-                } else if controls.is_empty() || !open {
+                    controls += 1;
+                    confirms.push(publish(channel.clone(), None, self.farewell()));
+                } else if controls == 0 || !open {
                     // A canary is no promise: one that an alarm holds back is not waited for.
                     return Err(Ended::Done);
                 }
             }
             tokio::select! {
                 biased;
-                Some(confirmation) = confirms.next() => {
-                    match confirmation? {
-                        Confirmation::Ack(None) | Confirmation::NotRequested => outbox.answer(Answer::Confirmed),
-                        Confirmation::Ack(Some(returned)) => {
-                            let trace_id = Trace::of(entry::trace(&returned.delivery).as_ref());
-                            self.link.metrics.tell(Event::MessageReturned { trace_id });
-                            return Err(Ended::Unroutable);
-                        }
-                        Confirmation::Nack(_) => outbox.answer(Answer::Refused),
-                    }
-                }
-                Some(confirmation) = controls.next() => {
-                    // lapin hands a returned message to any confirmation that came with it.
-                    if confirmation?.take_message().is_some() && goodbye.is_none() {
+                Some((number, confirmation)) = confirms.next() => {
+                    let confirmation = confirmation?;
+                    let taken = !matches!(confirmation, Confirmation::Nack(_));
+                    // lapin hands it to the first that is confirmed with it, whichever that is: nobody
+                    // whose turn comes later may be taken for confirmed.
+                    if let Some(returned) = confirmation.take_message() && goodbye.is_none() {
+                        self.returned(&returned.delivery);
                         return Err(Ended::Unroutable);
                     }
-                    self.link.taken.fetch_add(1, Ordering::Relaxed);
+                    if let Some(number) = number {
+                        let answer = if taken { Answer::Confirmed } else { Answer::Refused };
+                        outbox.answer(number, answer);
+                    } else {
+                        controls -= 1;
+                        self.link.taken.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 () = until(goodbye) => return Err(Ended::Done),
                 Some((number, id)) = self.desk.echoes.recv() => outbox.read_back(number, id),
                 Some(submission) = self.desk.submissions.recv() => outbox.push(submission),
-                Some(canary) = self.control.recv(), if open && controls.len() < 4 => {
-                    controls.push_back(publish(channel.clone(), self.announcement(&canary)));
+                Some(canary) = self.control.recv(), if open && controls < 4 => {
+                    controls += 1;
+                    confirms.push(publish(channel.clone(), None, self.announcement(&canary)));
                 }
                 Some(event) = events.next() => self.link.hear(event)?,
                 () = until(outbox.deadline()) => outbox.expire(Instant::now()),
@@ -217,6 +221,14 @@ impl Publisher {
         }
     }
 
+    /// Tells of a message that nobody is bound to take.
+    fn returned(&self, delivery: &Delivered) {
+        if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
+            let trace_id = Trace::of(entry::trace(delivery).as_ref());
+            self.link.metrics.tell(Event::MessageReturned { trace_id });
+        }
+    }
+
     fn announcement(&self, canary: &control::Canary) -> Envelope {
         Envelope {
             exchange: self.config.exchange.0.clone(),
@@ -256,14 +268,21 @@ async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, E
 }
 
 /// Publishes when first polled; resolves to the broker's confirmation.
-async fn publish(channel: Channel, envelope: Envelope) -> lapin::Result<Confirmation> {
+async fn publish(
+    channel: Channel,
+    number: Option<u64>,
+    envelope: Envelope,
+) -> (Option<u64>, lapin::Result<Confirmation>) {
     let Envelope { exchange, routing_key, properties, body } = envelope;
     // Returned if not even our own queue is bound, instead of confirmed and lost.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    channel
-        .basic_publish(exchange.into(), routing_key.into(), options, &body, properties)
-        .await?
-        .await
+    let publishing =
+        channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties);
+    let confirmation = match publishing.await {
+        Ok(confirmation) => confirmation.await,
+        Err(error) => Err(error),
+    };
+    (number, confirmation)
 }
 
 impl Desk {
