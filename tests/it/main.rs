@@ -12,6 +12,7 @@
 //! - `rabbitmq`: the exchange shared with others, and what they put on it
 //! - `faults`: RabbitMQ away, its topology deleted, its memory full
 //! - `flapping`: a binding that comes and goes
+//! - `hanging`: a RabbitMQ that accepts connections and never answers
 //! - `log`, `log_faults`: delivery `log`, and what becomes of it when something is away
 //! - `resume`, `cursors`, `pages`: coming back, and reading what was said
 //! - `events`: server-sent events
@@ -53,6 +54,7 @@ mod examples;
 mod faults;
 mod flapping;
 mod full;
+mod hanging;
 mod herd;
 mod injection;
 mod leaving;

@@ -3,9 +3,17 @@
 use super::link::Link;
 use crate::config::{AmqpUrl, AmqpUrls, Config};
 use crate::events::{Event, Text};
+use lapin::tcp::{AsyncTcpStream, TLSConfig};
+use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
-use std::sync::Arc;
+use socket2::SockRef;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// Seconds between heartbeats, unless the address says otherwise: a dead peer is noticed in two.
@@ -83,8 +91,41 @@ impl Connector {
             .with_connection_name(self.name.as_str().into())
             .with_client_property("product".into(), "warren".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
-            Ok(Ok(connection)) => Ok(connection),
+        let hold = Arc::new(Hold::default());
+        let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
+        let (_trying, given_up) = watch::channel(());
+        let attempt = Attempt(hold.clone());
+        // Only here is the type of the runtime known.
+        let connecting = Connection::connector(
+            uri,
+            runtime,
+            async move |uri: AMQPUri, runtime| {
+                let AMQPAuthority { host, port, .. } = &uri.authority;
+                let open = async {
+                    let addrs: Vec<_> = lookup_host((host.as_str(), *port)).await?.collect();
+                    let stream = AsyncTcpStream::connect(&runtime, addrs).await?;
+                    if let AsyncTcpStream::Plain(stream) = &stream {
+                        hold.take(stream.get_ref())?;
+                    }
+                    match uri.scheme {
+                        AMQPScheme::AMQP => Ok(stream),
+                        AMQPScheme::AMQPS => stream.into_tls(host, TLSConfig::default()).await,
+                    }
+                };
+                let mut given_up = given_up.clone();
+                tokio::select! {
+                    biased;
+                    _ = given_up.changed() => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                    opened = open => Ok(opened?),
+                }
+            },
+            properties,
+        );
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => {
+                attempt.0.let_go();
+                Ok(connection)
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("no answer in time".to_owned()),
         }
@@ -100,6 +141,51 @@ impl Connector {
     /// A session works: the next interruption is a new one.
     pub(super) fn succeeded(&mut self) {
         self.pause = FIRST_PAUSE;
+    }
+}
+
+/// An attempt to connect. Where it comes to nothing its socket is shut down: lapin's own thread would
+/// read from it for as long as the other side keeps it open, and a node that hangs cost a thread each time.
+struct Attempt(Arc<Hold>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.let_go() {
+            let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// The socket of an attempt, while it lasts.
+#[derive(Debug, Default)]
+struct Hold(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    socket: Option<OwnedFd>,
+    is_over: bool,
+}
+
+impl Hold {
+    /// Holds a socket, unless the attempt is over.
+    fn take(&self, socket: &TcpStream) -> io::Result<()> {
+        let mut held = self.held();
+        if held.is_over {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        held.socket = Some(socket.as_fd().try_clone_to_owned()?);
+        Ok(())
+    }
+
+    /// The attempt is over.
+    fn let_go(&self) -> Option<OwnedFd> {
+        let mut held = self.held();
+        held.is_over = true;
+        held.socket.take()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

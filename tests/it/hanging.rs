@@ -1,0 +1,32 @@
+//! A RabbitMQ that accepts connections and never answers.
+
+use crate::support::replica::Replica;
+use std::fs;
+use tokio::net::TcpListener;
+
+/// Threads and open files of a process.
+fn things(pid: u32) -> usize {
+    ["task", "fd"].iter().map(|it| fs::read_dir(format!("/proc/{pid}/{it}")).unwrap().count()).sum()
+}
+
+#[tokio::test]
+async fn attempts_that_come_to_nothing_leave_nothing_behind() {
+    let rabbitmq = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("amqp://{}", rabbitmq.local_addr().unwrap());
+    let replica = Replica::start(&[("AMQP_URL", &url)]).await;
+    // Two connections are tried at a time.
+    let mut held = Vec::new();
+    let mut two_more = async || {
+        for _ in 0..2 {
+            held.push(rabbitmq.accept().await.unwrap());
+        }
+        things(replica.process.id())
+    };
+    two_more().await;
+    let first = two_more().await;
+    let later = two_more().await;
+    // Those before may be on their way out.
+    assert!(later <= first + 2, "{first} threads and files, and then {later}");
+    let status = replica.terminate().await;
+    assert!(status.success(), "{status}");
+}
