@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Those of one house.
 pub const OF: [Transport; 11] = [
@@ -24,9 +24,11 @@ pub const OF: [Transport; 11] = [
     Transport::Pages,
     Transport::Pages,
 ];
-/// How long one stays at most, and how long it is away at most, in milliseconds.
+/// How long one stays at most, and how long it is away at most, in milliseconds. Every fourth time it is
+/// away for so long that what it missed is no longer in memory.
 const STAY: u64 = 30_000;
 const AWAY: u64 = 2_500;
+const FAR_AWAY: std::ops::Range<u64> = 8_000..15_000;
 
 /// Follows for ever. `here` counts those that have come for the first time.
 pub async fn follow(
@@ -49,7 +51,7 @@ pub async fn follow(
                 continue;
             }
         };
-        ledger.arrived();
+        ledger.arrived(me);
         if std::mem::take(&mut is_new) {
             here.send_modify(|here| *here += 1);
         } else if !reader.recovered {
@@ -73,7 +75,8 @@ pub async fn follow(
             }
             if Instant::now() > leaves && !ledger.is_calm() {
                 drop(reader);
-                sleep(Duration::from_millis(rng.u64(..AWAY))).await;
+                let away = if rng.u8(..4) == 0 { rng.u64(FAR_AWAY) } else { rng.u64(..AWAY) };
+                let _ = timeout(Duration::from_millis(away), ledger.calms_down()).await;
                 break;
             }
         }

@@ -4,18 +4,16 @@
 //! tell. Followers say which numbers they heard, and when they were told that something may be missing.
 //! A chapter is the time of one fault; when everybody is whole again it is settled: every number that
 //! was confirmed in it must be with every follower.
+//!
+//! What a follower hears between two times at which it is told that something may be missing is a
+//! stretch. Within one nothing may be missing: what was sent after it began, and was confirmed before
+//! the last that was heard in it was sent, stands between the two, in whatever order others came.
 
 use crate::report::Chapter;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// How long before a message was sent a follower may have been told that it will be missing: the word
-/// may overtake messages that wait.
-const EARLY: Duration = Duration::from_secs(5);
-/// How long after a message was sent a follower may be told that it is missing.
-const LATE: Duration = Duration::from_secs(60);
 
 /// How a house reads from RabbitMQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +26,7 @@ pub struct Ledger {
     pub delivery: Delivery,
     inner: RefCell<Inner>,
     /// Followers stay, and publishers go on: what is missing now comes now.
-    calm: Cell<bool>,
+    calm: watch::Sender<bool>,
     /// Numbers confirmed, ever.
     confirmed: watch::Sender<usize>,
 }
@@ -48,27 +46,46 @@ struct Inner {
     longest_stall: Duration,
     /// Nobody knows whether they got out.
     unknown: usize,
+    /// What publishers were told, and is not so.
+    wrong: Option<String>,
 }
 
 struct Number {
     sent: Instant,
-    /// The id under which it was heard first.
+    confirmed: Option<Instant>,
+    /// The id under which it was confirmed, or heard first.
     id: Option<Box<str>>,
+}
+
+/// Between two times at which a follower is told that something may be missing.
+struct Stretch {
+    began: Instant,
+    /// When the latest of what was heard in it was sent.
+    reached: Option<Instant>,
+}
+
+impl Stretch {
+    /// Whether a number stands between others in it.
+    fn spans(&self, number: &Number) -> bool {
+        let before = |confirmed: Instant| self.reached.is_some_and(|reached| confirmed < reached);
+        self.began < number.sent && number.confirmed.is_some_and(before)
+    }
 }
 
 #[derive(Default)]
 struct Record {
-    heard: HashSet<usize>,
+    /// In which stretch each number was heard last.
+    heard: HashMap<usize, usize>,
+    stretches: Vec<Stretch>,
     /// Where in the log the last one was.
     place: Option<u64>,
-    /// When it was told that something may be missing, ever.
-    told: Vec<Instant>,
-    /// How often by the end of the last chapter.
-    told_before: usize,
+    /// How often it was told that something may be missing, in this chapter.
+    told: usize,
     heard_at: Option<Instant>,
     longest_silence: Duration,
-    /// In this chapter.
+    /// In this chapter; heard again in another stretch is no fault.
     twice: usize,
+    again: usize,
     disorder: usize,
     first_wrong: Option<String>,
 }
@@ -78,7 +95,7 @@ impl Ledger {
         Self {
             delivery,
             inner: RefCell::default(),
-            calm: Cell::new(false),
+            calm: watch::Sender::new(false),
             confirmed: watch::Sender::new(0),
         }
     }
@@ -93,13 +110,22 @@ impl Ledger {
     /// A number to be said now.
     pub fn take(&self) -> usize {
         let numbers = &mut self.inner.borrow_mut().numbers;
-        numbers.push(Number { sent: Instant::now(), id: None });
+        numbers.push(Number { sent: Instant::now(), confirmed: None, id: None });
         numbers.len() - 1
     }
 
-    pub fn confirmed(&self, number: usize) {
-        let mut inner = self.inner.borrow_mut();
+    /// A number is out, and under this id if that was said.
+    pub fn confirmed(&self, number: usize, id: Option<&str>) {
+        let inner = &mut *self.inner.borrow_mut();
         let now = Instant::now();
+        let said = &mut inner.numbers[number];
+        said.confirmed = Some(now);
+        // With the log it has one id only.
+        if let Some(id) = id.filter(|_| self.delivery == Delivery::Log)
+            && **said.id.get_or_insert_with(|| id.into()) != *id
+        {
+            inner.wrong.get_or_insert(format!("{number} is confirmed as {id}, not {:?}", said.id));
+        }
         let since = inner.confirmed_at.replace(now).map_or(Duration::ZERO, |at| now - at);
         inner.longest_stall = inner.longest_stall.max(since);
         inner.unsettled.push(number);
@@ -117,17 +143,21 @@ impl Ledger {
     }
 
     /// A follower is connected.
-    pub fn arrived(&self) {
+    pub fn arrived(&self, follower: usize) {
         let mut inner = self.inner.borrow_mut();
         let second = inner.began.map_or(0, |began| began.elapsed().as_secs());
         *inner.arrivals.entry(second).or_default() += 1;
+        let record = &mut inner.followers[follower];
+        if record.stretches.is_empty() {
+            record.begin();
+        }
     }
 
     /// A follower was told that messages may be missing.
     pub fn told(&self, follower: usize) {
         let record = &mut self.inner.borrow_mut().followers[follower];
-        record.told.push(Instant::now());
-        record.place = None;
+        record.told += 1;
+        record.begin();
     }
 
     pub fn heard(&self, follower: usize, number: usize, id: &str) {
@@ -136,10 +166,21 @@ impl Ledger {
         let since = record.heard_at.replace(now).map_or(Duration::ZERO, |at| now - at);
         record.longest_silence = record.longest_silence.max(since);
         let Some(said) = numbers.get_mut(number) else { return };
-        if !record.heard.insert(number) {
-            record.twice += 1;
-            record.first_wrong.get_or_insert_with(|| format!("{number} twice, now as {id}"));
+        let here = record.stretches.len() - 1;
+        let stretch = &mut record.stretches[here];
+        match record.heard.insert(number, here) {
+            Some(before) if before == here => {
+                record.twice += 1;
+                record.first_wrong.get_or_insert_with(|| format!("{number} twice, now as {id}"));
+            }
+            Some(_) => record.again += 1,
+            None if self.delivery == Delivery::Live && stretch.spans(said) => {
+                record.disorder += 1;
+                record.first_wrong.get_or_insert_with(|| format!("{number} is late"));
+            }
+            None => {}
         }
+        stretch.reached = stretch.reached.max(Some(said.sent));
         if self.delivery == Delivery::Live {
             return;
         }
@@ -156,7 +197,7 @@ impl Ledger {
 
     /// Whether a follower has a number.
     pub fn has(&self, follower: usize, number: usize) -> bool {
-        self.inner.borrow().followers[follower].heard.contains(&number)
+        self.inner.borrow().followers[follower].heard.contains_key(&number)
     }
 
     pub fn followers(&self) -> usize {
@@ -177,11 +218,16 @@ impl Ledger {
     }
 
     pub fn is_calm(&self) -> bool {
-        self.calm.get()
+        *self.calm.borrow()
+    }
+
+    /// Waits until it is calm.
+    pub async fn calms_down(&self) {
+        let _ = self.calm.subscribe().wait_for(|calm| *calm).await;
     }
 
     pub fn set_calm(&self, calm: bool) {
-        self.calm.set(calm);
+        self.calm.send_replace(calm);
     }
 
     /// Waits until so many more numbers are confirmed.
@@ -224,37 +270,38 @@ impl Ledger {
             stall: inner.longest_stall,
             ..Chapter::default()
         };
+        chapter.wrong = inner.wrong.take();
         for (n, record) in inner.followers.iter_mut().enumerate() {
-            for number in confirmed {
-                if record.heard.contains(number) {
-                    continue;
-                }
-                let sent = inner.numbers[*number].sent;
-                let window = sent.checked_sub(EARLY).unwrap_or(sent)..sent + LATE;
-                if record.told.iter().any(|told| window.contains(told)) {
-                    chapter.told += 1;
-                } else {
+            for number in confirmed.iter().filter(|number| !record.heard.contains_key(number)) {
+                if record.stretches.iter().any(|stretch| stretch.spans(&inner.numbers[*number])) {
                     chapter.lost += 1;
                     chapter.wrong.get_or_insert_with(|| format!("client {n} misses {number}"));
+                } else {
+                    chapter.told += 1;
                 }
             }
-            // A key is known for as long as the replica reads without a gap.
-            if record.told.len() == record.told_before {
-                chapter.twice += record.twice;
-                chapter.disorder += record.disorder;
-                if let Some(wrong) = &record.first_wrong {
-                    chapter.wrong.get_or_insert_with(|| format!("client {n}: {wrong}"));
-                }
-            } else {
+            chapter.twice += record.twice;
+            chapter.again += record.again;
+            chapter.disorder += record.disorder;
+            if let Some(wrong) = record.first_wrong.take() {
+                chapter.wrong.get_or_insert_with(|| format!("client {n}: {wrong}"));
+            }
+            if record.told > 0 {
                 chapter.gaps += 1;
-                chapter.again += record.twice;
+            } else {
+                chapter.untold += 1;
             }
             chapter.silence = chapter.silence.max(record.longest_silence);
-            record.told_before = record.told.len();
-            record.twice = 0;
-            record.disorder = 0;
-            record.first_wrong = None;
+            (record.told, record.twice, record.again, record.disorder) = (0, 0, 0, 0);
         }
         chapter
+    }
+}
+
+impl Record {
+    /// Begins a stretch.
+    fn begin(&mut self) {
+        self.stretches.push(Stretch { began: Instant::now(), reached: None });
+        self.place = None;
     }
 }

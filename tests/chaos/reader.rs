@@ -68,7 +68,7 @@ impl Reader {
         after: Option<&str>,
     ) -> Result<Self, Refused> {
         let opening = Self::try_open(transport, addr, after);
-        timeout(HANDSHAKE, opening).await.unwrap_or_else(|_| Err(refused("no answer")))
+        timeout(HANDSHAKE, opening).await.unwrap_or_else(|_| Err(refused("no greeting")))
     }
 
     async fn try_open(

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+/// What a publisher was refused with that nobody answered.
+pub const UNANSWERED: &str = "no answer";
+
 /// One house in the time of one fault.
 #[derive(Clone, Debug, Default)]
 pub struct Chapter {
@@ -22,6 +25,8 @@ pub struct Chapter {
     pub disorder: usize,
     /// Clients that were told that something may be missing.
     pub gaps: usize,
+    /// Clients that were not.
+    pub untold: usize,
     /// What clients were refused with.
     pub refusals: BTreeMap<String, usize>,
     /// Numbers whose publisher gave up.
@@ -52,12 +57,16 @@ pub struct Entry {
 }
 
 impl Chapter {
-    /// What is against the promises, if the log itself was not destroyed.
-    pub fn broken(&self, delivery: Delivery, destroys: bool) -> Option<String> {
+    /// What is against the promises. With the log, nobody is told that something may be missing, unless
+    /// it was destroyed; then everybody is. Whoever publishes is answered, unless the way `is_cut`.
+    pub fn broken(&self, delivery: Delivery, destroys: bool, is_cut: bool) -> Option<String> {
         let mut broken = self.lost + self.twice + self.disorder;
-        if delivery == Delivery::Log && !destroys {
-            broken += self.told + self.gaps;
+        if delivery == Delivery::Log {
+            broken += if destroys { self.untold } else { self.told + self.gaps };
         }
+        let never =
+            if is_cut { &["500", "closed 1011"][..] } else { &["500", "closed 1011", UNANSWERED] };
+        broken += never.iter().filter(|with| self.refusals.contains_key(**with)).count();
         if self.confirmed == 0 {
             return Some(format!("{delivery:?}: nothing was confirmed"));
         }

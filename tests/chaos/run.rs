@@ -91,6 +91,7 @@ async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Opt
     let whole = mended.elapsed();
 
     let destroys = faults.iter().any(|fault| fault.destroys);
+    let is_cut = faults.iter().any(|fault| fault.cuts);
     let mut broken: Vec<String> = findings.iter().filter_map(|it| it.wrong.clone()).collect();
     let noticed = findings.iter().filter_map(|finding| finding.noticed).max();
     broken.extend(
@@ -112,7 +113,7 @@ async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Opt
                         chapter.wrong = seen.wrong;
                     }
                 }
-                broken.extend(chapter.broken(house.ledger.delivery, destroys));
+                broken.extend(chapter.broken(house.ledger.delivery, destroys, is_cut));
                 chapters[n] = chapter;
             }
         }

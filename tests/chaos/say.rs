@@ -1,6 +1,7 @@
 //! Clients that publish numbers, over each transport, and know what became of them.
 
 use crate::ledger::Ledger;
+use crate::report::UNANSWERED;
 use crate::support::client::{Client, Ended};
 use crate::support::http::{Response, try_post};
 use fastrand::Rng;
@@ -90,7 +91,7 @@ async fn keyed(
             _ => command(client, addr, number, content.clone()).await,
         };
         match said {
-            Ok(()) => return ledger.confirmed(number),
+            Ok(id) => return ledger.confirmed(number, id.as_deref()),
             Err(with) => ledger.refused(&with),
         }
         sleep(Duration::from_millis(rng.u64(50..300))).await;
@@ -98,18 +99,19 @@ async fn keyed(
     ledger.unknown();
 }
 
-async fn post(addr: SocketAddr, content: &Value) -> Result<(), String> {
+/// The id, if it was said.
+async fn post(addr: SocketAddr, content: &Value) -> Result<Option<String>, String> {
     let answer: Result<io::Result<Response>, _> =
         timeout(ANSWER, try_post(addr, "/messages", &content.to_string())).await;
     match answer {
-        Ok(Ok(response)) if response.status == 202 => Ok(()),
+        Ok(Ok(response)) if response.status == 202 => Ok(id(&response.json())),
         // HAProxy's own answers are no JSON.
         Ok(Ok(response)) if response.header("content-type") == "application/json" => {
             Err(response.error())
         }
         Ok(Ok(response)) => Err(response.status.to_string()),
         Ok(Err(_)) => Err("cut off".to_owned()),
-        Err(_) => Err("no answer".to_owned()),
+        Err(_) => Err(UNANSWERED.to_owned()),
     }
 }
 
@@ -118,7 +120,7 @@ async fn command(
     addr: SocketAddr,
     number: usize,
     mut content: Value,
-) -> Result<(), String> {
+) -> Result<Option<String>, String> {
     let mut socket = match client.take() {
         Some(socket) => socket,
         None => connect(Client::try_connect_v1(addr, "")).await?,
@@ -129,16 +131,16 @@ async fn command(
         loop {
             let frame = socket.frame().await.map_err(ended)?;
             if frame["published"]["ref"] == number {
-                return Ok(None);
+                return Ok(Ok(id(&frame["published"])));
             }
             if frame["error"]["ref"] == number {
-                return Ok(Some(frame["error"]["code"].as_str().unwrap_or_default().to_owned()));
+                return Ok(Err(frame["error"]["code"].as_str().unwrap_or_default().to_owned()));
             }
         }
     };
-    let answer = timeout(ANSWER, asked).await.unwrap_or(Err("no answer"))?;
+    let answer = timeout(ANSWER, asked).await.unwrap_or(Err(UNANSWERED))?;
     *client = Some(socket);
-    answer.map_or(Ok(()), Err)
+    answer
 }
 
 async fn text(
@@ -159,19 +161,19 @@ async fn text(
             loop {
                 let frame = socket.frame().await.map_err(ended)?;
                 if self::number(&frame["text"]) == Some(number) {
-                    return Ok(None);
+                    return Ok(Ok(id(&frame)));
                 }
                 if let Some(code) = frame["error"]["code"].as_str() {
-                    return Ok(Some(code.to_owned()));
+                    return Ok(Err(code.to_owned()));
                 }
             }
         };
-        let answer = timeout(ANSWER, asked).await.unwrap_or(Err("no answer"))?;
+        let answer = timeout(ANSWER, asked).await.unwrap_or(Err(UNANSWERED))?;
         *client = Some(socket);
-        answer.map_or(Ok(()), Err)
+        answer
     };
     match said.await {
-        Ok(()) => ledger.confirmed(number),
+        Ok(id) => ledger.confirmed(number, id.as_deref()),
         Err(with) => {
             ledger.refused(&with);
             ledger.unknown();
@@ -179,8 +181,12 @@ async fn text(
     }
 }
 
+fn id(said: &Value) -> Option<String> {
+    said["id"].as_str().map(Into::into)
+}
+
 async fn connect<E>(connecting: impl Future<Output = Result<Client, E>>) -> Result<Client, String> {
-    let connected = timeout(HANDSHAKE, connecting).await.map_err(|_| "no answer")?;
+    let connected = timeout(HANDSHAKE, connecting).await.map_err(|_| "no greeting")?;
     connected.map_err(|_| "no WebSocket".to_owned())
 }
 

@@ -80,6 +80,22 @@ pub async fn memory_alarm(world: &World, rng: &mut Rng) -> Finding {
     Finding::default()
 }
 
+/// What its publishers were not told of by then may be gone with it; nothing else.
+pub async fn killed_in_an_alarm(world: &World, rng: &mut Rng) -> Finding {
+    let mut cluster = world.cluster.lock().await;
+    let node = &mut cluster.nodes[any_seat(rng)];
+    node.set_memory_watermark(0.000_000_1).await;
+    lasts(4).await;
+    join_all(world.pair(any_seat(rng)).map(async |seat| {
+        let mut replica = seat.replica.lock().await;
+        replica.kill();
+        seat.start_again(&mut replica).await;
+    }))
+    .await;
+    node.set_memory_watermark(0.4).await;
+    Finding::default()
+}
+
 pub async fn disk_alarm(world: &World, rng: &mut Rng) -> Finding {
     let cluster = world.cluster.lock().await;
     let node = &cluster.nodes[any_seat(rng)];

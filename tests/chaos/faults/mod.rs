@@ -36,6 +36,8 @@ pub struct Fault {
     pub subject: Subject,
     /// What clients have not heard yet may be gone from the log with it.
     pub destroys: bool,
+    /// Nobody can be answered, where it breaks.
+    pub cuts: bool,
     /// It is one of those that every test run tries.
     pub selected: bool,
     run: for<'a> fn(&'a World, &'a mut Rng) -> LocalBoxFuture<'a, Finding>,
@@ -51,6 +53,11 @@ impl Fault {
         self
     }
 
+    const fn cuts(mut self) -> Self {
+        self.cuts = true;
+        self
+    }
+
     const fn destroys(mut self) -> Self {
         self.destroys = true;
         self
@@ -63,6 +70,7 @@ macro_rules! fault {
             name: $name,
             subject: Subject::$subject,
             destroys: false,
+            cuts: false,
             selected: false,
             run: |world, rng| $run(world, rng).boxed_local(),
         }
@@ -74,9 +82,9 @@ pub const DISK_FULL: &str = "disk full";
 
 pub static FAULTS: &[Fault] = &[
     fault!("replica killed", Replica, replicas::killed).selected(),
-    fault!("replica stopped for 8 s", Replica, replicas::stopped),
+    fault!("replica stopped for 8 s", Replica, replicas::stopped).cuts(),
     fault!("replica drained", Replica, replicas::drained).selected(),
-    fault!("replica without files", Replica, replicas::without_files),
+    fault!("replica without files", Replica, replicas::without_files).cuts(),
     fault!("replica's clock stepped", Replica, replicas::clock_stepped),
     fault!("node killed", Broker, broker::killed),
     fault!("node stopped for 15 s", Broker, broker::stopped),
@@ -85,6 +93,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("nodes killed all at once", Broker, broker::killed_at_once),
     fault!("stream's leader killed", Broker, broker::leader_killed).selected(),
     fault!("memory alarm", Broker, broker::memory_alarm).selected(),
+    fault!("memory alarm, replica killed", Broker, broker::killed_in_an_alarm),
     fault!("disk alarm", Broker, broker::disk_alarm),
     fault!(DISK_FULL, Broker, broker::disk_full),
     fault!("credentials revoked", Broker, broker::credentials_revoked),
@@ -101,11 +110,11 @@ pub static FAULTS: &[Fault] = &[
     fault!("RabbitMQ: all black-holed", Network, network::broker_all_black_holed),
     fault!("RabbitMQ: nothing comes back", Network, network::broker_only_up),
     fault!("RabbitMQ: nothing gets there", Network, network::broker_only_down),
-    fault!("clients: cut", Network, network::clients_cut),
-    fault!("clients: slow", Network, network::clients_slow),
-    fault!("clients: black-holed", Network, network::clients_black_holed),
-    fault!("clients: nothing comes back", Network, network::clients_only_up),
-    fault!("clients: nothing gets there", Network, network::clients_only_down),
+    fault!("clients: cut", Network, network::clients_cut).cuts(),
+    fault!("clients: slow", Network, network::clients_slow).cuts(),
+    fault!("clients: black-holed", Network, network::clients_black_holed).cuts(),
+    fault!("clients: nothing comes back", Network, network::clients_only_up).cuts(),
+    fault!("clients: nothing gets there", Network, network::clients_only_down).cuts(),
     fault!("clients that never read", Client, clients::never_read),
     fault!("clients that read a byte a second", Client, clients::read_slowly),
     fault!("half frames and garbage", Client, clients::garbage),
