@@ -1,5 +1,6 @@
 //! What became of everybody in the time of one fault, and the table of it.
 
+use crate::faults::Excuses;
 use crate::ledger::Delivery;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -58,20 +59,23 @@ pub struct Entry {
 
 impl Chapter {
     /// What is against the promises. With the log, nobody is told that something may be missing, unless
-    /// it was destroyed; then everybody is. Whoever publishes is answered, unless the way `is_cut`.
-    pub fn broken(&self, delivery: Delivery, destroys: bool, is_cut: bool) -> Option<String> {
-        let mut broken = self.lost + self.twice + self.disorder;
+    /// it was destroyed; then everybody is. Whoever publishes is answered, unless the way is cut.
+    pub fn broken(&self, delivery: Delivery, excuses: Excuses) -> Option<String> {
+        let Excuses { destroys, cuts, doubles } = excuses;
+        let mut broken = self.lost + self.disorder + if doubles { 0 } else { self.twice };
         if delivery == Delivery::Log {
             broken += if destroys { self.untold } else { self.told + self.gaps };
         }
         let never =
-            if is_cut { &["500", "closed 1011"][..] } else { &["500", "closed 1011", UNANSWERED] };
+            if cuts { &["500", "closed 1011"][..] } else { &["500", "closed 1011", UNANSWERED] };
         broken += never.iter().filter(|with| self.refusals.contains_key(**with)).count();
         if self.confirmed == 0 {
             return Some(format!("{delivery:?}: nothing was confirmed"));
         }
         let wrong = self.wrong.as_deref().unwrap_or_default();
-        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery:?}: {self:?} {wrong}"))
+        // What came twice may be the first thing that is named.
+        let excused = wrong.is_empty() || (doubles && self.twice > 0);
+        (broken > 0 || !excused).then(|| format!("{delivery:?}: {self:?} {wrong}"))
     }
 }
 

@@ -1,13 +1,14 @@
 //! One fault after another, and the ledger after each.
 
 use crate::arguments::Arguments;
-use crate::faults::{DISK_FULL, FAULTS, Fault};
+use crate::faults::{DISK_FULL, Excuses, FAULTS, Fault};
 use crate::report::{Chapter, Entry, tables};
 use crate::support::files::allow_open_files;
 use crate::world::World;
 use fastrand::Rng;
 use futures_util::future::join;
 use std::fs;
+use std::iter::zip;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
@@ -87,11 +88,19 @@ async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Opt
         [] => Vec::new(),
     };
     let mended = Instant::now();
-    let closed = world.whole().await;
+    let mut closed = world.whole().await;
     let whole = mended.elapsed();
 
-    let destroys = faults.iter().any(|fault| fault.destroys);
-    let is_cut = faults.iter().any(|fault| fault.cuts);
+    let excuses = Excuses::of(faults);
+    if excuses.destroys
+        && let Ok(confirmed) = &mut closed
+    {
+        // Somebody may have come to the new log when the first had.
+        match world.whole().await {
+            Ok(more) => zip(confirmed, more).for_each(|(all, more)| all.extend(more)),
+            Err(problem) => closed = Err(problem),
+        }
+    }
     let mut broken: Vec<String> = findings.iter().filter_map(|it| it.wrong.clone()).collect();
     let noticed = findings.iter().filter_map(|finding| finding.noticed).max();
     broken.extend(
@@ -113,7 +122,7 @@ async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Opt
                         chapter.wrong = seen.wrong;
                     }
                 }
-                broken.extend(chapter.broken(house.ledger.delivery, destroys, is_cut));
+                broken.extend(chapter.broken(house.ledger.delivery, excuses));
                 chapters[n] = chapter;
             }
         }

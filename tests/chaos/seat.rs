@@ -183,13 +183,19 @@ impl Seat {
 
     /// What was seen in this chapter.
     pub async fn settle(&self) -> Seen {
-        let metrics = self.ask("/metrics").await;
-        if metrics.is_none() {
+        let answering = async {
+            while self.ask("/metrics").await.is_none() {
+                sleep(POLL).await;
+            }
+        };
+        if timeout(LIMIT, answering).await.is_err() {
             self.is_wrong("no metrics".to_owned());
         }
         let output = self.replica.lock().await.process.output();
         self.inspect(&output);
-        self.seen.borrow().clone()
+        let mut seen = self.seen.borrow_mut();
+        let wrong = seen.wrong.take();
+        Seen { wrong, ..seen.clone() }
     }
 
     /// Looks for what must never be in a log.

@@ -31,13 +31,33 @@ pub enum Subject {
     Client,
 }
 
-pub struct Fault {
-    pub name: &'static str,
-    pub subject: Subject,
+/// What nobody can promise while something is broken.
+#[derive(Clone, Copy)]
+pub struct Excuses {
     /// What clients have not heard yet may be gone from the log with it.
     pub destroys: bool,
     /// Nobody can be answered, where it breaks.
     pub cuts: bool,
+    /// Keys are judged by clocks, and clocks are wrong: what is sent again may be said again.
+    pub doubles: bool,
+}
+
+impl Excuses {
+    /// Those of several faults.
+    pub fn of(faults: &[&Fault]) -> Self {
+        let any = |of: fn(&Self) -> bool| faults.iter().any(|fault| of(&fault.excuses));
+        Self {
+            destroys: any(|it| it.destroys),
+            cuts: any(|it| it.cuts),
+            doubles: any(|it| it.doubles),
+        }
+    }
+}
+
+pub struct Fault {
+    pub name: &'static str,
+    pub subject: Subject,
+    pub excuses: Excuses,
     /// It is one of those that every test run tries.
     pub selected: bool,
     run: for<'a> fn(&'a World, &'a mut Rng) -> LocalBoxFuture<'a, Finding>,
@@ -54,12 +74,17 @@ impl Fault {
     }
 
     const fn cuts(mut self) -> Self {
-        self.cuts = true;
+        self.excuses.cuts = true;
         self
     }
 
     const fn destroys(mut self) -> Self {
-        self.destroys = true;
+        self.excuses.destroys = true;
+        self
+    }
+
+    const fn doubles(mut self) -> Self {
+        self.excuses.doubles = true;
         self
     }
 }
@@ -69,8 +94,7 @@ macro_rules! fault {
         Fault {
             name: $name,
             subject: Subject::$subject,
-            destroys: false,
-            cuts: false,
+            excuses: Excuses { destroys: false, cuts: false, doubles: false },
             selected: false,
             run: |world, rng| $run(world, rng).boxed_local(),
         }
@@ -85,7 +109,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("replica stopped for 8 s", Replica, replicas::stopped).cuts(),
     fault!("replica drained", Replica, replicas::drained).selected(),
     fault!("replica without files", Replica, replicas::without_files).cuts(),
-    fault!("replica's clock stepped", Replica, replicas::clock_stepped),
+    fault!("replica's clock stepped", Replica, replicas::clock_stepped).doubles(),
     fault!("node killed", Broker, broker::killed),
     fault!("node stopped for 15 s", Broker, broker::stopped),
     fault!("node restarted", Broker, broker::restarted),
@@ -105,7 +129,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("stream deleted", Broker, topology::stream_deleted).destroys(),
     fault!("20,000 malformed messages", Broker, topology::malformed),
     fault!("RabbitMQ: cut", Network, network::broker_cut),
-    fault!("RabbitMQ: slow", Network, network::broker_slow),
+    fault!("RabbitMQ: slow", Network, network::broker_slow).cuts(),
     fault!("RabbitMQ: node black-holed", Network, network::broker_black_holed).selected(),
     fault!("RabbitMQ: all black-holed", Network, network::broker_all_black_holed),
     fault!("RabbitMQ: nothing comes back", Network, network::broker_only_up),
