@@ -136,8 +136,19 @@ fn serve() -> ExitCode {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn run(
+fn run(
+    config: Config,
+    traces: Option<TraceSettings>,
+    metrics: &Arc<Metrics>,
+) -> Result<(), warren::app::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(application(config, traces, metrics));
+    // A name that is still being looked up is not waited for: that may take minutes.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn application(
     config: Config,
     traces: Option<TraceSettings>,
     metrics: &Arc<Metrics>,
