@@ -15,6 +15,8 @@ use tokio::time::sleep;
 
 /// Sockets of those who open thousands, at both ends of proxies.
 const FILES: u64 = 12_000;
+/// Faults in whose time nobody may have been away for long.
+const FEW: usize = 5;
 /// Between the beginnings of two faults that overlap, in milliseconds.
 const APART: u64 = 3_000;
 
@@ -29,9 +31,10 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
     let mut rng = Rng::with_seed(arguments.seed);
     let fills_disks = arguments.random > 0 || chosen.iter().any(|fault| fault.name == DISK_FULL);
     let world = World::build(arguments.seed, fills_disks).await;
-    let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new() };
+    let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new(), replays: 0.0 };
     for fault in chosen {
         outcome.add(chapter(&world, &[fault], &mut rng).await);
+        outcome.replays += world.replays().await;
     }
     for _ in 0..arguments.random {
         // What happens is decided by the seed alone, before it happens.
@@ -44,6 +47,10 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
         outcome.add(chapter(&world, faults, &mut dice).await);
     }
     println!("\n{}", tables(&outcome.entries));
+    // Who does not need the log does not show that it is read right.
+    if outcome.entries.len() >= FEW && outcome.replays == 0.0 {
+        outcome.broken.push("nobody came back to what only the log had".to_owned());
+    }
     if let Some(file) = &arguments.write {
         write(file, arguments.seed, &outcome.entries);
     }
@@ -53,6 +60,8 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
 struct Outcome {
     entries: Vec<Entry>,
     broken: Vec<String>,
+    /// Followers that got from the log what they missed.
+    replays: f64,
 }
 
 impl Outcome {

@@ -42,11 +42,11 @@ pub fn number(text: &Value) -> Option<usize> {
     }
 }
 
-/// Mostly small, at times as large as may be.
+/// Mostly small, at times as large as may be: so much that the memory of replicas is soon left behind.
 fn padding(rng: &mut Rng) -> String {
     let length = match rng.u8(..100) {
-        0 => rng.usize(..60 << 10),
-        1..10 => rng.usize(..8 << 10),
+        0..8 => rng.usize(..60 << 10),
+        8..20 => rng.usize(..8 << 10),
         _ => rng.usize(..300),
     };
     "x".repeat(length)

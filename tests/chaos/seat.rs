@@ -8,7 +8,7 @@ use crate::support::http::try_send;
 use crate::support::ports::free_port;
 use crate::support::process::POLL;
 use crate::support::proxy::{Passing, Proxy};
-use crate::support::replica::{FORGETFUL, Replica};
+use crate::support::replica::Replica;
 use crate::world::{CANARY, SEATS, USER};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -77,8 +77,8 @@ impl Seat {
             ("DELIVERY", if delivery == Delivery::Log { "log" } else { "live" }),
             ("CANARY_INTERVAL", &canary),
             // So little that clients which were away need the log.
-            FORGETFUL[0],
-            FORGETFUL[1],
+            ("HISTORY_BYTES", "64KiB"),
+            ("CLIENT_BACKLOG", "128KiB"),
             ("DRAIN_DELAY", "500ms"),
             ("DRAIN_PERIOD", "4s"),
         ];

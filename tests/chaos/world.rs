@@ -83,6 +83,12 @@ impl World {
         [&self.houses[0].seats[seat], &self.houses[1].seats[seat]]
     }
 
+    /// Followers that got from the log what they missed, of the replicas that run now.
+    pub async fn replays(&self) -> f64 {
+        let series = "warren_resumes_total{outcome=\"log\"}";
+        join_all(self.log().seats.iter().map(|seat| seat.metric(series))).await.iter().sum()
+    }
+
     /// Waits until every replica is ready and every follower has heard what is said now. What was
     /// confirmed before, by house.
     ///
