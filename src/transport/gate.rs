@@ -5,9 +5,10 @@
 //! read no further, nobody is read far ahead of the request that is being answered, and what is read is
 //! parsed before more is.
 //!
-//! actix limits how long the first head of a connection may take, but none behind it. So who sends requests
-//! in small pieces for ever does not keep the socket.
+//! actix limits how long the first head of a connection may take, but none behind it: who begins one and
+//! says no more, or sends it in small pieces for ever, does not keep the socket either.
 
+use super::server::REQUEST_TIMEOUT;
 use actix_rt::net::TcpStream;
 use actix_web::HttpRequest;
 use std::cell::{Cell, RefCell};
@@ -15,22 +16,24 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 /// Bytes read before what they are is looked at: so many requests are parsed at once.
 const SLICE: usize = 2 << 10;
 /// The same of a body, whose pieces are less.
 const BODY_SLICE: usize = 8 << 10;
 /// Bytes read behind a request that is being answered. With 128 KiB of them actix-http would try again
-/// and again. The first head it refuses itself when it is as long.
+/// and again. A head that nothing is before it refuses itself when it is as long.
 const AHEAD: usize = 96 << 10;
 
 /// What those who answer requests have to do with the socket that they come from.
 #[derive(Debug, Default)]
 pub struct Line {
-    /// Bytes read since a request was begun to be answered; none is counted before the first.
+    /// Bytes read since the request that is being answered was begun; nothing while there is none.
     ahead: Cell<Option<usize>>,
+    /// Requests that were begun.
+    begun: Cell<u64>,
     /// The request that is being answered has a body, which is read for as long as it is wanted.
     body: Cell<bool>,
     /// The client has nothing more to say.
@@ -46,7 +49,14 @@ impl Line {
 
     /// A request is begun to be answered.
     pub fn begin(&self) {
+        self.begun.set(self.begun.get() + 1);
         self.ahead.set(Some(0));
+        self.wake();
+    }
+
+    /// It is answered.
+    pub fn end(&self) {
+        self.ahead.set(None);
         self.wake();
     }
 
@@ -77,16 +87,13 @@ pub struct Gate<S = TcpStream> {
     blocked: bool,
     /// Bytes of this slice.
     slice: usize,
-    /// When it was accepted, or something was written last.
-    answered: Instant,
-    /// How long bytes may come that lead to no answer.
-    patience: Duration,
+    /// Until when a head that has begun is to be there, and how many requests were begun before.
+    head: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 impl<S> Gate<S> {
-    pub fn new(io: S, patience: Duration) -> Self {
-        let answered = Instant::now();
-        Self { io, line: Rc::default(), blocked: false, slice: 0, answered, patience }
+    pub fn new(io: S) -> Self {
+        Self { io, line: Rc::default(), blocked: false, slice: 0, head: None }
     }
 
     pub fn line(&self) -> &Rc<Line> {
@@ -103,9 +110,13 @@ impl<S> Gate<S> {
         if was && !self.blocked {
             context.waker().wake_by_ref();
         }
-        if !self.blocked {
-            self.answered = Instant::now();
-        }
+    }
+
+    /// Whether the head of a later request has taken too long.
+    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
+        let begun = self.line.begun.get();
+        self.head.take_if(|(_, before)| *before != begun);
+        self.head.as_mut().is_some_and(|(end, _)| end.as_mut().poll(context).is_ready())
     }
 }
 
@@ -117,6 +128,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
     ) -> Poll<io::Result<()>> {
         if self.blocked {
             return Poll::Pending;
+        }
+        if self.is_late(context) {
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
         let body = self.line.body.get();
         let ahead = self.line.ahead.get();
@@ -142,9 +156,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
                 }
                 self.slice += size;
                 buffer.advance(size);
-                // Who sends nothing is told by others that it is over.
-                if self.answered.elapsed() > self.patience {
-                    return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+                let begun = self.line.begun.get();
+                if ahead.is_none() && begun > 0 {
+                    let end = || (Box::pin(sleep(REQUEST_TIMEOUT)), begun);
+                    self.head.get_or_insert_with(end);
                 }
             }
             _ => self.slice = 0,

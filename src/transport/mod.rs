@@ -3,6 +3,7 @@
 //! actix-web routes requests and makes the handshake. Once a WebSocket is agreed on, its socket is
 //! taken from actix and owned by one lean task (`ws::Connection`) on the worker that accepted it.
 
+mod answer;
 mod connections;
 mod error;
 mod events;

@@ -1,8 +1,9 @@
 //! The client port: a listener, worker threads, and the routes that each of them serves.
 
+use super::answer::Answer;
 use super::error::ApiError;
 use super::gate::{Gate, Line};
-use super::unread::{self, Holding, Unread};
+use super::unread::{self, Unread};
 use super::worker::Worker;
 use super::{House, events, history, messages, page, replicas, upgrade, ws};
 use crate::shutdown::Phase;
@@ -67,8 +68,6 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// When the listener cannot be used.
 pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
     let workers = house.config.workers.0;
-    // While a message waits for RabbitMQ, more may come behind it.
-    let patience = KEEP_ALIVE + house.config.publish_timeout.0;
     // Upgraded sockets do not count here; they have a limit of their own.
     let plain = (house.connections.plain() / workers).max(16);
     let server = Server::build()
@@ -95,7 +94,7 @@ pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
             // Nobody asks whose address it is: it would be a load balancer's.
-            let accepted = move |io| ready(Ok((Gate::new(io, patience), None)));
+            let accepted = |io| ready(Ok((Gate::new(io), None)));
             fn_service(accepted).and_then(http)
         })?;
     Ok(server.run())
@@ -114,14 +113,13 @@ pub fn app(
     let app = App::new()
         .app_data(worker)
         .wrap_fn(|mut request, service| {
-            if let Some(line) = Line::of(request.request()) {
-                line.begin();
-            }
+            let line = Line::of(request.request());
+            line.iter().for_each(|line| line.begin());
             let unread = unread::hold(&mut request);
             let answer = service.call(request);
             async move {
                 let answer: ServiceResponse<BoxBody> = answer.await?;
-                Ok(finish(answer, unread))
+                Ok(finish(answer, line, unread))
             }
         })
         .service(
@@ -151,14 +149,14 @@ pub fn app(
 /// What all answers have in common.
 fn finish(
     mut answer: ServiceResponse<BoxBody>,
+    line: Option<Rc<Line>>,
     unread: Option<Unread>,
 ) -> ServiceResponse<BoxBody> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let nosniff = HeaderValue::from_static("nosniff");
         answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     }
-    let Some(_unread) = unread else { return answer };
-    answer.map_body(|_, body| BoxBody::new(Holding { body, _unread }))
+    answer.map_body(|_, body| BoxBody::new(Answer { body, line, _unread: unread }))
 }
 
 async fn not_found() -> Result<&'static str, ApiError> {

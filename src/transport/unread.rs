@@ -6,10 +6,8 @@
 
 use actix_http::{BoxedPayloadStream, Payload};
 use actix_web::HttpMessage;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::TRANSFER_ENCODING;
-use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -35,26 +33,5 @@ impl Stream for Unread {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.borrow_mut().poll_next_unpin(context)
-    }
-}
-
-/// The body of an answer.
-pub struct Holding {
-    pub body: BoxBody,
-    pub _unread: Unread,
-}
-
-impl MessageBody for Holding {
-    type Error = <BoxBody as MessageBody>::Error;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(context)
     }
 }

@@ -120,3 +120,42 @@ async fn what_is_too_large_is_refused_in_bounded_memory() {
     let grown = replica.peak_memory() - before;
     assert!(grown < 32 << 20, "grew by {grown} bytes");
 }
+
+#[tokio::test]
+async fn who_reads_only_when_all_of_it_is_sent_is_told_so_too() {
+    let replica = Replica::ready(&[]).await;
+    let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
+    let length = format!("Content-Length: {MUCH}\r\n\r\n");
+    for (head, expected) in [
+        (format!("POST /messages HTTP/1.1\r\nHost: x\r\n{length}"), 413),
+        (format!("POST /messages HTTP/1.1\r\nHost: x\r\nOrigin: http://y\r\n{length}"), 403),
+        (format!("GET /nowhere HTTP/1.1\r\nHost: x\r\n{length}"), 404),
+    ] {
+        for addr in [replica.addr, haproxy.addr()] {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            let all = [head.as_bytes(), &vec![b'x'; MUCH]].concat();
+            let sent = timeout(LIMIT, stream.write_all(&all)).await.expect("read on");
+            // The proxy answers as soon as it can.
+            assert!(sent.is_ok() || addr == haproxy.addr(), "{head}: {sent:?}");
+            let mut answer = vec![0; 12];
+            let read = timeout(LIMIT, stream.read_exact(&mut answer)).await.expect("an answer");
+            read.unwrap_or_else(|error| panic!("{head} to {addr}: {error}"));
+            assert_eq!(answer, format!("HTTP/1.1 {expected}").as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_later_head_without_an_end_is_refused_as_the_first_is() {
+    let replica = Replica::ready(&[]).await;
+    let mut stream = TcpStream::connect(replica.addr).await.unwrap();
+    let mut answer = vec![0; 1024];
+    stream.write_all(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let size = timeout(LIMIT, stream.read(&mut answer)).await.expect("an answer").unwrap();
+    assert!(answer[..size].starts_with(b"HTTP/1.1 404 "));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX: ").await.unwrap();
+    let _ = stream.write_all(&vec![b'x'; 128 << 10]).await;
+    let size = timeout(LIMIT, stream.read(&mut answer)).await.expect("an answer").unwrap();
+    let answer = String::from_utf8_lossy(&answer[..size]);
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}

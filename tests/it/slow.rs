@@ -94,6 +94,62 @@ async fn slow_requests_are_ended_and_cost_the_others_nothing() {
     }
 }
 
+/// One that keeps its connection.
+struct Keeper(TcpStream);
+
+impl Keeper {
+    async fn connect(addr: SocketAddr) -> Self {
+        Self(TcpStream::connect(addr).await.unwrap())
+    }
+
+    /// The beginning of the answer to a request that ends with this piece.
+    async fn ask(&mut self, request: &str) -> String {
+        self.0.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let size = timeout(LIMIT, self.0.read(&mut answer)).await.expect("an answer").unwrap();
+        String::from_utf8_lossy(&answer[..size]).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_later_head_that_is_begun_and_never_ends_is_ended_as_the_first_is() {
+    let replica = Replica::ready(&[]).await;
+    for begins in ["G", "GET / HTTP/1.1\r\nHost: x\r\n"] {
+        let mut keeper = Keeper::connect(replica.addr).await;
+        for _ in 0..2 {
+            let answer = keeper.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        }
+        keeper.0.write_all(begins.as_bytes()).await.unwrap();
+        let end = timeout(LIMIT / 4, keeper.0.read(&mut [0; 1])).await.expect("the end");
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_late_and_sends_slowly_is_served() {
+    let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms")]).await;
+    let mut keeper = Keeper::connect(replica.addr).await;
+    // More than a head may take, and nearly as long as a connection is kept.
+    for pause in [6, 6, 13] {
+        let answer = keeper.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        sleep(Duration::from_secs(pause)).await;
+    }
+    let body = format!("{{\"text\":\"{}\"}}", "x".repeat(60_000));
+    let head =
+        format!("POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
+    keeper.0.write_all(head.as_bytes()).await.unwrap();
+    let mut beat = interval(Duration::from_millis(250));
+    let (most, last) = body.split_at(body.len() - 1);
+    for piece in most.as_bytes().chunks(most.len() / 10) {
+        keeper.0.write_all(piece).await.unwrap();
+        beat.tick().await;
+    }
+    let answer = keeper.ask(last).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
 #[tokio::test]
 async fn events_that_are_asked_for_with_an_upgrade_are_bounded_and_end_with_their_client() {
     let settings =

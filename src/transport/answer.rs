@@ -1,0 +1,37 @@
+//! The body of an answer, with what lasts until it is handed over.
+
+use super::gate::Line;
+use super::unread::Unread;
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use bytes::Bytes;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// See the module.
+pub struct Answer {
+    pub body: BoxBody,
+    pub line: Option<Rc<Line>>,
+    pub _unread: Option<Unread>,
+}
+
+impl MessageBody for Answer {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(context)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.line.iter().for_each(|line| line.end());
+    }
+}
