@@ -75,6 +75,24 @@ async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transpo
 }
 
 #[tokio::test]
+async fn who_reads_at_once_has_the_log_read_once_however_long_its_messages_are() {
+    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let first = replica.say("lobby", "first").await;
+    let text = "x".repeat(60_000);
+    for _ in 0..40 {
+        replica.say("lobby", text.as_str()).await;
+    }
+    let mut client = replica.client(&format!("?after={first}")).await;
+    for _ in 0..40 {
+        assert_eq!(client.text().await, text);
+    }
+    // Again only when it was slow for a moment: not for each message.
+    let read = replica.metric("warren_log_stretches_total").await;
+    assert!((1.0..=9.0).contains(&read), "{read} times");
+}
+
+#[tokio::test]
 async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said() {
     const OLD: usize = 150;
     const CLIENTS: usize = 30;

@@ -218,7 +218,6 @@ impl Chat {
         while self.failed.is_none() && !output.is_finished() {
             if output.len() >= REPLAYED || output.bytes() >= REPLAYED_BYTES {
                 self.more = true;
-                self.listener.rest();
                 return;
             }
             match self.listener.poll(context) {
@@ -307,6 +306,12 @@ impl Dialogue for Chat {
 
     fn has_more(&self) -> bool {
         self.more || self.failed.is_some()
+    }
+
+    fn rest(&mut self) {
+        if self.more {
+            self.listener.rest();
+        }
     }
 
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {

@@ -42,6 +42,9 @@ pub trait Dialogue {
         false
     }
 
+    /// The client takes no more for now. What it has to say is not to be held meanwhile.
+    fn rest(&mut self) {}
+
     /// A message came.
     fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
 
@@ -200,6 +203,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         // What was just read may have settled, or asked for something.
         self.dialogue.poll(context, &mut self.output);
         self.blocked = self.write(context)? == Flushed::Blocked;
+        if self.blocked {
+            self.dialogue.rest();
+        }
         let room = self.dialogue.has_more() && self.output.is_empty();
         if room || (paused && !self.is_full()) {
             // The socket was not asked for more, so it wakes nobody. This comes behind those whose
