@@ -5,6 +5,7 @@
 //! this process alone. Neither knows clients, frames or actix.
 
 mod body;
+mod clock;
 mod embedded;
 mod once;
 mod publisher;

@@ -61,8 +61,8 @@ impl Chapter {
     /// What is against the promises. With the log, nobody is told that something may be missing, unless
     /// it was destroyed; then everybody is. Whoever publishes is answered, unless the way is cut.
     pub fn broken(&self, delivery: Delivery, excuses: Excuses) -> Option<String> {
-        let Excuses { destroys, cuts, doubles } = excuses;
-        let mut broken = self.lost + self.disorder + if doubles { 0 } else { self.twice };
+        let Excuses { destroys, cuts } = excuses;
+        let mut broken = self.lost + self.twice + self.disorder;
         if delivery == Delivery::Log {
             broken += if destroys { self.untold } else { self.told + self.gaps };
         }
@@ -73,9 +73,7 @@ impl Chapter {
             return Some(format!("{delivery:?}: nothing was confirmed"));
         }
         let wrong = self.wrong.as_deref().unwrap_or_default();
-        // What came twice may be the first thing that is named.
-        let excused = wrong.is_empty() || (doubles && self.twice > 0);
-        (broken > 0 || !excused).then(|| format!("{delivery:?}: {self:?} {wrong}"))
+        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery:?}: {self:?} {wrong}"))
     }
 }
 

@@ -4,6 +4,7 @@ use super::control::{self, Kind};
 use super::names::Names;
 use super::outbox::origin_of;
 use crate::broker::body::{self, Decoded, Malformed, Properties};
+use crate::broker::clock::Clock;
 use crate::broker::once::{Marks, Once, Verdict};
 use crate::broker::publisher;
 use crate::message::{MAX_KEY, Message, id_at};
@@ -14,7 +15,6 @@ use lapin::types::AMQPValue;
 use opentelemetry::trace::SpanContext;
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How far before a message that says nothing of its own may be the one that tells it from others.
 pub(super) const REACH: u64 = 1 << 14;
@@ -47,6 +47,7 @@ enum Naming {
 #[derive(Debug)]
 pub(super) struct Entries {
     max_message: usize,
+    clock: Arc<Clock>,
     naming: Naming,
     once: Once,
     /// When the newest entry that says so was published.
@@ -66,12 +67,12 @@ pub(super) struct Mark {
 }
 
 impl Entries {
-    pub(super) fn live(max_message: usize, replica: &str) -> Self {
-        Self::new(max_message, Naming::Live(Names::new(replica)))
+    pub(super) fn live(max_message: usize, clock: &Arc<Clock>, replica: &str) -> Self {
+        Self::new(max_message, clock, Naming::Live(Names::new(replica)))
     }
 
-    pub(super) fn log(max_message: usize) -> Self {
-        Self::new(max_message, Naming::Log { anchor: None })
+    pub(super) fn log(max_message: usize, clock: &Arc<Clock>) -> Self {
+        Self::new(max_message, clock, Naming::Log { anchor: None })
     }
 
     /// When the newest entry that says so was published, in seconds since 1970.
@@ -84,8 +85,9 @@ impl Entries {
         matches!(self.naming, Naming::Log { anchor: Some(_) })
     }
 
-    fn new(max_message: usize, naming: Naming) -> Self {
-        Self { max_message, naming, once: Once::default(), stamp: 0, past: false, last: None }
+    fn new(max_message: usize, clock: &Arc<Clock>, naming: Naming) -> Self {
+        let (once, clock) = (Once::default(), clock.clone());
+        Self { max_message, clock, naming, once, stamp: 0, past: false, last: None }
     }
 
     /// Reads the next entry. `offset` is its place in the log, if that is what is read; `second` tells
@@ -96,7 +98,7 @@ impl Entries {
         offset: Option<u64>,
         second: Option<bool>,
     ) -> Entry {
-        if let Some(stamp) = stamp(delivery) {
+        if let Some(stamp) = stamp(delivery, &self.clock) {
             self.stamp = stamp;
         }
         let id = offset.map(|offset| self.place(delivery, offset));
@@ -190,13 +192,8 @@ pub(super) fn may_be_second(delivery: &Delivery) -> bool {
 }
 
 /// When it was published, in seconds since 1970, if it says so credibly.
-pub(super) fn stamp(delivery: &Delivery) -> Option<u64> {
-    delivery.properties.timestamp().filter(|stamp| *stamp <= now() + AHEAD)
-}
-
-/// The present, in seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+pub(super) fn stamp(delivery: &Delivery, clock: &Clock) -> Option<u64> {
+    delivery.properties.timestamp().filter(|stamp| *stamp <= clock.now() + AHEAD)
 }
 
 fn date_of(stamp: u64) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use super::outbox::new_origin;
 use crate::broker::Status;
+use crate::broker::clock::Clock;
 use crate::events::{self, Text};
 use crate::metrics::Metrics;
 use lapin::Event;
@@ -22,6 +23,8 @@ pub(super) struct Link {
     pub(super) read: AtomicU64,
     /// Canaries that RabbitMQ has confirmed.
     pub(super) taken: AtomicU64,
+    /// By which messages are dated for those who read them.
+    pub(super) clock: Arc<Clock>,
     /// What the message ids of this process begin with.
     pub(super) origin: Arc<str>,
 }
@@ -35,6 +38,7 @@ impl Link {
             instance: fastrand::u64(..),
             read: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            clock: Arc::new(Clock::new()),
             origin: new_origin(replica),
         }
     }

@@ -2,13 +2,14 @@
 
 use super::connection::SET_UP_TIMEOUT;
 use super::ended::Ended;
-use super::entry::{self, Entries, Entry, Mark, now};
+use super::entry::{self, Entries, Entry, Mark};
 use super::progress::Progress;
 use super::reception::Reception;
 use super::stream::{From, PREFETCH, Stream, look_back};
 use super::topology::Topology;
 use crate::broker::Delivery;
 use crate::broker::body::Malformed;
+use crate::broker::clock::Clock;
 use crate::events::Trace;
 use lapin::Connection;
 use std::collections::VecDeque;
@@ -44,6 +45,7 @@ pub(super) struct Log {
     /// Seconds before a message in which a first copy of it may be.
     pub(super) window: u64,
     pub(super) max_message: usize,
+    pub(super) clock: Arc<Clock>,
     /// Whether canaries prove that the log is read.
     pub(super) proven: bool,
     /// Nodes that can be asked.
@@ -123,7 +125,7 @@ impl Log {
             read_any = true;
             self.state.without = 0;
             self.entries.past = self.state.past.is_some_and(|past| offset <= past);
-            self.state.read_at = now();
+            self.state.read_at = self.clock.now();
             if let Some(last) = rejoined.take() {
                 match self.rejoin(last, offset, &delivery)? {
                     Rejoined::AtLast => continue,
@@ -208,7 +210,7 @@ impl Log {
             return Stream::attach(connection, name, From::First, PREFETCH).await;
         }
         self.state.start = Some(end - tail);
-        look_back(connection, name, end - tail, self.window).await
+        look_back(connection, name, end - tail, self.window, &self.clock).await
     }
 
     /// How many entries before `end` fill the memory.
@@ -280,7 +282,7 @@ impl Log {
 
     /// What was read is of another log than what is there now.
     fn other(&mut self) -> Ended {
-        self.entries = Entries::log(self.max_message);
+        self.entries = Entries::log(self.max_message, &self.clock);
         self.marks.clear();
         self.state.without = 0;
         Ended::OtherLog

@@ -75,7 +75,7 @@ pub(super) fn start(
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {
         Delivery::Live => {
-            let entries = Entries::live(max_message, &config.replica.0);
+            let entries = Entries::live(max_message, &link.clock, &config.replica.0);
             (None, Source::Live(Box::new(Live { topology, entries })))
         }
         Delivery::Log => {
@@ -92,11 +92,12 @@ pub(super) fn start(
             );
             let log = Log {
                 topology,
-                entries: Entries::log(max_message),
+                entries: Entries::log(max_message, &link.clock),
                 progress,
                 memory: config.history_bytes.0 as u64,
                 window,
                 max_message,
+                clock: link.clock.clone(),
                 proven: !config.canary_interval.is_zero(),
                 nodes: urls.0.len(),
                 marks: VecDeque::new(),

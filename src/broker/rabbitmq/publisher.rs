@@ -253,7 +253,7 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_app_id(self.config.replica.0.as_str().into())
             .with_type(kind.into())
-            .with_timestamp(entry::now())
+            .with_timestamp(self.link.clock.now())
     }
 }
 

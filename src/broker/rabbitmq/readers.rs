@@ -231,7 +231,7 @@ impl Readers {
         epoch: u64,
         holes: &[u64],
     ) -> Result<Stretch, Ended> {
-        let mut entries = Entries::log(self.max_message);
+        let mut entries = Entries::log(self.max_message, &self.link.clock);
         entries.past = true;
         let mut messages = Vec::new();
         let (mut next, mut first) = (start, None);
@@ -323,7 +323,7 @@ impl Readers {
     }
 
     fn reader(&self, stream: Stream, next: u64, epoch: u64, informed: bool) -> Reader {
-        let mut entries = Entries::log(self.max_message);
+        let mut entries = Entries::log(self.max_message, &self.link.clock);
         entries.past = true;
         let _counted = Counted::new(&self.link.metrics);
         Reader { stream, entries, epoch, next, informed, _counted }
@@ -395,7 +395,8 @@ impl Readers {
         let Reader { stream, epoch, .. } = reader;
         stream.close().await?;
         let connection = self.connection().await?;
-        let stream = look_back(&connection, &self.stream, start, self.window).await?;
+        let stream =
+            look_back(&connection, &self.stream, start, self.window, &self.link.clock).await?;
         let mut reader = self.reader(stream, start, epoch, true);
         loop {
             let (offset, delivery) = timeout(ENTRY_TIMEOUT, reader.stream.next()).await??;

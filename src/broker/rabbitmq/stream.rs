@@ -2,6 +2,7 @@
 
 use super::ended::Ended;
 use super::entry;
+use crate::broker::clock::Clock;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -151,13 +152,14 @@ pub(super) async fn look_back(
     name: &str,
     start: u64,
     window: u64,
+    clock: &Clock,
 ) -> Result<Stream, Ended> {
     let mut stream = Stream::attach(connection, name, From::Offset(start), LOOK).await?;
     let mut stamp = None;
     for _ in 0..LOOK {
         // There may be no more.
         let Ok(next) = timeout(LOOK_TIMEOUT, stream.next()).await else { break };
-        stamp = entry::stamp(&next?.1);
+        stamp = entry::stamp(&next?.1, clock);
         if stamp.is_some() {
             break;
         }

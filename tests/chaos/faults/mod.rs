@@ -38,19 +38,13 @@ pub struct Excuses {
     pub destroys: bool,
     /// Nobody can be answered, where it breaks.
     pub cuts: bool,
-    /// Keys are judged by clocks, and clocks are wrong: what is sent again may be said again.
-    pub doubles: bool,
 }
 
 impl Excuses {
     /// Those of several faults.
     pub fn of(faults: &[&Fault]) -> Self {
         let any = |of: fn(&Self) -> bool| faults.iter().any(|fault| of(&fault.excuses));
-        Self {
-            destroys: any(|it| it.destroys),
-            cuts: any(|it| it.cuts),
-            doubles: any(|it| it.doubles),
-        }
+        Self { destroys: any(|it| it.destroys), cuts: any(|it| it.cuts) }
     }
 }
 
@@ -82,11 +76,6 @@ impl Fault {
         self.excuses.destroys = true;
         self
     }
-
-    const fn doubles(mut self) -> Self {
-        self.excuses.doubles = true;
-        self
-    }
 }
 
 macro_rules! fault {
@@ -94,7 +83,7 @@ macro_rules! fault {
         Fault {
             name: $name,
             subject: Subject::$subject,
-            excuses: Excuses { destroys: false, cuts: false, doubles: false },
+            excuses: Excuses { destroys: false, cuts: false },
             selected: false,
             run: |world, rng| $run(world, rng).boxed_local(),
         }
@@ -109,7 +98,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("replica stopped for 8 s", Replica, replicas::stopped).cuts(),
     fault!("replica drained", Replica, replicas::drained).selected(),
     fault!("replica without files", Replica, replicas::without_files).cuts(),
-    fault!("replica's clock stepped", Replica, replicas::clock_stepped).doubles(),
+    fault!("replica's clock stepped", Replica, replicas::clock_stepped),
     fault!("node killed", Broker, broker::killed),
     fault!("node stopped for 15 s", Broker, broker::stopped),
     fault!("node restarted", Broker, broker::restarted),
