@@ -1,6 +1,6 @@
 //! Clients that publish numbers, over each transport, and know what became of them.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Delivery, Ledger};
 use crate::report::UNANSWERED;
 use crate::support::client::{Client, Ended};
 use crate::support::http::{Response, try_post};
@@ -172,6 +172,10 @@ async fn text(
                 }
                 if let Some(code) = frame["error"]["code"].as_str() {
                     return Ok(Err(code.to_owned()));
+                }
+                // With `live` it may be among what is missing.
+                if frame["gap"].is_object() && ledger.delivery == Delivery::Live {
+                    return Ok(Err("gap".to_owned()));
                 }
             }
         };
