@@ -123,9 +123,10 @@ async fn those_who_were_away_for_different_times_wait_for_their_turn() {
     let mut cursors = Vec::new();
     while last != end {
         let page = elsewhere.page(&format!("?limit={}&after={last}", 3 * ERA)).await;
-        let ids = page["messages"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap());
+        let mut ids =
+            page["messages"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap());
         cursors.extend(ids.clone().skip(ERA - 1).step_by(ERA).map(ToOwned::to_owned));
-        ids.last().unwrap().clone_into(&mut last);
+        ids.next_back().unwrap().clone_into(&mut last);
     }
     assert!(cursors.len() >= ERAS);
     join_all(cursors.iter().map(async |after| {
