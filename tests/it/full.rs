@@ -1,14 +1,14 @@
 //! Sockets that nobody speaks on, and no file for another one: those who are there are served all the
 //! while, and newcomers when there is room again.
 
-use crate::support::files::allow_open_files;
+use crate::support::rabbitmq::{shared, unique};
 use crate::support::raw::{HANDSHAKE, Raw};
 use crate::support::replica::Replica;
+use crate::support::{LIMIT, files};
 use futures_util::future::join_all;
-use std::fs;
+use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -32,7 +32,7 @@ async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
 
 #[tokio::test]
 async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() {
-    allow_open_files(3 * CROWD as u64);
+    files::allow_open_files(3 * CROWD as u64);
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
     for beginning in ["", &HANDSHAKE[..HANDSHAKE.len() - 2]] {
@@ -49,7 +49,7 @@ async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() 
         // Each of them, within the time for a head.
         for raw in &mut crowd {
             let mut answer = Vec::new();
-            let ended = timeout(crate::support::LIMIT, raw.stream.read_to_end(&mut answer)).await;
+            let ended = timeout(LIMIT, raw.stream.read_to_end(&mut answer)).await;
             let _ = ended.expect("it is sent away");
             let answer = String::from_utf8(answer).unwrap();
             assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -71,12 +71,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
     for _ in 0..NEWCOMERS {
         others.push(replica.client("?channel=others").await);
     }
-    let open = || fs::read_dir(format!("/proc/{}/fd", replica.process.id())).unwrap().count();
-    let files = open();
-    let limit = format!("--nofile={files}");
-    let pid = replica.process.id().to_string();
-    let limited = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
-    assert!(limited.expect("prlimit is part of util-linux").success());
+    let files = files::allow_no_more(replica.process.id());
 
     let handshakes = (0..NEWCOMERS).map(|_| Raw::send_first(replica.addr, HANDSHAKE.as_bytes()));
     let mut newcomers = join_all(handshakes).await;
@@ -91,7 +86,12 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
     assert!(busy < 0.5, "{busy} of a core, to accept nobody");
     // Some found what a request before them had left.
     let answered = newcomers[NEWCOMERS - 1].stream.try_read(&mut [0; 16]);
-    assert_eq!(answered.unwrap_err().kind(), ErrorKind::WouldBlock, "{files} files of {}", open());
+    assert_eq!(
+        answered.unwrap_err().kind(),
+        ErrorKind::WouldBlock,
+        "{files} files of {}",
+        files::open_files(replica.process.id())
+    );
 
     drop((others, administrator));
     for newcomer in &mut newcomers {
@@ -103,4 +103,21 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
     }
     let open = "warren_connections{transport=\"websocket\"}";
     replica.metric_becomes(open, |open| open == 1.0 + NEWCOMERS as f64).await;
+}
+
+#[tokio::test]
+async fn the_first_connection_to_rabbitmq_that_ends_may_end_without_a_file_left() {
+    let (rabbitmq, name) = (shared().await, unique("full"));
+    let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
+    let mut client = replica.client("").await;
+    files::allow(replica.process.id(), Some(0));
+    rabbitmq.close_connections(&name).await;
+    replica.process.line(LIMIT, |line| line.contains("\"unconnected\"")).await;
+    files::allow_again(replica.process.id());
+    replica.becomes_ready(true).await;
+    client.send("recovered").await;
+    while client.text().await != "recovered" {}
+    for line in replica.process.output().lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "no event: {line}");
+    }
 }

@@ -202,11 +202,7 @@ async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
     for n in 1..50 {
         ids.push(one.say("lobby", n).await);
     }
-    let list = rabbitmq.ctl(&["list_connections", "pid", "client_properties"]).await;
-    for connection in list.lines().filter(|line| line.contains(&format!("warren {name} "))) {
-        let (pid, _) = connection.split_once('\t').expect("two columns");
-        rabbitmq.ctl(&["close_connection", pid, "cut off"]).await;
-    }
+    rabbitmq.close_connections(&name).await;
     two.process.signal("CONT");
     for (n, id) in ids.iter().enumerate().skip(1) {
         let message = client.message().await;

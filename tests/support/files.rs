@@ -1,8 +1,10 @@
-//! How many files this process and its children may open.
+//! How many files processes may open.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
+use std::fs;
 
-/// Raises the limit to `needed`, if it is lower. Replicas that are started afterwards inherit it.
+/// Raises the limit of this process to `needed`, if it is lower. Replicas that are started afterwards
+/// inherit it.
 pub fn allow_open_files(needed: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < needed) {
@@ -10,4 +12,27 @@ pub fn allow_open_files(needed: u64) {
         setrlimit(Resource::Nofile, raised)
             .unwrap_or_else(|error| panic!("`ulimit -Hn` must allow {needed} files: {error}"));
     }
+}
+
+/// So many files a replica has open.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Lets a replica open not one file more than it has; so many.
+pub fn allow_no_more(pid: u32) -> usize {
+    let open = open_files(pid);
+    allow(pid, Some(open as u64));
+    open
+}
+
+/// Lets a replica open as many as it ever could: it raises its limit itself, to what is inherited at most.
+pub fn allow_again(pid: u32) {
+    allow(pid, getrlimit(Resource::Nofile).maximum);
+}
+
+/// Lets a replica open a file only while it has fewer than these. Those that it has stay open.
+pub fn allow(pid: u32, files: Option<u64>) {
+    let limit = Rlimit { current: files, ..getrlimit(Resource::Nofile) };
+    prlimit(Pid::from_raw(pid as i32), Resource::Nofile, limit).expect("it is ours");
 }

@@ -253,6 +253,15 @@ impl RabbitMq {
         channels.map(|channel| channel["consumer_count"].as_u64().unwrap() as usize).sum()
     }
 
+    /// Closes all connections of a replica.
+    pub async fn close_connections(&self, replica: &str) {
+        let list = self.ctl(&["list_connections", "pid", "client_properties"]).await;
+        for connection in list.lines().filter(|it| it.contains(&format!("warren {replica} "))) {
+            let (pid, _) = connection.split_once('\t').expect("two columns");
+            self.ctl(&["close_connection", pid, "cut off"]).await;
+        }
+    }
+
     /// Above this share of the machine's memory the node raises an alarm and blocks its publishers:
     /// `0.0000001` does so at once, `0.4` is the default.
     pub async fn set_memory_watermark(&mut self, share: f64) {

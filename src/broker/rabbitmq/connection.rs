@@ -3,6 +3,7 @@
 use super::link::Link;
 use crate::config::{AmqpUrl, AmqpUrls, Config};
 use crate::events::{Event, Text};
+use async_compat::Compat;
 use lapin::tcp::{AsyncTcpStream, TLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties};
@@ -11,6 +12,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -187,6 +189,14 @@ impl Hold {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has async-compat make the runtime in which lapin's threads drop their sockets. It makes it once, when it
+/// is first needed, and panics where there is no file for it: then, and whenever it is needed again.
+pub(super) fn prepare() {
+    // It takes the runtime that it is in, where there is one.
+    let made = thread::Builder::new().spawn(|| drop(Compat::new(())));
+    let _ = made.map(thread::JoinHandle::join);
 }
 
 /// Says goodbye, but not for long: the other side may be gone.

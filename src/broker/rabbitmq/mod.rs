@@ -64,6 +64,7 @@ pub(super) fn start(
         nodes: Text::of(nodes.join(",")),
         exchange: Text::of(&config.exchange.0),
     });
+    connection::prepare();
     let link = Arc::new(Link::new(house.status, house.metrics.clone(), &config.replica.0));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);

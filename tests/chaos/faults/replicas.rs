@@ -2,11 +2,10 @@
 
 use super::{Finding, any_seat, lasts};
 use crate::seat::Seat;
-use crate::support::LIMIT;
+use crate::support::{LIMIT, files};
 use crate::world::World;
 use fastrand::Rng;
 use futures_util::future::join_all;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::fs;
 use std::process::Command;
 use std::rc::Rc;
@@ -50,14 +49,9 @@ pub async fn drained(world: &World, rng: &mut Rng) -> Finding {
 pub async fn without_files(world: &World, rng: &mut Rng) -> Finding {
     join_all(world.pair(any_seat(rng)).map(async |seat| {
         let id = seat.replica.lock().await.process.id();
-        let open = fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count) as u64;
-        let (pid, limit) = (Pid::from_raw(id as i32), getrlimit(Resource::Nofile));
-        let none_left = Rlimit { current: Some(open), ..limit };
-        prlimit(pid, Resource::Nofile, none_left).expect("it is ours");
+        files::allow_no_more(id);
         lasts(6).await;
-        // It has raised its limit itself.
-        let all = Rlimit { current: limit.maximum, ..limit };
-        prlimit(pid, Resource::Nofile, all).expect("it is ours");
+        files::allow_again(id);
     }))
     .await;
     Finding::default()
