@@ -136,7 +136,10 @@ async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Opt
             }
         }
     }
-    let fault = faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(" + ");
+    let mut fault = faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(" + ");
+    if findings.iter().any(|finding| finding.reminded) {
+        fault += " (RabbitMQ reminded)";
+    }
     let noticed = noticed.map(|(noticed, _)| noticed);
     let entry = Entry { fault, noticed, whole, chapters };
     (entry, (!broken.is_empty()).then(|| broken.join("; ")))

@@ -7,9 +7,12 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const NODES: usize = 3;
+/// How long a stream may take to find its leader.
+const FIND: Duration = Duration::from_secs(20);
 
 pub struct Cluster {
     pub nodes: Vec<RabbitMq>,
@@ -74,6 +77,35 @@ impl Cluster {
         let whole =
             |list: &Value| row(list, "name", stream)["online"].as_array().unwrap().len() == NODES;
         self.becomes(&["list_queues", "name", "online"], whole).await;
+    }
+
+    /// Whether RabbitMQ comes to know the leader that a stream has. Before 3.11.3 it may go on to name one
+    /// that is gone: <https://github.com/rabbitmq/rabbitmq-server/issues/6179>.
+    pub async fn finds_leader(&self, stream: &str) -> bool {
+        let lives = "P = amqqueue:get_pid(Q), rpc:call(node(P), erlang, is_process_alive, [P]).";
+        let deadline = Instant::now() + FIND;
+        while self.eval(stream, lives).await.trim() != "true" {
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(POLL).await;
+        }
+        true
+    }
+
+    /// Has RabbitMQ note the leader again, as docs/operations.md says.
+    pub async fn note_leader(&self, stream: &str) {
+        let again = "ra:process_command({rabbit_stream_coordinator, node()}, {action_failed, \
+                     maps:get(name, amqqueue:get_type_state(Q)), #{action => updating_mnesia}}).";
+        self.eval(stream, again).await;
+    }
+
+    /// Asks a node about a stream, `Q` in Erlang.
+    async fn eval(&self, stream: &str, expression: &str) -> String {
+        let lookup = format!(
+            "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"{stream}\">>)), "
+        );
+        self.nodes[0].ctl(&["eval", &(lookup + expression)]).await
     }
 
     /// Asks a node that runs.

@@ -7,10 +7,15 @@ use crate::world::{USER, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
 
-/// Has the log whole again.
+/// Has the log whole again, as docs/operations.md says.
 async fn mended(world: &World, cluster: &Cluster) -> Finding {
+    let stream = world.log().stream();
+    let reminded = !cluster.finds_leader(&stream).await;
+    if reminded {
+        cluster.note_leader(&stream).await;
+    }
     world.log().has_members(cluster).await;
-    Finding::default()
+    Finding { reminded, ..Finding::default() }
 }
 
 pub async fn killed(world: &World, rng: &mut Rng) -> Finding {
@@ -53,12 +58,13 @@ pub async fn restarted(world: &World, rng: &mut Rng) -> Finding {
 
 pub async fn restarted_one_by_one(world: &World, _: &mut Rng) -> Finding {
     let mut cluster = world.cluster.lock().await;
+    let mut finding = Finding::default();
     for node in 0..cluster.nodes.len() {
         cluster.nodes[node].stop().await;
         cluster.nodes[node].start_again().await;
-        mended(world, &cluster).await;
+        finding.reminded |= mended(world, &cluster).await.reminded;
     }
-    Finding::default()
+    finding
 }
 
 pub async fn killed_at_once(world: &World, _: &mut Rng) -> Finding {

@@ -19,6 +19,8 @@ use tokio::time::sleep;
 pub struct Finding {
     /// How long it took until it was noticed, and how long it may take.
     pub noticed: Option<(Duration, Duration)>,
+    /// RabbitMQ went on to name a leader that is gone, and was helped.
+    pub reminded: bool,
     pub wrong: Option<String>,
 }
 

@@ -90,7 +90,7 @@ pub async fn stream_deleted(world: &World, _: &mut Rng) -> Finding {
     let list = node.ask(&["list_queues", "name", "type"]).await;
     let stream = row(&list, "name", &world.log().stream());
     let wrong = (stream["type"] != "stream").then(|| format!("it is {stream}"));
-    Finding { noticed, wrong }
+    Finding { noticed, wrong, ..Finding::default() }
 }
 
 /// Bodies that are no messages, and properties that are nonsense, in a channel to which nobody listens.
