@@ -27,7 +27,7 @@ pub enum Voice {
     Command,
     /// `POST /messages`, in the same way.
     Post,
-    /// A text of a plain WebSocket, once: when it comes back, RabbitMQ has it.
+    /// A text of a plain WebSocket, once: when it comes back, it is out.
     Text,
 }
 
@@ -184,7 +184,7 @@ async fn text(
         answer
     };
     match said.await {
-        Ok(id) => ledger.confirmed(number, id.as_deref()),
+        Ok(id) => ledger.echoed(number, id.as_deref()),
         Err(with) => {
             ledger.refused(&with);
             ledger.unknown();

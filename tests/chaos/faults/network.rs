@@ -3,12 +3,15 @@
 
 use super::{Finding, any_seat, lasts};
 use crate::seat::Seat;
+use crate::support::LIMIT;
+use crate::support::process::POLL;
 use crate::support::proxy::Passing;
 use crate::world::{SEATS, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::time::{sleep, timeout};
 
 /// In which a connection to a node that does not answer is to be given up.
 const NOTICED: Duration = Duration::from_secs(15);
@@ -56,10 +59,17 @@ async fn one_node(world: &World, rng: &mut Rng, passing: Passing) -> Finding {
     let pair = world.pair(any_seat(rng));
     let mut broken = Vec::new();
     for seat in pair {
-        let cluster = world.cluster.lock().await;
-        let node = cluster.try_node_of(&format!("warren {} publish", seat.name)).await;
-        // It may be looking for one just now.
-        broken.push((seat, node.unwrap_or(0)));
+        let name = format!("warren {} publish", seat.name);
+        let publishes = async {
+            loop {
+                // It may be looking for one just now.
+                if let Some(node) = world.cluster.lock().await.try_node_of(&name).await {
+                    break node;
+                }
+                sleep(POLL).await;
+            }
+        };
+        broken.push((seat, timeout(LIMIT, publishes).await.expect("it publishes somewhere")));
     }
     let noticed = join_all(broken.into_iter().map(async |(seat, node)| {
         let noticed = gives_up(seat, node, passing).await;
