@@ -1,4 +1,4 @@
-# The image of Warren: built in one stage, run from another that has no shell. README.md, "Image", says
+# The image of Warren: built in one stage, run from another that has no shell. docs/image.md says
 # how to build and run it; docs/adr/0015-image.md says why it is made like this.
 
 ARG RUST_VERSION=1.95
