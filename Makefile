@@ -9,7 +9,7 @@ RABBITMQ ?=
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz deny conformance
+.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz deny conformance image interop site
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -67,3 +67,12 @@ deny: setup ## Licences, versions, sources and known vulnerabilities of what War
 
 conformance: ## Runs the Autobahn fuzzing client; needs a Python 2.7
 	scripts/conformance
+
+interop: ## Programs of others beside Warren: actionlint, on the workflows; needs Go 1.25
+	@scripts/interop
+
+image: ## Builds the image, with docker, podman or buildah: make image BUILDER=buildah
+	@scripts/image
+
+site: ## Builds the documents as a site in .cache/site/book, and checks its links
+	@scripts/site

@@ -1,5 +1,5 @@
-"""The versions of Rust in Cargo.toml, rust-toolchain.toml, the Dockerfile and the images that CI and the development
-container use."""
+"""The versions of Rust in Cargo.toml, rust-toolchain.toml, the Dockerfile and README.md. Those of the containers:
+test_workflows.py."""
 import json
 import re
 import tomllib
