@@ -18,15 +18,15 @@ run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 	$(CARGO) run --release
 
 test: setup ## Every test there is; those with RabbitMQ against 4.0: make test RABBITMQ=4
-	RABBITMQ=$(RABBITMQ) $(CARGO) test --locked
+	RABBITMQ=$(RABBITMQ) $(CARGO) test --workspace --locked
 ifndef RABBITMQ
 	$(PYTHON) -m pytest tests/chart tests/repository
 	scripts/fuzz $(FUZZ_SECONDS)
 endif
 
 check: ## Formatting and lints
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
 
 setup: ## Installs what the tests and the demo need, as far as missing
 	@scripts/setup $(RABBITMQ:%=rabbitmq%)

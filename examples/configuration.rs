@@ -1,5 +1,5 @@
 //! Writes docs/configuration.md to standard output: `make docs`.
 
 fn main() {
-    print!("{}", warren::config::markdown());
+    print!("{}", warren_config::markdown());
 }

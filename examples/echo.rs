@@ -16,8 +16,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Sleep, sleep_until};
-use warren::transport::ws::{Connection, Dialogue, Order, Output};
-use warren::wire::{Accept, Deflater, Inflater, Window, agree, binary_frame, deflated, text_frame};
+use warren_protocol::websocket::{
+    Accept, Deflater, Inflater, Window, agree, binary_frame, deflated, text_frame,
+};
+use warren_server::ws::{Connection, Dialogue, Order, Output};
 
 /// Says what it hears, compressed if it may be.
 struct Echo {

@@ -1,16 +1,6 @@
 //! The application: built from a configuration, then run until it is told to stop.
 
-use crate::broker::Broker;
-use crate::compression::{Compressor, Takers};
-use crate::config::Config;
-use crate::events::{Event, Text};
-use crate::fanout::{self, Inboxes, Post};
-use crate::health::{self, Health};
-use crate::metrics::Metrics;
-use crate::replays::Replays;
-use crate::shutdown::{Phase, Phases};
-use crate::telemetry::{TraceSettings, Traces};
-use crate::transport::{self, Connections, House};
+use crate::shutdown::Phases;
 use socket2::SockRef;
 use std::future::Future;
 use std::io;
@@ -18,6 +8,17 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use warren_broker::Broker;
+use warren_config::Config;
+use warren_observe::events::{Event, Text};
+use warren_observe::metrics::Metrics;
+use warren_observe::phase::Phase;
+use warren_observe::telemetry::{TraceSettings, Traces};
+use warren_server::compression::{Compressor, Takers};
+use warren_server::fanout::{self, Inboxes, Post};
+use warren_server::health::{self, Health};
+use warren_server::replays::Replays;
+use warren_server::{Connections, House};
 
 /// How long the acceptor may take to pause.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
@@ -57,7 +58,11 @@ impl Application {
     /// When one of them cannot be bound.
     pub fn build(config: Config) -> Result<Self, Error> {
         let bind = |variable, address| {
-            transport::listen(address).map_err(|source| Error::Listen { variable, address, source })
+            warren_server::listen(address).map_err(|source| Error::Listen {
+                variable,
+                address,
+                source,
+            })
         };
         let clients = bind("WARREN_LISTEN", config.listen)?;
         let admin = bind("WARREN_ADMIN_LISTEN", config.admin_listen)?;
@@ -130,7 +135,7 @@ impl Application {
             metrics: metrics.clone(),
         };
         let door = self.clients.try_clone()?;
-        let clients = transport::serve(self.clients, house)?;
+        let clients = warren_server::serve(self.clients, house)?;
         let admin = health::serve(self.admin, health)?;
         let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
         let mut clients = tokio::spawn(clients);

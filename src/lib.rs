@@ -23,25 +23,7 @@
 //! - [`load`]: `warren load`, many clients at once, and what came of it.
 //! - [`health`], [`metrics`], [`events`], [`telemetry`], [`trace`], [`shutdown`]: what an operator sees.
 
-#![forbid(unsafe_code)]
-
 pub mod app;
-pub mod broadcast;
-pub mod broker;
 pub mod check;
-pub mod compression;
-pub mod config;
-pub mod events;
-pub mod fanout;
-pub mod health;
-pub mod hub;
 pub mod load;
-pub mod message;
-pub mod metrics;
-mod outbound;
-pub mod replays;
 pub mod shutdown;
-pub mod telemetry;
-pub mod trace;
-pub mod transport;
-pub mod wire;

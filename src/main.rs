@@ -9,11 +9,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use warren::app::Application;
 use warren::check::{self, Plan};
-use warren::config::{self, Config, Mistakes};
-use warren::events::{Event, Text};
 use warren::load;
-use warren::metrics::Metrics;
-use warren::telemetry::{self, TraceSettings};
+use warren_config::{Config, Mistakes};
+use warren_observe::events::{Event, Text};
+use warren_observe::metrics::Metrics;
+use warren_observe::telemetry::{self, TraceSettings};
 
 /// A bad setting or argument (EX_USAGE of sysexits).
 const USAGE: u8 = 64;
@@ -22,6 +22,19 @@ const FAILED: u8 = 70;
 /// `warren check` could not prove what it was to prove, or `warren load` lost something.
 const UNPROVED: u8 = 1;
 
+const HELP: &str = "warren: WebSocket fan-out, replicas joined by RabbitMQ
+
+Usage: warren [--help | --version]
+       warren check HOST:PORT... [--help]
+       warren load URL [--help]
+
+The server is configured from the environment alone:
+";
+const EXIT_CODES: &str = "
+Exit codes: 0 after a complete shutdown, a check that passed or a load that lost nothing, 1 after one
+that failed or lost something, 64 for a bad setting or argument, 70 when serving failed.
+";
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     match arguments.first().map(|argument| argument.to_string_lossy()).as_deref() {
@@ -29,7 +42,7 @@ fn main() -> ExitCode {
         Some("check") => check(arguments.into_iter().skip(1)),
         Some("load") => load(arguments.into_iter().skip(1)),
         Some("--help" | "-h") => {
-            print!("{}", config::help());
+            print!("{HELP}{}{EXIT_CODES}", warren_config::help());
             ExitCode::SUCCESS
         }
         Some("--version" | "-V") => {

@@ -8,9 +8,9 @@ use lapin::types::{AMQPValue, FieldTable};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use warren::metrics::Metrics;
-use warren::telemetry::{Consumed, Messaging, TraceSettings, Traces};
-use warren::trace;
+use warren_observe::metrics::Metrics;
+use warren_observe::telemetry::{Consumed, Messaging, TraceSettings, Traces};
+use warren_protocol::trace_context;
 
 const SAMPLER: (&str, &str) = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
 /// Messages of a round of what is timed in this process.
@@ -39,13 +39,13 @@ fn unsampled(plan: &Plan) -> Outcome {
         let below = messaging.publish(context.as_ref(), "news", "bench-1", TEXT);
         let mut headers = FieldTable::default();
         if let Some(context) = &context {
-            let value = AMQPValue::LongString(trace::traceparent(context).into());
-            headers.insert(trace::TRACEPARENT.into(), value);
+            let value = AMQPValue::LongString(trace_context::traceparent(context).into());
+            headers.insert(trace_context::TRACEPARENT.into(), value);
         }
         drop((span, below, black_box(headers)));
     };
     let (_, context) = traces.tracer.frame();
-    let header = context.as_ref().map(trace::traceparent).unwrap_or_default();
+    let header = context.as_ref().map(trace_context::traceparent).unwrap_or_default();
     let consumed = Consumed {
         id: Some("1"),
         routing_key: "news",
@@ -53,7 +53,7 @@ fn unsampled(plan: &Plan) -> Outcome {
         delivery_tag: 1,
     };
     let consume = || {
-        let creation = trace::parse(black_box(&header), None);
+        let creation = trace_context::parse(black_box(&header), None);
         let span = messaging.consume(creation, consumed);
         let context = span.as_ref().map(|span| span.context().clone());
         drop(traces.tracer.broadcast(context.as_ref(), TEXT));

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::str::from_utf8;
-use warren_fuzz::body::{Properties, decode, size_of_text};
+use warren_protocol::body::{Properties, decode, size_of_text};
 
 const MAX_MESSAGE: usize = 64;
 

@@ -12,8 +12,8 @@ use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use std::mem;
 use warren_fuzz::memory::{Counting, peak_of};
-use warren_fuzz::wire::{Accept, Deflater, Event, Inflater, Reader, Violation};
-use warren_fuzz::wire::{binary_frame, deflated};
+use warren_protocol::websocket::{Accept, Deflater, Event, Inflater, Reader, Violation};
+use warren_protocol::websocket::{binary_frame, deflated};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

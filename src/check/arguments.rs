@@ -1,8 +1,8 @@
 //! What follows `warren check` on the command line.
 
-use crate::config::{Setting, Span};
 use std::ffi::OsString;
 use std::time::Duration;
+use warren_config::{Setting, Span};
 
 /// How it is called, for `warren --help`.
 pub const USAGE: &str = "warren check HOST:PORT... [--replicas N] [--timeout 30s]";

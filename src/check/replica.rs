@@ -1,13 +1,13 @@
 //! One replica, as its clients see it.
 
 use super::events::{Event, Events};
-use crate::outbound::{self, quote};
 use futures_util::stream::{Stream, unfold};
 use reqwest::header::HOST;
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 use std::fmt;
 use std::net::SocketAddr;
+use warren_client::http::{self, quote};
 
 /// Of what a server says, so much is repeated.
 const MAX_QUOTE: usize = 200;
@@ -61,7 +61,7 @@ pub(super) struct Client(reqwest::Client);
 
 impl Client {
     pub(super) fn new() -> Result<Self, Problem> {
-        Ok(Self(outbound::client().build()?))
+        Ok(Self(http::client().build()?))
     }
 
     /// Listens to a channel at one of the addresses of `target`. When it returns, the replica sends

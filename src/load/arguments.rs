@@ -3,10 +3,10 @@
 use super::pace::Pace;
 use super::said::LEAST;
 use super::target::Target;
-use crate::config::{Bytes, Rate, Setting, Span};
-use crate::message::Channel;
 use std::ffi::OsString;
 use std::time::Duration;
+use warren_config::{Bytes, Rate, Setting, Span};
+use warren_protocol::message::Channel;
 
 /// How it is called, for `warren --help`.
 pub const USAGE: &str = "warren load URL... [--clients N] [--publishers N] [--rate 20/s | --outstanding N]\n            \

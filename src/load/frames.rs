@@ -100,7 +100,7 @@ pub(super) fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Accept, Event, Reader};
+    use warren_protocol::websocket::{Accept, Event, Reader};
 
     #[test]
     fn frames_come_in_pieces_and_in_heaps() {

@@ -7,7 +7,6 @@ use super::said::Mark;
 use super::shared::Shared;
 use super::target::Address;
 use super::{Failure, Plan};
-use crate::outbound;
 use futures_util::stream::{StreamExt, iter};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use warren_client::http;
 
 /// Connections that are on their way in at any time.
 const AT_ONCE: usize = 64;
@@ -44,7 +44,7 @@ impl<'a> Crowd<'a> {
             plan,
             addresses,
             channel: plan.channel.clone().unwrap_or_else(unheard_of),
-            tls: Arc::new(outbound::tls()?),
+            tls: Arc::new(http::tls()?),
             shared: Rc::new(Shared::new(Mark::new(), plan.publishers, plan.pace)),
             clients: JoinSet::new(),
             outlets: Vec::new(),

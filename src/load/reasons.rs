@@ -1,8 +1,8 @@
 //! Why servers refuse, and how often. The words are theirs: neither how many there are nor what is in them
 //! is known.
 
-use crate::outbound::quote;
 use std::collections::BTreeMap;
+use warren_client::http::quote;
 
 /// Reasons that are told one by one.
 const MAX_REASONS: usize = 20;

@@ -108,8 +108,8 @@ def test_the_operator_declares_what_warren_does():
 
 
 def arguments(given):
-    """As src/broker/rabbitmq/topology.rs makes them; the operator adds x-queue-type by itself."""
-    source = (ROOT / "src/broker/rabbitmq/topology.rs").read_text()
+    """As crates/broker/src/rabbitmq/topology.rs makes them; the operator adds x-queue-type by itself."""
+    source = (ROOT / "crates/broker/src/rabbitmq/topology.rs").read_text()
     assert set(re.findall(r'argument\("(x-[-a-z]+)"', source)) == {
         "x-queue-type", "x-max-age", "x-max-length-bytes", "x-stream-max-segment-size-bytes"}
     least, least_shift, most, most_shift = map(int, re.search(

@@ -73,7 +73,7 @@ def test_config_takes_every_default():
 
 
 DURATIONS = ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "2d"]
-# What is said to be accepted: some that is, and some that is not. As src/config/ has it in its tests.
+# What is said to be accepted: some that is, and some that is not. As crates/config/ has it in its tests.
 ACCEPTED = {
     "a duration such as 250ms, 30s, 5m or 24h": (["250ms", "0s", "5m", "24h"], DURATIONS),
     "a duration of at least 10ms, such as 250ms, 30s or 5m":

@@ -15,7 +15,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio_tungstenite::tungstenite::Message;
-use warren::events::{Declaration, SECTIONS, markdown};
+use warren_observe::events::{Declaration, SECTIONS, markdown};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 /// Of a caller who records nothing.

@@ -8,7 +8,7 @@ use crate::support::replica::{LIVE, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use warren::metrics::{Declaration, Labels, MAIN, SECTIONS, WORKER, markdown};
+use warren_observe::metrics::{Declaration, Labels, MAIN, SECTIONS, WORKER, markdown};
 
 fn declared() -> impl Iterator<Item = &'static Declaration> {
     SECTIONS.iter().flat_map(|section| section.metrics)
@@ -65,7 +65,7 @@ fn alerts_read_the_metrics_that_are_declared_as_theirs() {
             declared_as.entry(*alert).or_default().insert(metric.name);
         }
     }
-    assert_eq!(read, declared_as, "rules, and src/metrics/table.rs");
+    assert_eq!(read, declared_as, "rules, and crates/observe/src/metrics/table.rs");
 }
 
 #[test]

@@ -7,9 +7,9 @@ use crate::support::raw::HANDSHAKE;
 use crate::support::replica::Replica;
 use serde_json::json;
 use std::collections::BTreeMap;
-use warren::broker::PublishError;
-use warren::message::{MAX_CHANNEL, MAX_KEY};
-use warren::wire::{CLOSES, Reconnect};
+use warren_protocol::error::PublishError;
+use warren_protocol::message::{MAX_CHANNEL, MAX_KEY};
+use warren_protocol::websocket::{CLOSES, Reconnect};
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
@@ -100,7 +100,7 @@ async fn the_error_codes_are_those_that_clients_get() {
 #[tokio::test]
 async fn the_limits_are_those_of_the_code() {
     let header = "| variable | default | meaning | accepts |";
-    let defaults: BTreeMap<_, _> = table(&warren::config::markdown(), header)
+    let defaults: BTreeMap<_, _> = table(&warren_config::markdown(), header)
         .into_iter()
         .map(|row| (row[0].clone(), row[1].clone()))
         .collect();

@@ -1,0 +1,53 @@
+//! The broker inside this process: no other replica, and no RabbitMQ needed.
+
+use super::once::{Marks, Once, Verdict};
+use super::{Delivery, House, raised};
+use std::time::Instant;
+use warren_observe::broker_status::BrokerStatus;
+use warren_observe::events::Event;
+use warren_protocol::message::{Key, id_at};
+
+pub(super) async fn run(mut house: House) {
+    house.metrics.tell(Event::Embedded);
+    let works = BrokerStatus {
+        publishing: true,
+        consuming: true,
+        hearing: true,
+        ..BrokerStatus::default()
+    };
+    house.metrics.embedded();
+    house.status.send_replace(works);
+    // Ids of another run of the process must not be taken for this one's.
+    let origin = format!("{:016x}", fastrand::u64(..));
+    let mut position = 0;
+    let mut once = Once::default();
+    let start = Instant::now();
+    let _ = house.deliveries.send(Delivery::From(0)).await;
+    loop {
+        let submission = tokio::select! {
+            biased;
+            submission = house.submissions.recv() => submission,
+            () = raised(&mut house.closing) => {
+                house.submissions.close();
+                house.submissions.recv().await
+            }
+        };
+        let Some(submission) = submission else { return };
+        let id = id_at(position, &origin);
+        let key = submission.draft.key.as_ref().map(Key::as_str);
+        let marks = Marks { key, stamp: start.elapsed().as_secs(), ..Marks::default() };
+        match once.judge(&submission.draft.channel, marks, &id) {
+            Verdict::First => {
+                let message = submission.message(id.clone(), Some(position));
+                // At the end nobody takes deliveries any more; the message was accepted all the same.
+                let _ = house.deliveries.send(Delivery::Message(message)).await;
+                position += 1;
+                submission.confirm(Some(id));
+            }
+            Verdict::Second(first) => {
+                house.metrics.duplicate();
+                submission.confirm(first);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the parts of the bond tell each other, and the house.
+
+use super::outbox::new_origin;
+use crate::clock::Clock;
+use lapin::Event;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tokio::sync::watch;
+use warren_observe::broker_status::BrokerStatus;
+use warren_observe::events::{self, Text};
+use warren_observe::metrics::Metrics;
+
+/// Shared by publisher, consumer and canary.
+#[derive(Debug)]
+pub(super) struct Link {
+    status: watch::Sender<BrokerStatus>,
+    /// Raised when everything is to be built anew.
+    generation: watch::Sender<u64>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Tells this process's canaries from those of another with the same name.
+    pub(super) instance: u64,
+    /// Entries that were read.
+    pub(super) read: AtomicU64,
+    /// Canaries that RabbitMQ has confirmed.
+    pub(super) taken: AtomicU64,
+    /// By which messages are dated for those who read them.
+    pub(super) clock: Arc<Clock>,
+    /// What the message ids of this process begin with.
+    pub(super) origin: Arc<str>,
+}
+
+impl Link {
+    pub(super) fn new(
+        status: watch::Sender<BrokerStatus>,
+        metrics: Arc<Metrics>,
+        replica: &str,
+    ) -> Self {
+        Self {
+            status,
+            generation: watch::Sender::new(0),
+            metrics,
+            instance: fastrand::u64(..),
+            read: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            clock: Arc::new(Clock::new()),
+            origin: new_origin(replica),
+        }
+    }
+
+    pub(super) fn status(&self) -> BrokerStatus {
+        self.status.borrow().clone()
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<BrokerStatus> {
+        self.status.subscribe()
+    }
+
+    /// Changes the status; the metrics follow it.
+    pub(super) fn update(&self, change: impl FnOnce(&mut BrokerStatus)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            // A replica that does not read cannot hear itself.
+            status.hearing &= status.consuming;
+            self.metrics.broker_status(status);
+            *status != before
+        });
+    }
+
+    /// Takes news of the publishing connection.
+    ///
+    /// # Errors
+    /// The connection's own, when it is lost.
+    pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
+        match event {
+            Event::ConnectionBlocked(reason) => {
+                self.metrics.tell(events::Event::AlarmRaised { reason: Text::of(reason) });
+                self.update(|status| status.blocked = true);
+            }
+            Event::ConnectionUnblocked => {
+                self.metrics.tell(events::Event::AlarmCleared);
+                self.update(|status| status.blocked = false);
+            }
+            Event::Error(error) => return Err(error),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Has all sessions dropped and built anew, with their topology.
+    pub(super) fn rebuild(&self) {
+        self.update(|status| status.consuming = false);
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Resolves at the next [`Link::rebuild`] after this call.
+    pub(super) fn rebuilds(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+}

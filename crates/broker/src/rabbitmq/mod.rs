@@ -1,0 +1,160 @@
+//! RabbitMQ: a fanout exchange, and a stream that all replicas read, or for each a queue of its own.
+//!
+//! Publishing and consuming have a connection each, since an alarm of the broker blocks the former.
+//! Whatever goes wrong on either ends in the same way: its session is dropped and built anew, topology
+//! included, for as long as it takes. `link` is what the parts tell each other, and `canary` proves
+//! that the whole works. `entry` says what a message on the exchange is; `log` and `live` read them for
+//! everybody, `readers` again for clients that come back.
+
+mod canary;
+mod connection;
+mod consumer;
+mod control;
+mod ended;
+mod entry;
+mod link;
+mod live;
+mod log;
+mod names;
+mod outbox;
+mod progress;
+mod publisher;
+mod readers;
+mod reception;
+mod stream;
+mod topology;
+
+pub use readers::Readers;
+
+use super::House;
+use super::once::WINDOW;
+use canary::Canary;
+use connection::{Connector, REPLAY};
+use consumer::{Consumer, Source};
+use entry::Entries;
+use link::Link;
+use live::Live;
+use log::Log;
+use progress::Progress;
+use publisher::{Desk, Publisher};
+use reception::Reception;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use topology::Topology;
+use warren_config::{AmqpUrls, Config, Delivery};
+use warren_observe::events::{Event, Text};
+use warren_observe::telemetry::Messaging;
+
+/// Control messages that may wait to be published.
+const CONTROL: usize = 4;
+/// Seconds by which clocks may differ.
+const CLOCKS: u64 = 30;
+
+/// Starts all of it on the current runtime; the log to be read again, if there is one, and the task
+/// that ends when everything is finished.
+pub(super) fn start(
+    house: House,
+    config: &Config,
+    urls: &AmqpUrls,
+) -> (Option<Arc<Readers>>, JoinHandle<()>) {
+    let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
+    house.metrics.tell(Event::Joining {
+        nodes: Text::of(nodes.join(",")),
+        exchange: Text::of(&config.exchange.0),
+    });
+    connection::prepare();
+    let link = Arc::new(Link::new(house.status, house.metrics.clone(), &config.replica.0));
+    let (control_tx, control) = mpsc::channel(CONTROL);
+    let (heard_tx, heard) = mpsc::channel(CONTROL);
+    let (echo_tx, echoes) = mpsc::unbounded_channel();
+    let connector = |role| Connector::new(urls, config, role, &link);
+
+    let topology = Topology::new(config, &house.metrics);
+    let messaging = Messaging::new(&house.tracer, &config.exchange.0, topology.stream());
+    let max_message = config.max_message.0;
+    let (readers, source) = match config.delivery {
+        Delivery::Live => {
+            let entries = Entries::live(max_message, &link.clock, &config.replica.0);
+            (None, Source::Live(Box::new(Live { topology, entries })))
+        }
+        Delivery::Log => {
+            let progress = Arc::new(Progress::new());
+            // A message that timed out is not published again.
+            let window = WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCKS;
+            let readers = Readers::new(
+                topology.stream(),
+                connector(REPLAY),
+                progress.clone(),
+                link.clone(),
+                window,
+                max_message,
+            );
+            let log = Log {
+                topology,
+                entries: Entries::log(max_message, &link.clock),
+                progress,
+                memory: config.history_bytes.0 as u64,
+                window,
+                max_message,
+                clock: link.clock.clone(),
+                proven: !config.canary_interval.is_zero(),
+                nodes: urls.0.len(),
+                marks: VecDeque::new(),
+                state: log::State::default(),
+            };
+            (Some(Arc::new(readers)), Source::Log(Box::new(log)))
+        }
+    };
+    let consumer = Consumer {
+        connector: connector("consume"),
+        exchange: config.exchange.0.clone(),
+        source,
+        reception: Reception {
+            link: link.clone(),
+            deliveries: house.deliveries,
+            heard: heard_tx,
+            echoes: echo_tx,
+            roster: house.roster.clone(),
+            messaging: messaging.clone(),
+        },
+    };
+    let canary = Canary::new(config, link.clone(), house.roster.clone(), control_tx, heard);
+    let publisher = Publisher {
+        connector: connector("publish"),
+        link,
+        config: config.clone(),
+        roster: house.roster,
+        messaging,
+        control,
+        desk: Desk { submissions: house.submissions, echoes, closing: house.closing },
+    };
+    let task = tokio::spawn(run(consumer, canary, publisher, readers.clone()));
+    (readers, task)
+}
+
+async fn run(
+    consumer: Consumer,
+    canary: Canary,
+    mut publisher: Publisher,
+    readers: Option<Arc<Readers>>,
+) {
+    let (finish, finished) = watch::channel(false);
+    let mut consuming = tokio::spawn(consumer.run(finished));
+    let mut proving = tokio::spawn(canary.run());
+    let sweeping = readers.map(|readers| tokio::spawn(readers.sweep()));
+    tokio::select! {
+        () = publisher.run() => {}
+        // Neither ends by itself, unless there is a fault in it; then all is to end.
+        _ = &mut consuming => return,
+        _ = &mut proving => return,
+    }
+    // What was accepted is settled, so nothing needs to be heard any more.
+    proving.abort();
+    if let Some(sweeping) = sweeping {
+        sweeping.abort();
+    }
+    let _ = finish.send(true);
+    let _ = consuming.await;
+}

@@ -1,0 +1,313 @@
+//! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
+
+use super::connection::{self, Connector, SET_UP_TIMEOUT};
+use super::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
+use super::ended::Ended;
+use super::entry;
+use super::link::Link;
+use super::outbox::{Answer, Ids, Outbox, Parcel};
+use super::topology::Topology;
+use crate::publisher::Submissions;
+use crate::{Roster, raised};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use lapin::message::Delivery as Delivered;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use warren_config::{Config, Delivery};
+use warren_observe::events::{Event, Text, Trace};
+use warren_observe::telemetry::Messaging;
+use warren_protocol::trace_context;
+
+/// Messages published and not yet confirmed.
+const WINDOW: usize = 1000;
+/// How long the farewell may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(super) struct Publisher {
+    pub(super) connector: Connector,
+    pub(super) link: Arc<Link>,
+    pub(super) config: Config,
+    pub(super) roster: Arc<Roster>,
+    pub(super) messaging: Messaging,
+    pub(super) control: mpsc::Receiver<control::Canary>,
+    pub(super) desk: Desk,
+}
+
+/// Where accepted messages come from, and news of them.
+pub(super) struct Desk {
+    pub(super) submissions: Submissions,
+    /// Our own messages that came back from the log.
+    pub(super) echoes: mpsc::UnboundedReceiver<Echo>,
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+/// A message of ours, by its number, and the id under which clients get it.
+pub(super) type Echo = (u64, Option<Arc<str>>);
+
+impl Publisher {
+    /// Publishes until it is to close and everything accepted was answered for.
+    pub(super) async fn run(&mut self) {
+        let log = self.config.delivery == Delivery::Log;
+        let ids = if log { Ids::Log } else { Ids::Publisher };
+        let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
+        let topology = Topology::new(&self.config, &self.link.metrics);
+        loop {
+            let mut rebuilds = self.link.rebuilds();
+            let connection = tokio::select! {
+                connection = self.connector.connect() => connection,
+                () = self.desk.tend(&mut outbox) => return,
+            };
+            let opened = tokio::select! {
+                opened = open(&connection, &topology) => opened,
+                () = self.desk.tend(&mut outbox) => Err(Ended::Done),
+            };
+            let ended = match opened {
+                Err(ended) => ended,
+                Ok(channel) => tokio::select! {
+                    Err(ended) = self.session(&connection, channel, &mut outbox) => ended,
+                    _ = rebuilds.changed() => Ended::Rebuild,
+                },
+            };
+            outbox.disconnected();
+            let problem = ended.to_string();
+            self.link.update(|status| {
+                status.publishing = false;
+                status.blocked = false;
+                status.problem = Some(problem.into());
+            });
+            if matches!(ended, Ended::Done) {
+                connection::close(connection).await;
+                return;
+            }
+            self.link.metrics.tell(Event::NotPublishing { problem: Text::of(&ended) });
+            if ended.topology_is_gone() {
+                self.link.rebuild();
+            }
+            tokio::select! {
+                () = async {
+                    connection::close(connection).await;
+                    self.connector.pause().await;
+                } => {}
+                () = self.desk.tend(&mut outbox) => return,
+            }
+        }
+    }
+
+    async fn session(
+        &mut self,
+        connection: &Connection,
+        channel: Channel,
+        outbox: &mut Outbox,
+    ) -> Result<(), Ended> {
+        let mut events = connection.events_listener();
+        self.connector.succeeded();
+        self.link.update(|status| {
+            status.publishing = true;
+            if status.consuming {
+                status.problem = None;
+            }
+        });
+        let exchange = Text::of(&self.config.exchange.0);
+        self.link.metrics.tell(Event::Publishing { exchange });
+
+        let log = self.config.delivery == Delivery::Log;
+        let mut status = self.link.watch();
+        // In the order in which they come. Messages by their number; what has none is for replicas.
+        let mut confirms = FuturesUnordered::new();
+        let mut controls = 0;
+        // When to wait no longer for the others to hear that this replica leaves.
+        let mut goodbye: Option<Instant> = None;
+        loop {
+            let open = {
+                let status = status.borrow_and_update();
+                // What a live replica does not hear would be confirmed and yet missing here.
+                (log || status.consuming) && !status.blocked
+            };
+            while open && outbox.unconfirmed() < WINDOW {
+                let Some(parcel) = outbox.next() else { break };
+                let number = Some(parcel.number);
+                confirms.push(publish(channel.clone(), number, self.envelope(parcel)));
+            }
+            let closing = *self.desk.closing.borrow();
+            if closing && outbox.is_empty() && self.desk.submissions.is_empty() {
+                let announced = !self.config.canary_interval.is_zero();
+                if announced && open && goodbye.is_none() {
+                    goodbye = Some(Instant::now() + GOODBYE);
+                    controls += 1;
+                    confirms.push(publish(channel.clone(), None, self.farewell()));
+                } else if controls == 0 || !open {
+                    // A canary is no promise: one that an alarm holds back is not waited for.
+                    return Err(Ended::Done);
+                }
+            }
+            tokio::select! {
+                biased;
+                Some((number, confirmation)) = confirms.next() => {
+                    let confirmation = confirmation?;
+                    let taken = !matches!(confirmation, Confirmation::Nack(_));
+                    // lapin hands it to the first that is confirmed with it, whichever that is: nobody
+                    // whose turn comes later may be taken for confirmed.
+                    if let Some(returned) = confirmation.take_message() && goodbye.is_none() {
+                        self.returned(&returned.delivery);
+                        return Err(Ended::Unroutable);
+                    }
+                    if let Some(number) = number {
+                        let answer = if taken { Answer::Confirmed } else { Answer::Refused };
+                        outbox.answer(number, answer);
+                    } else {
+                        controls -= 1;
+                        self.link.taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                () = until(goodbye) => return Err(Ended::Done),
+                Some((number, id)) = self.desk.echoes.recv() => outbox.read_back(number, id),
+                Some(submission) = self.desk.submissions.recv() => outbox.push(submission),
+                Some(canary) = self.control.recv(), if open && controls < 4 => {
+                    controls += 1;
+                    confirms.push(publish(channel.clone(), None, self.announcement(&canary)));
+                }
+                Some(event) = events.next() => self.link.hear(event)?,
+                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                Ok(()) = status.changed() => {}
+                () = raised(&mut self.desk.closing), if !closing => self.desk.submissions.close(),
+            }
+        }
+    }
+}
+
+/// A message as AMQP has it.
+struct Envelope {
+    exchange: String,
+    routing_key: String,
+    properties: BasicProperties,
+    body: Vec<u8>,
+}
+
+impl Publisher {
+    fn envelope(&self, parcel: Parcel) -> Envelope {
+        let mut headers = FieldTable::default();
+        let mut header = |name: &str, value: String| {
+            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        };
+        if let Some(context) = &parcel.trace {
+            header(trace_context::TRACEPARENT, trace_context::traceparent(context));
+            if let Some(state) = trace_context::tracestate(context) {
+                header(trace_context::TRACESTATE, state);
+            }
+        }
+        if let Some(key) = &parcel.key {
+            header(KEY, key.as_str().to_owned());
+        }
+        if parcel.repeated {
+            header(REPEATED, "1".to_owned());
+        }
+        let properties = self
+            .properties(MESSAGE)
+            .with_headers(headers)
+            .with_message_id(parcel.message_id.as_str().into());
+        Envelope {
+            exchange: self.config.exchange.0.clone(),
+            routing_key: parcel.routing_key,
+            properties,
+            body: parcel.body,
+        }
+    }
+
+    /// Tells of a message that nobody is bound to take.
+    fn returned(&self, delivery: &Delivered) {
+        if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
+            let trace_id = Trace::of(entry::trace(delivery).as_ref());
+            self.link.metrics.tell(Event::MessageReturned { trace_id });
+        }
+    }
+
+    fn announcement(&self, canary: &control::Canary) -> Envelope {
+        Envelope {
+            exchange: self.config.exchange.0.clone(),
+            routing_key: String::new(),
+            properties: self.properties(REPLICA),
+            body: serde_json::to_vec(canary).unwrap_or_default(),
+        }
+    }
+
+    /// Takes this replica off the others' rosters.
+    fn farewell(&self) -> Envelope {
+        self.announcement(&control::Canary {
+            peer: self.roster.own(),
+            instance: 0,
+            sequence: 0,
+            leaving: true,
+        })
+    }
+
+    fn properties(&self, kind: &str) -> BasicProperties {
+        BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_app_id(self.config.replica.0.as_str().into())
+            .with_type(kind.into())
+            .with_timestamp(self.link.clock.now())
+    }
+}
+
+/// Makes a new connection ready for publishing.
+async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, Ended> {
+    timeout(SET_UP_TIMEOUT, async {
+        let channel = topology.declare(connection).await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok(channel)
+    })
+    .await?
+}
+
+/// Publishes when first polled; resolves to the broker's confirmation.
+async fn publish(
+    channel: Channel,
+    number: Option<u64>,
+    envelope: Envelope,
+) -> (Option<u64>, lapin::Result<Confirmation>) {
+    let Envelope { exchange, routing_key, properties, body } = envelope;
+    // Returned if not even our own queue is bound, instead of confirmed and lost.
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    let publishing =
+        channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties);
+    let confirmation = match publishing.await {
+        Ok(confirmation) => confirmation.await,
+        Err(error) => Err(error),
+    };
+    (number, confirmation)
+}
+
+impl Desk {
+    /// Accepts and expires messages while there is no connection. Returns once it is to close and
+    /// everything accepted was answered for.
+    async fn tend(&mut self, outbox: &mut Outbox) {
+        loop {
+            let finishing = *self.closing.borrow();
+            if finishing && outbox.is_empty() && self.submissions.is_empty() {
+                return;
+            }
+            tokio::select! {
+                Some((number, id)) = self.echoes.recv() => outbox.read_back(number, id),
+                Some(submission) = self.submissions.recv() => outbox.push(submission),
+                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                () = raised(&mut self.closing), if !finishing => self.submissions.close(),
+            }
+        }
+    }
+}
+
+/// Sleeps to an instant, or for ever.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

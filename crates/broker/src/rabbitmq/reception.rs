@@ -1,0 +1,122 @@
+//! What becomes of what was read, whichever way.
+
+use super::control::{self, Canary};
+use super::entry::{self, Entry, origin};
+use super::link::Link;
+use super::publisher::Echo;
+use crate::{Delivery, Roster};
+use lapin::message::Delivery as AmqpDelivery;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::mpsc;
+use warren_observe::events::{Event, Trace};
+use warren_observe::telemetry::{Consumed, Messaging, Span};
+use warren_protocol::body::Malformed;
+
+pub(super) struct Reception {
+    pub(super) link: Arc<Link>,
+    pub(super) deliveries: mpsc::Sender<Delivery>,
+    /// Told of our own canaries.
+    pub(super) heard: mpsc::Sender<()>,
+    /// Told of our own messages.
+    pub(super) echoes: mpsc::UnboundedSender<Echo>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) messaging: Messaging,
+}
+
+impl Reception {
+    /// Deliveries follow. A replica reads once this was said.
+    pub(super) fn reading(&self) {
+        self.link.update(|status| {
+            status.consuming = true;
+            status.problem = None;
+        });
+    }
+
+    /// Tells the house. At the end nobody listens any more.
+    pub(super) async fn tell(&self, delivery: Delivery) {
+        let _ = self.deliveries.send(delivery).await;
+    }
+
+    /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
+    /// it was there before this replica was.
+    pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
+        self.link.metrics.consumed();
+        if control::is_foreign(&delivery.properties) {
+            self.link.metrics.foreign();
+        }
+        self.link.read.fetch_add(1, Ordering::Relaxed);
+        // It ends when the message was handed on.
+        let mut span = if past { None } else { self.span(&entry, delivery) };
+        match entry {
+            Entry::Message(mut message) => {
+                self.echo(delivery, Some(&message.id));
+                if let Some(span) = &mut span {
+                    span.set("warren.message.id", message.id.clone());
+                    message.trace = Some(span.context().clone());
+                }
+                self.tell(if past { Delivery::Past(message) } else { Delivery::Message(message) })
+                    .await;
+            }
+            Entry::Second(first) => {
+                self.link.metrics.duplicate();
+                if let Some(span) = &mut span {
+                    span.set("warren.duplicate", true);
+                }
+                self.echo(delivery, first.as_ref());
+            }
+            Entry::Canary(canary) => self.canary(canary, past),
+            Entry::Malformed(malformed) => {
+                if let Some(span) = &mut span {
+                    span.fail(malformed.label());
+                }
+                self.refuse(malformed, Trace::of(entry::trace(delivery).as_ref()));
+            }
+        }
+    }
+
+    /// Begins the span of a message, be it fit for clients or not, if it is recorded. What replicas
+    /// tell each other is nobody's message.
+    fn span(&self, entry: &Entry, delivery: &AmqpDelivery) -> Option<Span> {
+        if !self.messaging.is_on() || matches!(entry, Entry::Canary(_)) {
+            return None;
+        }
+        let consumed = Consumed {
+            id: match entry {
+                Entry::Message(message) => Some(&message.id),
+                Entry::Second(first) => first.as_deref(),
+                Entry::Canary(_) | Entry::Malformed(_) => None,
+            },
+            routing_key: delivery.routing_key.as_str(),
+            message_id: entry::message_id(delivery),
+            delivery_tag: delivery.delivery_tag,
+        };
+        self.messaging.consume(entry::trace(delivery), consumed)
+    }
+
+    /// Passes over what cannot be delivered.
+    pub(super) fn refuse(&self, malformed: Malformed, trace_id: Trace) {
+        self.link.metrics.tell(Event::Malformed { reason: malformed.label(), trace_id });
+    }
+
+    /// Tells the publisher of a message of its own.
+    fn echo(&self, delivery: &AmqpDelivery, id: Option<&Arc<str>>) {
+        if let Some((origin, number)) = origin(delivery)
+            && *origin == *self.link.origin
+        {
+            let _ = self.echoes.send((number, id.cloned()));
+        }
+    }
+
+    fn canary(&self, canary: Canary, past: bool) {
+        if canary.instance == self.link.instance {
+            // If some wait already, one more says nothing new.
+            let _ = self.heard.try_send(());
+        }
+        if canary.leaving {
+            self.roster.left(&canary.peer.name);
+        } else if !past {
+            self.roster.heard(canary.peer);
+        }
+    }
+}

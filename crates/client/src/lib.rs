@@ -1,0 +1,3 @@
+//! The HTTP client that Warren's own programs use.
+
+pub mod http;

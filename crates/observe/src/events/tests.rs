@@ -1,0 +1,172 @@
+//! Every event of the table: that its line is as declared, and agrees with its counter.
+
+use super::declare::Declaration;
+use super::{Event, SECTIONS, Text, Trace};
+use crate::metrics::{self, Metrics};
+use crate::telemetry::subscriber;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex};
+use warren_config::LogFormat;
+
+impl Declaration {
+    /// The values of the label that it is counted by, if a field has them.
+    pub(super) fn labels(&self) -> Vec<&'static str> {
+        match self.series {
+            Some(series) if self.fields.contains(&series) => {
+                let values = self.metric().labels.values();
+                values.into_iter().filter_map(|values| values.last().copied()).collect()
+            }
+            _ => vec![""],
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines that are written meanwhile.
+fn lines(format: LogFormat, tell: impl FnOnce()) -> Vec<String> {
+    let written = Written::default();
+    let writer = written.clone();
+    let subscriber = subscriber(format, "info", false, move || writer.clone());
+    tracing::subscriber::with_default(subscriber, tell);
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+/// All series that have been counted.
+fn counted(metrics: &Metrics) -> BTreeMap<String, f64> {
+    let counters = metrics::SECTIONS.iter().flat_map(|section| section.metrics);
+    let counters: BTreeSet<_> =
+        counters.filter(|it| it.kind == metrics::Kind::Counter).map(|it| it.name).collect();
+    let text = String::from_utf8(metrics.render()).unwrap();
+    let series = text.lines().filter_map(|line| line.rsplit_once(' '));
+    let series = series.filter(|(series, _)| {
+        let name = series.split('{').next().unwrap();
+        name.starts_with("warren_") && counters.contains(name)
+    });
+    let values = series.map(|(series, value)| (series.to_owned(), value.parse().unwrap()));
+    values.filter(|(_, value)| *value > 0.0).collect()
+}
+
+#[test]
+fn every_event_has_the_line_and_the_counter_that_are_declared() {
+    for (declaration, event) in Event::samples() {
+        let metrics = Metrics::new();
+        let said = format!("{event:?}");
+        let lines = lines(LogFormat::Json, || metrics.tell(event));
+        let [line] = &lines[..] else { panic!("{said}: {lines:?}") };
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["event"], declaration.name);
+        assert_eq!(line["level"], declaration.level.to_string());
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with(declaration.message.split('{').next().unwrap()), "{line}");
+        let mut fields = declaration.fields.to_vec();
+        fields.extend(["timestamp", "level", "event", "message"]);
+        if declaration.quiet.is_some() {
+            assert_eq!(line["count"], 1);
+            fields.push("count");
+        }
+        let keys: BTreeSet<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, fields.into_iter().collect(), "{line}");
+
+        // One series has risen, and the line says which.
+        let counted: Vec<_> = counted(&metrics).into_iter().collect();
+        let [(series, count)] = &counted[..] else { panic!("{said}: {counted:?}") };
+        assert_eq!(*count, 1.0, "{series}");
+        let metric = declaration.metric();
+        assert!(series.starts_with(metric.name), "{series} for {said}");
+        if let Some(label) = metric.labels.names().last() {
+            let shown = declaration.fields.contains(label);
+            assert!(!shown || declaration.series == Some(label), "{said} shows another series");
+            let value = match declaration.series {
+                None => declaration.name,
+                Some(value) if value.starts_with('"') => value.trim_matches('"'),
+                Some(field) => {
+                    assert_eq!(field, *label, "a field is named as the label is");
+                    line[field].as_str().unwrap()
+                }
+            };
+            assert!(series.contains(&format!("{label}=\"{value}\"")), "{series} for {said}");
+        }
+    }
+}
+
+#[test]
+fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
+    let metrics = Metrics::new();
+    let tell = |cause| {
+        metrics.tell(Event::MessageRejected { cause, trace_id: Trace::of(None) });
+    };
+    let lines = lines(LogFormat::Json, || {
+        for _ in 0..500 {
+            tell("rate_limited");
+            tell("too_large");
+        }
+        metrics.tell_rest();
+        metrics.tell_rest();
+    });
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    let mut sums = BTreeMap::<_, f64>::new();
+    for line in lines {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let series = format!(
+            "warren_messages_rejected_total{{cause=\"{}\"}}",
+            line["cause"].as_str().unwrap()
+        );
+        *sums.entry(series).or_default() += line["count"].as_f64().unwrap();
+    }
+    assert_eq!(sums, counted(&metrics));
+    assert!(sums.values().all(|sum| *sum == 500.0));
+}
+
+#[test]
+fn no_text_can_forge_a_line() {
+    let forged = "x\"\r\n2026-01-02T03:04:05Z ERROR done event=\"done\"\u{1b}[2J\u{9b}31m\u{2028}\0{}\
+                  \",\"event\":\"done\"}\n{\"event\":\"done\"}";
+    let tell = || {
+        let metrics = Metrics::new();
+        metrics.tell(Event::NotReading { problem: Text::of(forged) });
+        metrics.tell(Event::AlarmRaised { reason: Text::of(forged) });
+        metrics.tell(Event::LogUnreadable { problem: Text::of(forged.repeat(1000)) });
+    };
+    let text = lines(LogFormat::Text, tell);
+    assert_eq!(text.len(), 3, "{text:?}");
+    for line in &text {
+        assert!(!line.contains(char::is_control) && line.len() < 3000, "{line:?}");
+        // What is within quotes cannot end them.
+        assert!(!line.contains(" event=\"done\""), "{line:?}");
+    }
+    let json = lines(LogFormat::Json, tell);
+    assert_eq!(json.len(), 3, "{json:?}");
+    for line in &json {
+        assert!(!line.contains(char::is_control), "{line:?}");
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_ne!(line["event"], "done");
+    }
+}
+
+#[test]
+fn names_are_told_apart() {
+    let declared = || SECTIONS.iter().flat_map(|section| section.events);
+    for event in declared() {
+        let letters = event.name.chars().all(|sign| sign.is_ascii_lowercase() || sign == '_');
+        assert!(letters && !event.name.is_empty(), "{}", event.name);
+        assert!(event.meaning.ends_with('.') && event.meaning.len() > 7, "{}", event.name);
+        // A filter for one also applies to those that begin like it.
+        let like: Vec<_> = declared().filter(|it| it.name.starts_with(event.name)).collect();
+        assert_eq!(like.len(), 1, "{like:?}");
+    }
+}

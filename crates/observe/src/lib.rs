@@ -1,0 +1,7 @@
+//! Everything an operator sees of a replica: metrics, events of the log output, traces.
+
+pub mod broker_status;
+pub mod events;
+pub mod metrics;
+pub mod phase;
+pub mod telemetry;

@@ -1,0 +1,56 @@
+//! Which messages are compressed: the larger ones, each once, while a client takes them so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use warren_config::Compression;
+use warren_observe::metrics::Metrics;
+use warren_protocol::encoded::Broadcast;
+use warren_protocol::websocket::{Deflater, Window};
+
+/// How many clients of this replica take compressed messages.
+#[derive(Debug, Default)]
+pub struct Takers(AtomicUsize);
+
+impl Takers {
+    pub fn enter(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn any(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Compressor {
+    /// Messages as large as this many bytes are worth it.
+    least: usize,
+    takers: Arc<Takers>,
+    metrics: Arc<Metrics>,
+    /// 380 kB, made when it is needed.
+    deflater: Option<Deflater>,
+}
+
+impl Compressor {
+    pub fn new(setting: Compression, takers: Arc<Takers>, metrics: Arc<Metrics>) -> Self {
+        let least = setting.0.unwrap_or(usize::MAX);
+        Self { least, takers, metrics, deflater: None }
+    }
+
+    /// Compresses a message, if that is worth it.
+    pub fn compress(&mut self, message: Broadcast) -> Broadcast {
+        let size = message.json().len();
+        if size < self.least || !self.takers.any() {
+            return message;
+        }
+        let message = message.compressed(self.deflater.get_or_insert_default());
+        let after = message.frame_for(Window::FULL).len();
+        self.metrics.compressed(message.frame.len(), after);
+        message
+    }
+}

@@ -1,0 +1,109 @@
+//! Errors as HTTP clients see them: `{"error":{"code","message"}}`.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+use warren_broker::LogError;
+use warren_protocol::error::PublishError;
+
+/// Bytes of what is said of a mistake. It may quote what was sent, all of it, and waits for whoever sent it.
+const TOLD: usize = 256;
+
+/// As much of what is wrong as is told.
+pub fn told(mistake: &str) -> &str {
+    let whole = |end: &usize| mistake.is_char_boundary(*end);
+    let end = (0..=TOLD.min(mistake.len())).rev().find(whole);
+    &mistake[..end.unwrap_or(0)]
+}
+
+/// Why a request is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    #[error("{0}")]
+    BadRequest(String),
+    #[error("this origin may not connect; see WARREN_ALLOWED_ORIGINS")]
+    Origin,
+    #[error("there is nothing here")]
+    NotFound,
+    #[error("this address is for {0}")]
+    Method(&'static str),
+    #[error("the request did not come in time")]
+    TimedOut,
+    #[error("the message is larger than WARREN_MAX_MESSAGE")]
+    TooLarge,
+    #[error("this address is for WebSockets: {0}")]
+    NoWebSocket(String),
+    #[error("this replica has as many connections as it may")]
+    TooManyConnections,
+    #[error("this replica is shutting down")]
+    ShuttingDown,
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl ApiError {
+    /// The name in the response, and the metric label.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Origin => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::Method(_) => "method_not_allowed",
+            Self::TimedOut => "timed_out",
+            Self::TooLarge => "too_large",
+            Self::NoWebSocket(_) => "no_websocket",
+            Self::TooManyConnections => "too_many_connections",
+            Self::ShuttingDown => "shutting_down",
+            Self::Log(_) => "log_unreadable",
+            Self::Publish(error) => error.code(),
+        }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoWebSocket(_) => StatusCode::UPGRADE_REQUIRED,
+            Self::TooManyConnections | Self::ShuttingDown | Self::Log(_) | Self::Publish(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            // Seconds; spread, so that those who were refused together do not return together.
+            response.insert_header((RETRY_AFTER, fastrand::u32(1..=5).to_string()));
+        }
+        match self {
+            Self::NoWebSocket(_) => drop(response.insert_header((UPGRADE, "websocket"))),
+            Self::Method(allowed) => drop(response.insert_header((ALLOW, *allowed))),
+            // The rest of the request may still come, and is not to be taken for another.
+            Self::TimedOut | Self::TooLarge => drop(response.force_close()),
+            _ => {}
+        }
+        let message = self.to_string();
+        response.json(json!({ "error": { "code": self.code(), "message": told(&message) } }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_is_told_in_few_words() {
+        assert_eq!(told("short"), "short");
+        assert_eq!(told(&"語".repeat(1000)), "語".repeat(85));
+    }
+}

@@ -1,0 +1,77 @@
+//! The admin port: is it alive, is it ready, and what does it count.
+
+use actix_web::dev::Server;
+use actix_web::http::header::ContentType;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use std::net::TcpListener;
+use std::sync::Arc;
+use tokio::sync::watch;
+use warren_broker::Roster;
+use warren_observe::broker_status::BrokerStatus;
+use warren_observe::events::Text;
+use warren_observe::metrics::Metrics;
+use warren_observe::phase::Phase;
+
+/// What health is judged by.
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub phase: watch::Receiver<Phase>,
+    pub status: watch::Receiver<BrokerStatus>,
+    pub roster: Arc<Roster>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// Why this replica should get no new clients, if it should not.
+    fn unready(&self) -> Option<String> {
+        if *self.phase.borrow() != Phase::Running {
+            return Some("shutting down".to_owned());
+        }
+        let status = self.status.borrow();
+        let reason = status.unready()?.to_string();
+        Some(match &status.problem {
+            // It is read on a terminal, as a line of the log is.
+            Some(problem) => format!("{reason}: {}", Text::of(problem)),
+            None => reason,
+        })
+    }
+}
+
+/// Serves the admin port on `listener`.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn serve(listener: TcpListener, health: Health) -> std::io::Result<Server> {
+    let health = web::Data::new(health);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(health.clone())
+            .route("/livez", web::get().to(livez))
+            .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(metrics))
+    });
+    Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+}
+
+/// Alive as long as it answers: nothing outside the process can change that.
+async fn livez() -> HttpResponse {
+    HttpResponse::Ok().content_type(ContentType::plaintext()).body("alive\n")
+}
+
+async fn readyz(health: web::Data<Health>) -> HttpResponse {
+    match health.unready() {
+        None => HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n"),
+        Some(reason) => HttpResponse::ServiceUnavailable()
+            .content_type(ContentType::plaintext())
+            .body(format!("not ready: {reason}\n")),
+    }
+}
+
+async fn metrics(health: web::Data<Health>) -> HttpResponse {
+    health.metrics.phase(*health.phase.borrow());
+    health.metrics.ready(health.unready().is_none());
+    health.metrics.replicas(health.roster.list().len());
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(health.metrics.render())
+}

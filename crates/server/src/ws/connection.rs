@@ -1,0 +1,404 @@
+//! The task that owns a WebSocket after its handshake: reads, writes, and ends it properly.
+//!
+//! It knows frames and the order of an ending. What is said over them is its dialogue's.
+
+use super::client::Order;
+use super::output::{Flushed, Output, Source, Written};
+use actix_rt::net::TcpStream;
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::future::Future;
+use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::yield_now;
+use warren_protocol::websocket::{
+    Accept, Close, Event, Reader, Violation, close_frame, ping_frame, pong_frame,
+};
+
+/// Bytes read, and of messages that came of them, before others get their turn.
+const TURN: usize = 512 << 10;
+/// What a message counts as at least.
+const LEAST: usize = 1 << 10;
+/// Own frames that may wait before the client is read no further.
+const MAX_OWN: usize = 64;
+/// How long a client may take to end its side, once ours is ended.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The other half of a connection: what is made of messages.
+pub trait Dialogue {
+    /// Which messages are let through.
+    fn accept(&self) -> Accept<'_>;
+
+    /// The connection's task runs; it is to be woken for the next order or shared frame.
+    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);
+
+    /// It has more to say than there was room for.
+    fn has_more(&self) -> bool {
+        false
+    }
+
+    /// The client takes no more for now. What it has to say is not to be held meanwhile.
+    fn rest(&mut self) {}
+
+    /// A message came.
+    fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
+
+    /// A message came, but the connection is about to end: it is not accepted.
+    fn too_late(&mut self, _text: Cow<'_, str>, _output: &mut Output) {}
+
+    /// A binary message came; only if they are accepted.
+    fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut Output) {}
+
+    /// Bytes came, whatever they are.
+    fn heard(&mut self) {}
+
+    /// The client is to be read no further for now.
+    fn busy(&self) -> bool {
+        false
+    }
+
+    /// Everything that the client was promised is done.
+    fn settled(&self) -> bool {
+        true
+    }
+
+    /// Where shared frames come from.
+    fn source(&self) -> Option<Source<'_>> {
+        None
+    }
+
+    /// What the outside wants of this connection.
+    fn take_order(&mut self) -> Option<Order> {
+        None
+    }
+
+    /// The connection is to be aborted at `deadline`.
+    fn set_deadline(&mut self, _deadline: Instant) {}
+
+    /// Something was written.
+    fn wrote(&mut self, _written: Written) {}
+
+    /// The connection is over; `None` if it broke off.
+    fn ended(&mut self, _close: Option<Close>) {}
+
+    /// How long promises may take to be kept when the connection is to end.
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// What messages can be written to without its task.
+pub trait Line {
+    /// As [`Connection::deliver`].
+    fn deliver(&self) -> bool;
+}
+
+impl<D: Dialogue> Line for RefCell<Connection<TcpStream, D>> {
+    fn deliver(&self) -> bool {
+        self.try_borrow_mut().is_ok_and(|mut connection| connection.deliver())
+    }
+}
+
+/// How far the ending of a connection is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Open,
+    /// It will be closed once promises are kept and shared frames written.
+    Settling {
+        hint: Option<u32>,
+    },
+    /// The close frame waits to be written, the last that is.
+    Sealed,
+    /// The close frame is written; the client's is awaited.
+    AwaitingClose,
+    /// Both directions are done with; what still comes is thrown away until the client hangs up, so
+    /// that the kernel does not reset what it has not read yet.
+    Lingering,
+}
+
+/// The socket is lost.
+struct Gone;
+
+/// See the module. What a delivery needs comes first and side by side: between two of them, others have
+/// had the cache.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Connection<S, D: Dialogue> {
+    io: S,
+    output: Output,
+    stage: Stage,
+    /// The socket is full, and wakes the task when it is not.
+    blocked: bool,
+    close: Option<Close>,
+    dialogue: D,
+    input: Reader,
+    /// Lent by the worker: a connection has no buffer of its own.
+    scratch: Rc<RefCell<Vec<u8>>>,
+    /// What was read and has to wait: what came along with the handshake, and what is left of a turn.
+    early: BytesMut,
+}
+
+impl<D: Dialogue> Connection<TcpStream, D> {
+    /// Writes the shared frames that wait, without the task; whether there was nothing else to do.
+    /// Otherwise the task is to be woken.
+    pub fn deliver(&mut self) -> bool {
+        if self.blocked {
+            return true;
+        }
+        // The kernel is asked, not tokio, which keeps what it knows of the socket elsewhere in memory.
+        // Where the socket takes no more it is the task that finds out and waits for it.
+        let send = |io: &mut TcpStream, slices: &[IoSlice<'_>]| {
+            let io = SockRef::from(&*io);
+            let sent = match slices {
+                [one] => io.send(one),
+                many => io.send_vectored(many),
+            };
+            match sent {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Poll::Pending,
+                sent => Poll::Ready(sent),
+            }
+        };
+        let open = matches!(self.stage, Stage::Open) && !self.dialogue.has_more();
+        open && matches!(self.flush(send), Ok(Flushed::All))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
+    /// Takes over a socket whose handshake is done. `early` is what was read behind it, and `output`
+    /// what is to be said first.
+    pub fn new(
+        io: S,
+        scratch: Rc<RefCell<Vec<u8>>>,
+        early: BytesMut,
+        output: Output,
+        dialogue: D,
+    ) -> Self {
+        Self {
+            io,
+            scratch,
+            early,
+            input: Reader::default(),
+            output,
+            stage: Stage::Open,
+            blocked: false,
+            close: None,
+            dialogue,
+        }
+    }
+
+    fn step(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        self.dialogue.poll(context, &mut self.output);
+        match self.dialogue.take_order() {
+            Some(Order::Ping) => self.output.push(ping_frame()),
+            Some(Order::Close(close, hint)) => self.end(close, hint),
+            Some(Order::Abort) => return Err(Gone),
+            None => {}
+        }
+        let paused = self.read(context)?;
+        // What was just read may have settled, or asked for something.
+        self.dialogue.poll(context, &mut self.output);
+        self.blocked = self.write(context)? == Flushed::Blocked;
+        if self.blocked {
+            self.dialogue.rest();
+        }
+        let room = self.dialogue.has_more() && self.output.is_empty();
+        if room || (paused && !self.is_full()) {
+            // The socket was not asked for more, so it wakes nobody. This comes behind those whose
+            // sockets have something: a task that wakes itself would be run many times before.
+            let _ = pin!(yield_now()).poll(context);
+        }
+        Ok(())
+    }
+
+    /// The client has enough to wait for, and is read no further.
+    fn is_full(&self) -> bool {
+        let ending = !matches!(self.stage, Stage::Open | Stage::Settling { .. });
+        (self.dialogue.busy() && !ending) || self.output.len() > MAX_OWN
+    }
+
+    /// Reads what has come; whether there may be more that was left for later.
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
+        let mut turn = TURN;
+        // With the buffer that it is in.
+        let mut early = mem::take(&mut self.early);
+        let left = self.take(&mut early, &mut turn)?;
+        if left > 0 {
+            early.advance(early.len() - left);
+            self.early = early;
+            return Ok(true);
+        }
+        drop(early);
+        let scratch = self.scratch.clone();
+        let mut scratch = scratch.borrow_mut();
+        while turn > 0 && !self.is_full() {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Err(_)) => return Err(Gone),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
+                Poll::Ready(Ok(())) => {
+                    self.dialogue.heard();
+                    let data = buffer.filled_mut();
+                    turn = turn.saturating_sub(data.len());
+                    let left = self.take(data, &mut turn)?;
+                    if left > 0 {
+                        self.early = data[data.len() - left..].into();
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        // After the others had their turn.
+        Ok(true)
+    }
+
+    /// Makes sense of bytes that came, as far as the turn goes and the client has not enough to wait for:
+    /// how many are left.
+    fn take(&mut self, mut data: &mut [u8], turn: &mut usize) -> Result<usize, Gone> {
+        while !matches!(self.stage, Stage::Lingering) {
+            if *turn == 0 || self.is_full() {
+                return Ok(data.len());
+            }
+            match self.input.next(&mut data, self.dialogue.accept()) {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    let inflater = self.dialogue.accept().inflater;
+                    let inflated = inflater.map_or(0, |inflater| inflater.borrow_mut().take_cost());
+                    *turn = turn.saturating_sub(event.size().max(LEAST) + inflated);
+                    self.event(event)?;
+                }
+                Err(Violation(close)) => {
+                    self.seal(close, None, None);
+                    self.stage = match self.stage {
+                        // Ours is written already, and nothing better can be said.
+                        Stage::AwaitingClose => return Err(Gone),
+                        stage => stage,
+                    };
+                    break;
+                }
+            }
+        }
+        Ok(0)
+    }
+
+    fn event(&mut self, event: Event<'_>) -> Result<(), Gone> {
+        let open = matches!(self.stage, Stage::Open);
+        match event {
+            Event::Text(text) if open => self.dialogue.text(text, &mut self.output),
+            Event::Text(text) if matches!(self.stage, Stage::Settling { .. }) => {
+                self.dialogue.too_late(text, &mut self.output);
+            }
+            Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
+            Event::Ping(payload) => self.output.push(pong_frame(&payload)),
+            Event::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
+            Event::Close(code) => self.seal(Close::ByClient, code, None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the ending that the server wants.
+    fn end(&mut self, close: Close, hint: Option<u32>) {
+        if !matches!(self.stage, Stage::Open) {
+            return;
+        }
+        if close == Close::Restart {
+            self.close = Some(close);
+            self.stage = Stage::Settling { hint };
+            let patience = self.dialogue.patience() + CLOSE_TIMEOUT;
+            self.dialogue.set_deadline(Instant::now() + patience);
+        } else {
+            self.seal(close, None, hint);
+        }
+    }
+
+    /// Puts the close frame in line: the last thing that is said.
+    fn seal(&mut self, close: Close, code: Option<u16>, hint: Option<u32>) {
+        if !matches!(self.stage, Stage::Open | Stage::Settling { .. }) {
+            return;
+        }
+        self.close = Some(close);
+        self.output.finish(close_frame(close, code, hint));
+        self.stage = Stage::Sealed;
+        self.dialogue.set_deadline(Instant::now() + CLOSE_TIMEOUT);
+    }
+
+    /// Writes what waits, in this way.
+    fn flush(
+        &mut self,
+        mut write: impl FnMut(&mut S, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+    ) -> Result<Flushed, Gone> {
+        let source = match self.stage {
+            Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
+            _ => None,
+        };
+        let mut written = Written::default();
+        let write = |slices: &[IoSlice<'_>]| write(&mut self.io, slices);
+        let flushed = self.output.flush(write, source, &mut written);
+        if written.writes > 0 {
+            self.dialogue.wrote(written);
+        }
+        flushed.map_err(|_| Gone)
+    }
+
+    /// Writes what waits, and goes on with the ending when all is written.
+    fn write(&mut self, context: &mut Context<'_>) -> Result<Flushed, Gone> {
+        loop {
+            let flushed = self.flush(|io, slices| match slices {
+                [one] => Pin::new(io).poll_write(context, one),
+                many => Pin::new(io).poll_write_vectored(context, many),
+            });
+            match (flushed?, self.stage) {
+                (Flushed::Overrun, _) => self.seal(Close::TooSlow, None, None),
+                // What was read is answered first.
+                (Flushed::All, Stage::Settling { hint })
+                    if self.dialogue.settled() && self.early.is_empty() =>
+                {
+                    self.seal(Close::Restart, None, hint);
+                }
+                (Flushed::All, Stage::Sealed) => self.sealed_and_written(context)?,
+                (flushed, _) => return Ok(flushed),
+            }
+        }
+    }
+
+    /// The close frame is out.
+    fn sealed_and_written(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+        if !self.input.is_over() {
+            self.stage = Stage::AwaitingClose;
+            return Ok(());
+        }
+        self.stage = Stage::Lingering;
+        match Pin::new(&mut self.io).poll_shutdown(context) {
+            Poll::Ready(Err(_)) => Err(Gone),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue + Unpin> Future for Connection<S, D> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match self.step(context) {
+            Ok(()) => Poll::Pending,
+            Err(Gone) => Poll::Ready(()),
+        }
+    }
+}
+
+impl<S, D: Dialogue> Drop for Connection<S, D> {
+    fn drop(&mut self) {
+        self.dialogue.ended(self.close);
+    }
+}
+
+#[cfg(test)]
+mod tests;
