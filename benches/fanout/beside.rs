@@ -9,9 +9,9 @@ use crate::client::Crowd;
 use crate::dialect::Dialect;
 use crate::report::{cell, footnote};
 use crate::server::{Sample, Server};
-use crate::support::rabbitmq::RabbitMq;
 use crate::{Outcome, PACE, Plan, TEXT, WARM_UP, WINDOWS, others, server};
 use std::time::Duration;
+use warren_testkit::rabbitmq::RabbitMq;
 
 /// Connections that only listen, and nothing is said.
 const IDLE: usize = 10_000;

@@ -18,9 +18,6 @@ mod frames;
 mod others;
 mod report;
 mod server;
-#[path = "../../tests/support/mod.rs"]
-#[allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "as in the tests")]
-mod support;
 mod traces;
 mod workers;
 
@@ -31,7 +28,7 @@ use std::env;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::rabbitmq::RabbitMq;
+use warren_testkit::rabbitmq::RabbitMq;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Something to measure, by name.

@@ -2,12 +2,12 @@
 
 use crate::Outcome;
 use crate::server::Server;
-use crate::support::ports::free_port;
-use crate::support::process::Sandbox;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::Sandbox;
 
 const NGINX: &str = "/usr/sbin/nginx";
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";

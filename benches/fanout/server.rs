@@ -1,6 +1,5 @@
 //! Server processes: started on a core of their own, measured, and ended.
 
-use crate::support::process::Sandbox;
 use crate::{Outcome, bare};
 use hdrhistogram::Histogram;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -12,6 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use warren_testkit::process::Sandbox;
 
 /// How long a server may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -2,7 +2,6 @@
 
 use crate::report::{table, verdict};
 use crate::server::Server;
-use crate::support::collector::Collector;
 use crate::{CLIENTS, Crowd, Outcome, Plan, TEXT, WARM_UP, WINDOWS};
 use lapin::types::{AMQPValue, FieldTable};
 use std::hint::black_box;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant};
 use warren_observe::metrics::Metrics;
 use warren_observe::telemetry::{Consumed, Messaging, TraceSettings, Traces};
 use warren_protocol::trace_context;
+use warren_testkit::otlp_collector::Collector;
 
 const SAMPLER: (&str, &str) = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
 /// Messages of a round of what is timed in this process.

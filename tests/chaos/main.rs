@@ -19,8 +19,6 @@ mod report;
 mod run;
 mod say;
 mod seat;
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use arguments::Arguments;

@@ -1,14 +1,14 @@
 //! A connection that listens, over any transport, through faults: whatever goes wrong is an end.
 
-use crate::support::client::{Client, Ended};
-use crate::support::events::Events;
-use crate::support::http::{Response, try_send};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Error;
+use warren_testkit::client::{Client, Ended};
+use warren_testkit::events::Events;
+use warren_testkit::http::{Response, try_send};
 
 /// How long a handshake may take, a replay from the log included.
 const HANDSHAKE: Duration = Duration::from_secs(8);

@@ -3,7 +3,6 @@
 use crate::arguments::Arguments;
 use crate::faults::{DISK_FULL, Excuses, FAULTS, Fault};
 use crate::report::{Chapter, Entry, tables};
-use crate::support::files::allow_open_files;
 use crate::world::World;
 use fastrand::Rng;
 use futures_util::future::join;
@@ -12,6 +11,7 @@ use std::iter::zip;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
+use warren_testkit::open_files::allow_open_files;
 
 /// Sockets of those who open thousands, at both ends of proxies.
 const FILES: u64 = 12_000;

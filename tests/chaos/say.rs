@@ -2,8 +2,6 @@
 
 use crate::ledger::{Delivery, Ledger};
 use crate::report::UNANSWERED;
-use crate::support::client::{Client, Ended};
-use crate::support::http::{Response, try_post};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::io;
@@ -11,6 +9,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
+use warren_testkit::client::{Client, Ended};
+use warren_testkit::http::{Response, try_post};
 
 /// Between two numbers of one publisher, in milliseconds.
 const PACE: std::ops::Range<u64> = 60..180;

@@ -2,13 +2,6 @@
 //! while replicas come and go there.
 
 use crate::ledger::Delivery;
-use crate::support::LIMIT;
-use crate::support::cluster::Cluster;
-use crate::support::http::try_send;
-use crate::support::ports::free_port;
-use crate::support::process::POLL;
-use crate::support::proxy::{Passing, Proxy};
-use crate::support::replica::Replica;
 use crate::world::{CANARY, SEATS, USER};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -18,6 +11,13 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
+use warren_testkit::LIMIT;
+use warren_testkit::cluster::Cluster;
+use warren_testkit::http::try_send;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::POLL;
+use warren_testkit::proxy::{Passing, Proxy};
+use warren_testkit::replica::Replica;
 
 /// How often a replica is looked at.
 const LOOK: Duration = Duration::from_millis(100);

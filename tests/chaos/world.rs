@@ -5,10 +5,6 @@ use crate::followers::{self, follow};
 use crate::ledger::{Delivery, Ledger};
 use crate::say;
 use crate::seat::Seat;
-use crate::support::LIMIT;
-use crate::support::cluster::Cluster;
-use crate::support::haproxy::HaProxy;
-use crate::support::process::POLL;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::net::SocketAddr;
@@ -17,6 +13,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
+use warren_testkit::LIMIT;
+use warren_testkit::cluster::Cluster;
+use warren_testkit::haproxy::HaProxy;
+use warren_testkit::process::POLL;
 
 pub const SEATS: usize = 3;
 /// How often a replica proves that it hears itself.

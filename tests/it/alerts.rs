@@ -2,16 +2,16 @@
 //! fires, and nothing else. How long things take in truth, and all other cases, are in `tests/alerts`;
 //! here time runs faster, for the rules alone.
 
-use crate::support::http;
-use crate::support::process::Sandbox;
-use crate::support::prometheus::{Prometheus, Sample, Target};
-use crate::support::rabbitmq::{RabbitMq, unique};
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use warren_testkit::http;
+use warren_testkit::process::Sandbox;
+use warren_testkit::prometheus::{Prometheus, Sample, Target};
+use warren_testkit::rabbitmq::{RabbitMq, unique};
+use warren_testkit::replica::Replica;
 
 /// How many times as fast the clock of the rules is.
 const FASTER: u64 = 10;

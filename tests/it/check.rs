@@ -1,13 +1,13 @@
 //! `warren check`.
 
-use crate::support::LIMIT;
-use crate::support::fake::Fake;
-use crate::support::ports::free_port;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{Replica, WARREN};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use warren_testkit::LIMIT;
+use warren_testkit::fake_server::FakeServer;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{Replica, warren};
 
 /// Runs it, with nothing in its environment that is ours; its exit code and all that it wrote.
 async fn check(arguments: &[&str]) -> (i32, String) {
@@ -19,7 +19,7 @@ async fn check(arguments: &[&str]) -> (i32, String) {
 }
 
 fn started(arguments: &[&str]) -> Process {
-    let mut command = Command::new(WARREN);
+    let mut command = Command::new(warren());
     command.env_clear().arg("check").args(arguments);
     Process::spawn(command)
 }
@@ -99,16 +99,16 @@ async fn one_replica_at_two_addresses_is_one() {
 
 #[tokio::test]
 async fn what_comes_twice_or_is_refused_fails() {
-    let twice = Fake::start("202 Accepted", 2).await;
+    let twice = FakeServer::start("202 Accepted", 2).await;
     let (code, output) = check(&[&twice.address]).await;
     assert_eq!(code, 1, "{output}");
     assert!(output.contains("came 2 times at fake ("), "{output}");
-    let refusing = Fake::start("418 I'm a teapot", 1).await;
+    let refusing = FakeServer::start("418 I'm a teapot", 1).await;
     let (code, output) = check(&[&refusing.address]).await;
     assert_eq!(code, 1, "{output}");
     assert!(output.contains("nothing can be published through fake ("), "{output}");
     assert!(output.contains("answered 418: "), "{output}");
-    let never = Fake::start("503 Service Unavailable", 0).await;
+    let never = FakeServer::start("503 Service Unavailable", 0).await;
     let (code, output) = check(&[&never.address, "--timeout", "2s"]).await;
     assert_eq!(code, 1, "{output}");
     assert!(output.contains("did not confirm in time"), "{output}");
@@ -131,7 +131,7 @@ async fn nonsense_is_no_answer() {
         (format!("{}\n\n", ready("\\u001b[2J\\n")), false, "ended the event stream"),
         (ready("x"), true, "does not answer as a replica of Warren does"),
     ] {
-        let fake = Fake::babbling(answer, endless).await;
+        let fake = FakeServer::babbling(answer, endless).await;
         let (code, output) = check(&[&fake.address, "--timeout", "5s"]).await;
         assert_eq!(code, 1, "{output}");
         assert!(output.contains(says), "{says} in:\n{output}");

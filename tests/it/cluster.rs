@@ -1,11 +1,11 @@
 //! Three replicas behind HAProxy, as one.
 
-use crate::support::client::Client;
-use crate::support::haproxy::HaProxy;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
+use warren_testkit::client::Client;
+use warren_testkit::haproxy::HaProxy;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 300;
 /// Every so many clients, one publishes.

@@ -1,11 +1,11 @@
 //! permessage-deflate (RFC 7692): what is agreed on, what is compressed, and what compressed messages
 //! cannot do. The other side is zlib.
 
-use crate::support::http;
-use crate::support::raw::{HANDSHAKE, Raw, frame};
-use crate::support::replica::Replica;
-use crate::support::zlib;
 use serde_json::{Value, json};
+use warren_testkit::http;
+use warren_testkit::raw::{HANDSHAKE, Raw, frame};
+use warren_testkit::replica::Replica;
+use warren_testkit::zlib;
 
 const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";

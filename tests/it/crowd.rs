@@ -1,17 +1,17 @@
 //! Many clients that come back at once, all of them from the stream.
 
-use crate::support::amqp::Peer;
-use crate::support::files::allow_open_files;
-use crate::support::follower::{Book, Follower};
-use crate::support::process::POLL;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::follower::{Book, Follower};
+use warren_testkit::open_files::allow_open_files;
+use warren_testkit::process::POLL;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::{HANDSHAKE, Raw};
+use warren_testkit::replica::Replica;
 
 /// One crowd at a time: each is all that a RabbitMQ with one scheduler and two cores can bear.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
@@ -32,7 +32,7 @@ async fn a_crowd_is_served_by_few_readers_and_in_little_memory() {
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
     let name = unique("crowded");
     let replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &settings).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let start = replica.say("lobby", "start").await;
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..MISSED + SPREAD).map(body)).await;
@@ -113,7 +113,7 @@ async fn those_who_were_away_for_different_times_wait_for_their_turn() {
     let settings =
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
     let replica = Replica::joined("eras", &rabbitmq.url(), &exchange, &settings).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut last = replica.say("lobby", "start").await;
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..ERAS * ERA).map(body)).await;

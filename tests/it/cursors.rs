@@ -1,17 +1,17 @@
 //! Cursors that cannot be taken up, and why not.
 
-use crate::support::amqp::Peer;
-use crate::support::listener::{Listener, TRANSPORTS};
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{FORGETFUL, LIVE, Replica};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{FORGETFUL, LIVE, Replica};
+use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 /// `after` is not taken up, for this reason, on any transport; history is sent instead, of which
 /// `last` is the last message.
 pub async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
     for transport in TRANSPORTS {
-        let mut lost = Listener::connect(transport, replica, &["lobby"], after, 1).await;
+        let mut lost = Subscriber::connect(transport, replica, &["lobby"], after, 1).await;
         let ready = &lost.ready;
         assert_eq!(ready["recovered"], false, "{after:?} over {transport:?}: {ready}");
         assert_eq!(ready["reason"], reason, "{after:?} over {transport:?}: {ready}");
@@ -82,7 +82,7 @@ async fn what_is_no_longer_kept() {
     let ids = [0, 1].map(|n| page["messages"][n]["id"].as_str().unwrap().to_owned());
     for replica in [&replica, &new] {
         for transport in TRANSPORTS {
-            let mut back = Listener::connect(transport, replica, &["lobby"], &ids[0], 0).await;
+            let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[0], 0).await;
             assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
             assert_eq!(back.message().await["id"], ids[1]);
         }
@@ -96,7 +96,7 @@ async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
     let quiet = [("CANARY_INTERVAL", "0s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &quiet).await;
     let stream = format!("{exchange}.log");
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     // The same bytes at the same place of both streams, behind something that has a name.
     replica.say("lobby", "old").await;
@@ -110,7 +110,7 @@ async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
     }
     let mut listeners = Vec::new();
     for transport in TRANSPORTS {
-        listeners.push(Listener::connect(transport, &replica, &["lobby"], "", 0).await);
+        listeners.push(Subscriber::connect(transport, &replica, &["lobby"], "", 0).await);
     }
 
     rabbitmq.ctl(&["delete_queue", &stream]).await;
@@ -159,7 +159,7 @@ async fn live_keeps_nothing_to_come_back_to() {
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let id = replica.say("lobby", "heard").await;
     for transport in TRANSPORTS {
-        let mut back = Listener::connect(transport, &replica, &["lobby"], &id, 1).await;
+        let mut back = Subscriber::connect(transport, &replica, &["lobby"], &id, 1).await;
         assert_eq!(back.ready["recovered"], false);
         assert_eq!(back.ready["reason"], "live", "{transport:?}: {}", back.ready);
         back.hears(&id, "heard").await;

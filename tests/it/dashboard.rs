@@ -1,19 +1,19 @@
 //! What Grafana and Prometheus ask: every query of the dashboard and every expression of the alerts,
 //! put to a real Prometheus that scrapes real replicas and a real RabbitMQ.
 
-use crate::support::LIMIT;
-use crate::support::http;
-use crate::support::process::{POLL, Sandbox};
-use crate::support::prometheus::{NAMESPACE, Prometheus, Target};
-use crate::support::proxy::{Passing, Proxy};
-use crate::support::queries::{Query, of_alerts, of_dashboard};
-use crate::support::rabbitmq::{RabbitMq, unique};
-use crate::support::raw::Raw;
-use crate::support::replica::Replica;
 use serde_json::json;
 use std::convert::Infallible;
 use std::fs;
 use tokio::time::{Instant, sleep};
+use warren_testkit::LIMIT;
+use warren_testkit::chart_queries::{Query, of_alerts, of_dashboard};
+use warren_testkit::http;
+use warren_testkit::process::{POLL, Sandbox};
+use warren_testkit::prometheus::{NAMESPACE, Prometheus, Target};
+use warren_testkit::proxy::{Passing, Proxy};
+use warren_testkit::rabbitmq::{RabbitMq, unique};
+use warren_testkit::raw::Raw;
+use warren_testkit::replica::Replica;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/warren/rules/warren.yaml");
 const INTERVAL: &str = "1s";

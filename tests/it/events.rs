@@ -1,11 +1,11 @@
 //! Server-sent events.
 
-use crate::support::events::Events;
-use crate::support::http;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::Replica;
 use serde_json::json;
+use warren_testkit::events::Events;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::replica::Replica;
 
 #[tokio::test]
 async fn a_client_that_hangs_up_is_noticed_at_once() {
@@ -94,7 +94,7 @@ async fn on_drain_it_says_when_to_come_back_and_ends() {
     pauses.sort_unstable();
     pauses.dedup();
     assert!(pauses.len() > 5, "returns are spread: {pauses:?}");
-    assert_eq!(replica.process.ended(crate::support::LIMIT).await.code(), Some(0));
+    assert_eq!(replica.process.ended(warren_testkit::LIMIT).await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -11,10 +11,6 @@
 //!
 //! The other blocks share replicas, so that each shows what those before it left.
 
-use crate::support::LIMIT;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
@@ -25,6 +21,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{WebSocketStream, client_async};
+use warren_testkit::LIMIT;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::replica::Replica;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 /// Blocks that are connections, or commands.

@@ -1,14 +1,14 @@
 //! RabbitMQ away, its topology deleted, its memory full. What delivery `log` makes of it is in `log`.
 
-use crate::support::LIMIT;
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::http;
-use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::replica::{LIVE, Replica};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use serde_json::Value;
 use std::time::Duration;
+use warren_testkit::LIMIT;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::replica::{LIVE, Replica};
 
 /// Reads on to the message with this text; errors and gaps may come before it.
 async fn hears(client: &mut Client, text: &str) {
@@ -124,7 +124,7 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
-    let other = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let other = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
 
     // An exclusive queue can only be unbound by others through the exchange, or deleted by rabbitmqctl.
     let queue = queues(rabbitmq, &exchange).await.pop().expect("the replica's queue");
@@ -134,7 +134,7 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
     gets_through(&mut client, "without a queue").await;
     replica.becomes_ready(true).await;
 
-    let other = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let other = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
     other
         .channel
         .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
@@ -150,7 +150,7 @@ async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
     let url = rabbitmq.url();
     let mut replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
-    let mut peer = Peer::live(&url, &exchange).await;
+    let mut peer = AmqpPeer::live(&url, &exchange).await;
     // Right after a canary, so that none finds the exchange without a queue, which would be told.
     peer.control().await;
     // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
@@ -192,7 +192,7 @@ async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
 #[tokio::test]
 async fn another_node_is_tried_when_one_is_gone() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let nobody = crate::support::ports::free_port();
+    let nobody = warren_testkit::ports::free_port();
     let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());
     let replica = Replica::joined("host", &urls, &exchange, &[]).await;
     let mut client = replica.client("").await;

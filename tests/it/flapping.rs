@@ -1,15 +1,15 @@
 //! A log that is bound and unbound while much is published: some messages are returned, and others that
 //! were published with them are not.
 
-use crate::support::amqp::Peer;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::Replica;
 use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::sleep;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::Replica;
 
 const MESSAGES: usize = 2_000;
 
@@ -22,7 +22,7 @@ async fn what_is_confirmed_is_heard_once_though_the_binding_comes_and_goes() {
     let mut listener = replica.client("").await;
     let mut sender = replica.v1("").await;
     // Its own queue is elsewhere, as nothing is returned that anybody takes.
-    let peer = Peer::connect(&url, &unique("elsewhere")).await;
+    let peer = AmqpPeer::connect(&url, &unique("elsewhere")).await;
     let flapping = async {
         loop {
             peer.unbind(&stream, &exchange).await.unwrap();

@@ -1,10 +1,6 @@
 //! Sockets that nobody speaks on, and no file for another one: those who are there are served all the
 //! while, and newcomers when there is room again.
 
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::Replica;
-use crate::support::{LIMIT, files};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -13,6 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::{HANDSHAKE, Raw};
+use warren_testkit::replica::Replica;
+use warren_testkit::{LIMIT, open_files};
 
 const CROWD: usize = 5_000;
 /// So many come when there is no file for them, and go when there is to be one.
@@ -32,7 +32,7 @@ async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
 
 #[tokio::test]
 async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() {
-    files::allow_open_files(3 * CROWD as u64);
+    open_files::allow_open_files(3 * CROWD as u64);
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
     for beginning in ["", &HANDSHAKE[..HANDSHAKE.len() - 2]] {
@@ -71,7 +71,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
     for _ in 0..NEWCOMERS {
         others.push(replica.client("?channel=others").await);
     }
-    let files = files::allow_no_more(replica.process.id());
+    let files = open_files::allow_no_more(replica.process.id());
 
     let handshakes = (0..NEWCOMERS).map(|_| Raw::send_first(replica.addr, HANDSHAKE.as_bytes()));
     let mut newcomers = join_all(handshakes).await;
@@ -90,7 +90,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
         answered.unwrap_err().kind(),
         ErrorKind::WouldBlock,
         "{files} files of {}",
-        files::open_files(replica.process.id())
+        open_files::open_files(replica.process.id())
     );
 
     drop((others, administrator));
@@ -102,7 +102,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
         while newcomer.json().await["text"] != "recovered" {}
     }
     // Those who ask may need a file that nobody left.
-    files::allow_again(replica.process.id());
+    open_files::allow_again(replica.process.id());
     let open = "warren_connections{transport=\"websocket\"}";
     replica.metric_becomes(open, |open| open == 1.0 + NEWCOMERS as f64).await;
 }
@@ -112,10 +112,10 @@ async fn the_first_connection_to_rabbitmq_that_ends_may_end_without_a_file_left(
     let (rabbitmq, name) = (shared().await, unique("full"));
     let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
     let mut client = replica.client("").await;
-    files::allow(replica.process.id(), Some(0));
+    open_files::allow(replica.process.id(), Some(0));
     rabbitmq.close_connections(&name).await;
     replica.process.line(LIMIT, |line| line.contains("\"unconnected\"")).await;
-    files::allow_again(replica.process.id());
+    open_files::allow_again(replica.process.id());
     replica.becomes_ready(true).await;
     client.send("recovered").await;
     while client.text().await != "recovered" {}

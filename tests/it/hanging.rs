@@ -1,8 +1,8 @@
 //! A RabbitMQ that accepts connections and never answers.
 
-use crate::support::replica::Replica;
 use std::fs;
 use tokio::net::TcpListener;
+use warren_testkit::replica::Replica;
 
 /// Threads and open files of a process.
 fn things(pid: u32) -> usize {

@@ -1,11 +1,5 @@
 //! A replica dies, and all of its clients return at once: to the two others, through a load balancer.
 
-use crate::support::files::allow_open_files;
-use crate::support::haproxy::{HaProxy, Setting};
-use crate::support::http::Response;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
@@ -16,6 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
+use warren_testkit::haproxy::{HaProxy, Setting};
+use warren_testkit::http::Response;
+use warren_testkit::open_files::allow_open_files;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 5_000;
 /// Connections that each of the others may have, and those that it has already, by visitors who leave when

@@ -1,17 +1,17 @@
 //! Names, reasons and texts that want to be more than that: lines of a log, headers, markup, commands to a
 //! terminal. What clients choose is in no line at all: see `logs`.
 
-use crate::support::LIMIT;
-use crate::support::amqp::Peer;
-use crate::support::hostile;
-use crate::support::http;
-use crate::support::ports::free_port;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::{Replica, command};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use warren_testkit::LIMIT;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::http;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::refusing_broker;
+use warren_testkit::replica::{Replica, command};
 
 /// Ends lines, steers terminals, closes quotes, turns the direction of text.
 const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"done\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
@@ -26,7 +26,7 @@ fn is_plain(text: &str) -> bool {
 
 #[tokio::test]
 async fn what_a_broker_says_and_names_of_the_operator_stay_in_their_line() {
-    let url = hostile::broker(&FORGED.repeat(3)[..250]).await;
+    let url = refusing_broker::start(&FORGED.repeat(3)[..250]).await;
     let exchange = format!("e\"\u{2028}\u{202e}{}", "x".repeat(90));
     for format in ["json", "text"] {
         let (address, admin) = (free_port(), free_port());
@@ -116,7 +116,7 @@ async fn what_a_request_has_in_it_is_text_in_the_answer() {
         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; x=\"y\r\n";
     let shake = HANDSHAKE.replace("Host: x\r\n", &format!("Host: x\r\n{offers}"));
     let head =
-        crate::support::raw::Raw::send_first(replica.addr, shake.as_bytes()).await.head().await;
+        warren_testkit::raw::Raw::send_first(replica.addr, shake.as_bytes()).await.head().await;
     assert!(head.contains("sec-websocket-protocol: warren.v1\r\n"), "{head}");
     assert!(!head.contains("script") && !head.contains("x="), "{head}");
 }
@@ -125,7 +125,7 @@ async fn what_a_request_has_in_it_is_text_in_the_answer() {
 async fn names_of_other_programs_are_text_wherever_they_are_shown() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     // As a replica would call itself that can call itself so.
     let canary = json!({ "name": FORGED, "version": FORGED, "connections": 1, "instance": 1, "sequence": 1 });
     let kind = BasicProperties::default().with_type("warren.replica".into());

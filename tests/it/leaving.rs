@@ -1,15 +1,15 @@
 //! SIGTERM under load.
 
-use crate::support::client::Ended;
-use crate::support::http;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::Raw;
-use crate::support::replica::{Replica, command};
-use crate::support::{LIMIT, process::Process};
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use warren_testkit::client::Ended;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::Raw;
+use warren_testkit::replica::{Replica, command};
+use warren_testkit::{LIMIT, process::Process};
 
 const CLIENTS: usize = 300;
 

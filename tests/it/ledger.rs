@@ -1,12 +1,12 @@
 //! Every message once and in one order, whatever is killed.
 
-use crate::support::cluster::Cluster;
-use crate::support::files::allow_open_files;
-use crate::support::ledger::Ledger;
-use crate::support::rabbitmq::{RabbitMq, unique};
-use crate::support::replica::Replica;
 use fastrand::Rng;
 use futures_util::future::join_all;
+use warren_testkit::cluster::Cluster;
+use warren_testkit::delivery_ledger::DeliveryLedger;
+use warren_testkit::open_files::allow_open_files;
+use warren_testkit::rabbitmq::{RabbitMq, unique};
+use warren_testkit::replica::Replica;
 
 /// Small enough that who was away for long needs the stream.
 const SETTINGS: [(&str, &str); 5] = [
@@ -22,11 +22,11 @@ async fn run(
     mut replicas: Vec<Replica>,
     clients: usize,
     messages: usize,
-    faults: impl AsyncFnOnce(&Ledger, &mut [Replica]),
+    faults: impl AsyncFnOnce(&DeliveryLedger, &mut [Replica]),
 ) {
     let addrs = replicas.iter().map(|replica| replica.addr).collect();
     let start = replicas[0].say("lobby", "start").await;
-    let ledger = Ledger::new(addrs, start, messages);
+    let ledger = DeliveryLedger::new(addrs, start, messages);
     let over_http = messages / 20;
     let following = (0..clients).map(|n| ledger.follow(n % 4 == 0, Rng::with_seed(n as u64)));
     tokio::join!(

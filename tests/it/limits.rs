@@ -1,10 +1,10 @@
 //! Slow, silent, too many and too eager clients.
 
-use crate::support::client::Ended;
-use crate::support::http;
-use crate::support::raw::{HANDSHAKE, Raw, frame};
-use crate::support::replica::Replica;
 use tokio_tungstenite::tungstenite::Message;
+use warren_testkit::client::Ended;
+use warren_testkit::http;
+use warren_testkit::raw::{HANDSHAKE, Raw, frame};
+use warren_testkit::replica::Replica;
 
 #[tokio::test]
 async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {

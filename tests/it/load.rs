@@ -1,19 +1,19 @@
 //! `warren load`.
 
-use crate::support::LIMIT;
-use crate::support::ports::free_port;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{Replica, WARREN};
-use crate::support::tls;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
+use warren_testkit::LIMIT;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{Replica, warren};
+use warren_testkit::tls;
 
 /// Begins it, with nothing in its environment but this.
 fn started(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
-    let mut command = Command::new(WARREN);
+    let mut command = Command::new(warren());
     command.env_clear().envs(environment.iter().copied()).arg("load").args(arguments);
     Process::spawn(command)
 }
@@ -156,7 +156,7 @@ async fn a_server_behind_tls_is_believed_by_its_certificate() {
     let (address, certificate) = tls::in_front_of(replica.addr).await;
     let address = format!("wss://{address}/ws");
     let arguments = [&*address, "--clients", "3", "--duration", "500ms"];
-    let sandbox = crate::support::process::Sandbox::new();
+    let sandbox = warren_testkit::process::Sandbox::new();
     let file = sandbox.dir().join("authority.pem");
     fs::write(&file, certificate).unwrap();
     let (code, output) =

@@ -1,13 +1,13 @@
 //! Delivery `log`: every replica reads one stream.
 
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::cluster::row;
-use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::cluster::row;
+use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::replica::Replica;
 
 /// Reads so many messages; anything else is a failure.
 async fn messages(client: &mut Client, count: usize) -> Vec<Value> {
@@ -24,7 +24,7 @@ async fn there_is_one_order_whoever_publishes_and_wherever_one_listens() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let clients = [&one, &two, &one, &two].map(|replica| replica.client(""));
     let mut clients = join_all(clients).await;
     let mut events = two.events("").await;
@@ -116,7 +116,7 @@ async fn what_it_declares_is_what_the_document_says() {
 #[tokio::test]
 async fn bodies_and_properties_are_those_of_live() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("?channel=news").await;
     client.send("hello").await;
@@ -164,7 +164,7 @@ async fn while_rabbitmq_is_away_clients_stay_and_afterwards_they_have_missed_not
         // RabbitMQ takes connections, and confirms messages, before it has the stream back.
         let stream = format!("{exchange}.log");
         let peer = loop {
-            let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+            let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
             if peer.bind(&stream).await.is_ok() {
                 break peer;
             }

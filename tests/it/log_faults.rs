@@ -1,17 +1,17 @@
 //! Delivery `log`: what is rare and must not cost anybody a message.
 
 use crate::cursors::refused;
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::listener::{Listener, TRANSPORTS};
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::Raw;
-use crate::support::replica::{FORGETFUL, Replica};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::interval;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::Raw;
+use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 const QUIET: (&str, &str) = ("CANARY_INTERVAL", "0s");
 
@@ -49,7 +49,7 @@ async fn an_offset_that_rabbitmq_uses_itself_is_no_end() {
     // Parts of 256 KiB.
     let settings = [&FORGETFUL[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
     let old = Replica::joined("old", &rabbitmq.url(), &exchange, &settings).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = old.client("").await;
     let mut ids = Vec::new();
     while ids.len() < 900 {
@@ -68,7 +68,7 @@ async fn an_offset_that_rabbitmq_uses_itself_is_no_end() {
         for from in [0, 200, 254, 255, 256] {
             for transport in TRANSPORTS {
                 let after = &ids[from];
-                let mut back = Listener::connect(transport, replica, &["lobby"], after, 0).await;
+                let mut back = Subscriber::connect(transport, replica, &["lobby"], after, 0).await;
                 assert_eq!(back.ready["recovered"], true, "{transport:?} {from}: {}", back.ready);
                 for id in &ids[from + 1..] {
                     assert_eq!(back.message().await["id"], **id, "{transport:?} after {from}");
@@ -96,7 +96,7 @@ async fn found_again(body: impl Fn(usize) -> String) {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let early = one.say("lobby", "early").await;
     peer.publish_all("", (0..OLD).map(&body)).await;
     let late = one.say("lobby", "late").await;
@@ -112,7 +112,7 @@ async fn found_again(body: impl Fn(usize) -> String) {
             let body = body(n);
             // RabbitMQ fails now and then with what is on its way into a stream that is deleted.
             if peer.try_publish("", body.as_bytes(), BasicProperties::default()).await.is_err() {
-                peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+                peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
             }
         }
     };
@@ -169,7 +169,7 @@ async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
     let slow = Replica::joined("slow", &rabbitmq.url(), &exchange, &settings).await;
     let stream = format!("{exchange}.log");
     // Another way into the log, which stays when that of the replicas is gone.
-    let side = Peer::connect(&rabbitmq.url(), &unique("side")).await;
+    let side = AmqpPeer::connect(&rabbitmq.url(), &unique("side")).await;
     side.bind(&stream).await.unwrap();
     for _ in 0..LISTENERS {
         let mut raw = Raw::connect(slow.addr).await;
@@ -238,7 +238,7 @@ async fn a_new_log_is_found_though_only_its_end_tells_it_from_the_old_one() {
     const OLD: usize = 3000;
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     // Neither an id nor a time.
     let say = async || peer.publish("", b"same", BasicProperties::default()).await;

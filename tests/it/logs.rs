@@ -1,21 +1,21 @@
 //! What an operator is told in the log: docs/logs.md, that lines and counters agree, and what is not said.
 
-use crate::support::LIMIT;
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::collector::Collector;
-use crate::support::http::{self, Response};
-use crate::support::ports::free_port;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::raw::{Raw, frame};
-use crate::support::replica::{Replica, command};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio_tungstenite::tungstenite::Message;
 use warren_observe::events::{Declaration, SECTIONS, markdown};
+use warren_testkit::LIMIT;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::http::{self, Response};
+use warren_testkit::otlp_collector::Collector;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::raw::{Raw, frame};
+use warren_testkit::replica::{Replica, command};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 /// Of a caller who records nothing.
@@ -191,7 +191,7 @@ async fn lines_and_counters_agree_whatever_becomes_of_rabbitmq() {
     let more = [("CANARY_INTERVAL", "0s"), ("PUBLISH_TIMEOUT", "300ms")];
     let settings = [&more[..], &QUICK].concat();
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     for _ in 0..300 {
         peer.publish("", b"\xff", BasicProperties::default()).await;
     }
@@ -209,7 +209,7 @@ async fn lines_and_counters_agree_whatever_becomes_of_rabbitmq() {
     rabbitmq.start_again().await;
     replica.becomes_ready(true).await;
 
-    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
     peer.unbind(&format!("{exchange}.log"), &exchange).await.unwrap();
     // It may take longer than its sender waits, and is published all the same.
     let _ = replica.post("lobby", "unbound").await;
@@ -280,7 +280,7 @@ async fn a_message_that_fails_is_told_with_its_trace_whether_or_not_there_are_tr
 async fn a_message_of_another_program_is_told_with_its_trace() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut headers = FieldTable::default();
     let parent = PARENT.trim_end().trim_start_matches("traceparent: ");
     headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
@@ -352,7 +352,7 @@ async fn what_is_said_what_clients_choose_and_secrets_are_in_no_line() {
         );
         assert_ne!(http::send(replica.addr, &request).await.status, 202, "{headers}{body}");
     }
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     for (key, body, kind) in [
         ("unspeakable\n", "{\"text\":\"unspeakable\"}", ""),
         ("", "unspeakable", "warren.unspeakable"),

@@ -37,9 +37,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod alerts;
 mod chat;
 mod check;

@@ -1,14 +1,14 @@
 //! What an operator is shown: docs/metrics.md, a scrape, and that the figures are true.
 
-use crate::support::amqp::Peer;
-use crate::support::http;
-use crate::support::rabbitmq::{RabbitMq, shared, unique};
-use crate::support::raw::Raw;
-use crate::support::replica::{LIVE, Replica};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
 use warren_observe::metrics::{Declaration, Labels, MAIN, SECTIONS, WORKER, markdown};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::raw::Raw;
+use warren_testkit::replica::{LIVE, Replica};
 
 fn declared() -> impl Iterator<Item = &'static Declaration> {
     SECTIONS.iter().flat_map(|section| section.metrics)
@@ -257,7 +257,7 @@ async fn threads_and_the_process_tell_how_they_are() {
 async fn messages_of_other_programs_are_counted() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
-    let peer = Peer::live(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     let properties = lapin::BasicProperties::default();
     let body = b"{\"text\":\"from afar\"}";
@@ -281,7 +281,7 @@ async fn returned_messages_are_counted_and_get_out_all_the_same() {
     let settings = [("CANARY_INTERVAL", "60s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
-    let peer = Peer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
     assert_eq!(replica.metric("warren_messages_returned_total").await, 0.0);
     peer.unbind(&format!("{exchange}.log"), &exchange).await.unwrap();
     client.send("unbound").await;

@@ -1,14 +1,14 @@
 //! Keys: what is said again with the same key is delivered once.
 
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::http;
-use crate::support::listener::{Listener, TRANSPORTS};
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{FORGETFUL, LIVE, Replica};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{FORGETFUL, LIVE, Replica};
+use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 /// Publishes over HTTP with a key; the id.
 async fn post(replica: &Replica, channel: &str, key: &str, text: impl Into<Value>) -> String {
@@ -92,7 +92,7 @@ async fn the_second_copy_is_nowhere() {
     const COUNT: usize = 150;
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let padding = "x".repeat(4 << 10);
     // Every message is on the stream a second time, ten messages after the first.
     let (mut ids, mut copies) = (Vec::new(), Vec::new());
@@ -118,13 +118,13 @@ async fn the_second_copy_is_nowhere() {
             // From between the two copies of most that follow.
             for from in [0, 20, 60, 135, 149] {
                 let mut back =
-                    Listener::connect(transport, replica, &["lobby"], &ids[from], 0).await;
+                    Subscriber::connect(transport, replica, &["lobby"], &ids[from], 0).await;
                 assert_eq!(back.ready["recovered"], true);
                 for id in &ids[from + 1..] {
                     assert_eq!(back.message().await["id"], **id, "{transport:?} from {from}");
                 }
             }
-            let mut late = Listener::connect(transport, replica, &["lobby"], "none", 20).await;
+            let mut late = Subscriber::connect(transport, replica, &["lobby"], "none", 20).await;
             for id in &ids[COUNT - 19..] {
                 assert_eq!(late.message().await["id"], **id, "history over {transport:?}");
             }
@@ -144,7 +144,7 @@ async fn the_second_copy_is_nowhere() {
 async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
-    let mut peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     let id = replica.say("lobby", "once").await;
     let copy = peer.message().await;
@@ -176,8 +176,8 @@ async fn keys_of_other_programs_count_if_they_are_keys() {
         let exchange = unique("messages");
         let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[delivery]).await;
         let peer = match delivery {
-            LIVE => Peer::live(&rabbitmq.url(), &exchange).await,
-            _ => Peer::connect(&rabbitmq.url(), &exchange).await,
+            LIVE => AmqpPeer::live(&rabbitmq.url(), &exchange).await,
+            _ => AmqpPeer::connect(&rabbitmq.url(), &exchange).await,
         };
         let mut client = replica.client("").await;
         let long = |length: usize| "k".repeat(length).into_bytes();

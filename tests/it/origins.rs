@@ -1,11 +1,11 @@
 //! Pages of other origins that use their visitors' browsers: cross-site WebSocket hijacking, and the same
 //! by events and by requests.
 
-use crate::support::haproxy::HaProxy;
-use crate::support::http::{self, Response};
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::Replica;
 use std::net::SocketAddr;
+use warren_testkit::haproxy::HaProxy;
+use warren_testkit::http::{self, Response};
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::replica::Replica;
 
 const HOST: &str = "chat.example:8080";
 

@@ -1,15 +1,15 @@
 //! Requests that are too large, or have no end: refused with a status, in bounded memory, while others are
 //! served.
 
-use crate::support::LIMIT;
-use crate::support::haproxy::HaProxy;
-use crate::support::process::POLL;
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use warren_testkit::LIMIT;
+use warren_testkit::haproxy::HaProxy;
+use warren_testkit::process::POLL;
+use warren_testkit::replica::Replica;
 
 /// More than anybody keeps.
 const MUCH: usize = 8 << 20;

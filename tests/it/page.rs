@@ -1,10 +1,10 @@
 //! The chat page in a browser, on two replicas; the tests themselves are in tests/browser.
 
-use crate::support::process::Process;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::Replica;
 use std::process::Command;
 use std::time::Duration;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::Replica;
 
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
 

@@ -1,10 +1,10 @@
 //! GET /messages: the log, page by page.
 
-use crate::support::amqp::Peer;
-use crate::support::http;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{FORGETFUL, Replica};
 use serde_json::{Value, json};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::http;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{FORGETFUL, Replica};
 
 /// All pages of these channels from the oldest message on.
 async fn all(replica: &Replica, channels: &str, limit: usize) -> Vec<Value> {
@@ -73,7 +73,7 @@ async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
 async fn a_rare_channel_is_found_behind_much_that_others_said() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let first = replica.say("rare", "first").await;
     peer.publish_all("busy", (0..20_000).map(|n| n.to_string())).await;
     let second = replica.say("rare", "second").await;

@@ -1,13 +1,13 @@
 //! Messages that no library would write, for ever on the stream.
 
-use crate::support::amqp::Peer;
-use crate::support::client::Client;
-use crate::support::listener::{Listener, TRANSPORTS};
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw_amqp::{RawAmqp, Strange};
-use crate::support::replica::{FORGETFUL, Replica};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::client::Client;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw_amqp::{RawAmqp, Strange};
+use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 const NOT_UTF8: &[u8] = b"caf\xe9\xff";
 
@@ -45,7 +45,7 @@ async fn names_that_are_not_utf8_stop_nobody() {
         ids.push(say(&replica, &mut client, json!([n])).await);
     }
     // Some of the strange ones may be shown. All of ours are.
-    async fn ours(listener: &mut Listener, ids: &[String]) {
+    async fn ours(listener: &mut Subscriber, ids: &[String]) {
         for id in ids {
             while listener.message().await["id"] != **id {}
         }
@@ -63,7 +63,7 @@ async fn names_that_are_not_utf8_stop_nobody() {
             replica.becomes_ready(true).await;
         }
         for transport in TRANSPORTS {
-            let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
+            let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
             assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
             ours(&mut back, &ids[1..]).await;
         }
@@ -80,7 +80,7 @@ async fn what_cannot_be_delivered_is_passed_over_in_replays_as_well() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let settings = [&FORGETFUL[..], &[("MAX_MESSAGE", "8KiB")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let typed = |kind: &str| BasicProperties::default().with_type(kind.into());
     let huge = vec![b'x'; 3 << 20];
     let deep = "[".repeat(20_000);
@@ -104,7 +104,7 @@ async fn what_cannot_be_delivered_is_passed_over_in_replays_as_well() {
     let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
     for replica in [&replica, &new] {
         for transport in TRANSPORTS {
-            let mut back = Listener::connect(transport, replica, &["lobby"], &ids[0], 0).await;
+            let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[0], 0).await;
             assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
             for id in &ids[1..] {
                 assert_eq!(back.message().await["id"], **id, "{transport:?}");

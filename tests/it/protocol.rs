@@ -1,15 +1,15 @@
 //! docs/protocol.md says what the code does: its tables are compared with the code, row by row.
 
-use crate::support::http;
-use crate::support::http::STALLED;
-use crate::support::ports::free_port;
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::Replica;
 use serde_json::json;
 use std::collections::BTreeMap;
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{MAX_CHANNEL, MAX_KEY};
 use warren_protocol::websocket::{CLOSES, Reconnect};
+use warren_testkit::http;
+use warren_testkit::http::STALLED;
+use warren_testkit::ports::free_port;
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::replica::Replica;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 

@@ -1,16 +1,16 @@
 //! RabbitMQ: the exchange shared with others, and what they put on it.
 
-use crate::support::LIMIT;
-use crate::support::amqp::Peer;
-use crate::support::http;
-use crate::support::process::Process;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{LIVE, Replica};
 use lapin::BasicProperties;
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use std::process::Command;
+use warren_testkit::LIMIT;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::http;
+use warren_testkit::process::Process;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{LIVE, Replica};
 
 #[tokio::test]
 async fn a_message_crosses_from_one_replica_to_another() {
@@ -44,7 +44,7 @@ async fn a_message_crosses_from_one_replica_to_another() {
 #[tokio::test]
 async fn bodies_and_properties_are_what_any_amqp_program_expects() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
-    let mut peer = Peer::live(&rabbitmq.url(), &exchange).await;
+    let mut peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     client.send("hello").await;
@@ -113,7 +113,7 @@ async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica =
         Replica::joined("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     let plain = BasicProperties::default;
     let typed = |kind: &str| plain().with_type(kind.into());
@@ -191,8 +191,8 @@ async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
     ] {
         let exchange = unique("messages");
         let peer = match delivery {
-            "live" => Peer::connect(&url, &exchange).await,
-            _ => Peer::live(&url, &exchange).await,
+            "live" => AmqpPeer::connect(&url, &exchange).await,
+            _ => AmqpPeer::live(&url, &exchange).await,
         };
         let settings = [
             ("AMQP_URL", url.as_str()),
@@ -224,7 +224,7 @@ async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
-    let peer = Peer::live(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let mut ids = Vec::new();
     let dated = br#"{"text":"tick","date":"2026-01-02T03:04:05Z"}"#;
     for body in [&dated[..], dated] {
@@ -247,7 +247,7 @@ async fn with_release_4_asked_for_all_tests_have_one_that_refuses_what_is_deprec
     let rabbitmq = shared().await;
     let version = rabbitmq.ctl(&["version"]).await;
     assert!(version.starts_with("4.") || !asked_for_4, "{version}");
-    let peer = Peer::live(&rabbitmq.url(), &unique("messages")).await;
+    let peer = AmqpPeer::live(&rabbitmq.url(), &unique("messages")).await;
     // Neither durable nor exclusive.
     let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
     let declared = peer.channel.queue_declare(unique("queue").into(), options, none).await;

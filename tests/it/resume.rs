@@ -1,21 +1,21 @@
 //! Coming back with `after`: what was missed comes, and what is said from then on.
 
-use crate::support::amqp::Peer;
-use crate::support::listener::{Listener, TRANSPORTS, Transport};
-use crate::support::proxy::{Passing, Proxy};
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::{FORGETFUL, Replica};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::cell::Cell;
 use tokio::sync::watch;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::proxy::{Passing, Proxy};
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::{HANDSHAKE, Raw};
+use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::subscriber::{Subscriber, TRANSPORTS, Transport};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
 
 /// Says so many long texts that a forgetful replica has only the last of them in memory. The n-th
 /// text begins with n.
-async fn fill(replica: &Replica, peer: &Peer, count: usize) -> Vec<Value> {
+async fn fill(replica: &Replica, peer: &AmqpPeer, count: usize) -> Vec<Value> {
     let padding = "x".repeat(4 << 10);
     let mut client = replica.client("?channel=a&channel=b&channel=c").await;
     let mut messages = Vec::new();
@@ -41,7 +41,7 @@ fn number(message: &Value) -> usize {
 async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transport() {
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut all = fill(&replica, &peer, 240).await;
     let id = |message: &Value| message["id"].as_str().unwrap().to_owned();
 
@@ -52,7 +52,7 @@ async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transpo
                     continue;
                 }
                 let after = id(&all[from]);
-                let mut back = Listener::connect(transport, &replica, channels, &after, 7).await;
+                let mut back = Subscriber::connect(transport, &replica, channels, &after, 7).await;
                 assert_eq!(back.ready["recovered"], true, "{transport:?} {from}: {}", back.ready);
                 assert!(back.ready["reason"].is_null(), "{}", back.ready);
                 let missed = all[from + 1..].iter();
@@ -119,7 +119,7 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
         // One after the other, while the talk goes on.
         said.subscribe().wait_for(|said| *said >= OLD + client).await.unwrap();
         let from = client * OLD / CLIENTS;
-        let mut back = Listener::connect(transport, replica, &["lobby"], &ids[from], 0).await;
+        let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[from], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
         let last = *said.borrow() + FURTHER;
         for expected in from + 1..last {
@@ -154,7 +154,7 @@ async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
     assert!(opcode == 8 && payload.ends_with("the log cannot be read now"), "{payload}");
     proxy.lets(Passing::All);
     for transport in TRANSPORTS {
-        let mut back = Listener::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
+        let mut back = Subscriber::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
         back.hears(&ids[2], 2).await;
     }
@@ -169,15 +169,15 @@ async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
         let mut witness = replica.client("").await;
         replica.say("lobby", "before").await;
         assert_eq!(witness.text().await, "before");
-        let listener = Listener::connect(transport, &replica, &["lobby"], "outdated", 0).await;
+        let listener = Subscriber::connect(transport, &replica, &["lobby"], "outdated", 0).await;
         let cursor = listener.ready["cursor"].as_str().expect("a cursor").to_owned();
         drop(listener);
         let ids = [replica.say("elsewhere", 1).await, replica.say("lobby", 2).await];
-        let mut back = Listener::connect(transport, &replica, &["lobby"], &cursor, 9).await;
+        let mut back = Subscriber::connect(transport, &replica, &["lobby"], &cursor, 9).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
         back.hears(&ids[1], 2).await;
         // A message of another channel is a cursor as well.
-        let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[0], 9).await;
+        let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 9).await;
         back.hears(&ids[1], 2).await;
     }
 }
@@ -191,12 +191,12 @@ async fn on_the_embedded_broker_it_is_the_same_as_far_as_memory_goes() {
         ids.push(replica.say("lobby", json!([n, padding])).await);
     }
     for transport in TRANSPORTS {
-        let mut back = Listener::connect(transport, &replica, &["lobby"], &ids[190], 0).await;
+        let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[190], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
         for (n, id) in ids.iter().enumerate().skip(191) {
             back.hears(id, json!([n, padding])).await;
         }
-        let lost = Listener::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
+        let lost = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
         assert_eq!(lost.ready["recovered"], false);
         assert_eq!(lost.ready["reason"], "expired", "{transport:?}");
     }

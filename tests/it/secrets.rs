@@ -1,15 +1,15 @@
 //! The password of RabbitMQ and the headers for the collector: whatever goes wrong, nobody is told them.
 //! Mistakes in the variables themselves are in `settings`, `check` and `load`.
 
-use crate::support::LIMIT;
-use crate::support::http;
-use crate::support::ports::free_port;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{Replica, WARREN};
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use std::process::Command;
+use warren_testkit::LIMIT;
+use warren_testkit::http;
+use warren_testkit::ports::free_port;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{Replica, warren};
 
 const SECRET: &str = "hunter2";
 
@@ -93,8 +93,8 @@ async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
 #[test]
 fn help_is_the_same_whatever_the_variables_are() {
     let help = |command: &mut Command| command.arg("--help").output().unwrap();
-    let plain = help(Command::new(WARREN).env_clear());
-    let set = help(Command::new(WARREN).env_clear().envs([
+    let plain = help(Command::new(warren()).env_clear());
+    let set = help(Command::new(warren()).env_clear().envs([
         ("WARREN_AMQP_URL", "amqp://user:hunter2@host"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2"),
     ]));

@@ -1,10 +1,10 @@
 //! The command line and the environment.
 
-use crate::support::replica::{WARREN, command};
 use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
+use warren_testkit::replica::{command, warren};
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -42,13 +42,13 @@ fn every_mistake_is_named_at_once_before_a_port_is_bound() {
 
 #[test]
 fn help_and_version() {
-    let (code, help, _) = run(Command::new(WARREN).arg("--help"));
+    let (code, help, _) = run(Command::new(warren()).arg("--help"));
     assert_eq!(code, Some(0));
     assert!(help.contains("WARREN_AMQP_URL") && help.contains("(default: 127.0.0.1:8080)"));
     assert!(help.contains("warren check HOST:PORT") && help.contains("warren load URL"));
-    let (code, version, _) = run(Command::new(WARREN).arg("--version"));
+    let (code, version, _) = run(Command::new(warren()).arg("--version"));
     assert_eq!((code, version.trim()), (Some(0), concat!("warren ", env!("CARGO_PKG_VERSION"))));
-    let (code, _, stderr) = run(Command::new(WARREN).arg("--verbose"));
+    let (code, _, stderr) = run(Command::new(warren()).arg("--verbose"));
     assert_eq!(code, Some(64));
     assert!(stderr.contains("--verbose"));
 }

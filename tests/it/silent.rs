@@ -1,12 +1,12 @@
 //! All clients of a replica read nothing: what they may take of its memory together, as docs/operations.md
 //! says.
 
-use crate::support::amqp::Peer;
-use crate::support::files::allow_open_files;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::Replica;
 use serde_json::json;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::open_files::allow_open_files;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::{HANDSHAKE, Raw};
+use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 500;
 const MESSAGE: usize = 60_000;
@@ -92,7 +92,7 @@ async fn while_they_are_given_what_they_missed() {
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared().await, unique("messages"));
     let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
-    let peer = Peer::connect(&rabbitmq.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let first = replica.say("lobby", 0).await;
     let text = "x".repeat(PIECE - 100);
     let body = |n| json!({ "text": format!("{n}{text}"), "date": "2026-01-02T03:04:05Z" });

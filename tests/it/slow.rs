@@ -1,17 +1,17 @@
 //! Clients that send byte by byte, for as long as they are let: they are ended, others are served
 //! meanwhile, and nothing of them stays.
 
-use crate::support::LIMIT;
-use crate::support::http;
-use crate::support::process::POLL;
-use crate::support::raw::HANDSHAKE;
-use crate::support::replica::Replica;
 use futures_util::future::join_all;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, interval, sleep, timeout};
+use warren_testkit::LIMIT;
+use warren_testkit::http;
+use warren_testkit::process::POLL;
+use warren_testkit::raw::HANDSHAKE;
+use warren_testkit::replica::Replica;
 
 /// Each so often, so that all limits are tried at once.
 const EACH: usize = 20;

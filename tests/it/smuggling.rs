@@ -1,14 +1,14 @@
 //! Requests that a proxy and a replica could take for different ones: no proxy is made to pass on what it
 //! does not see.
 
-use crate::support::LIMIT;
-use crate::support::client::Client;
-use crate::support::haproxy::{HaProxy, Setting};
-use crate::support::replica::Replica;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use warren_testkit::LIMIT;
+use warren_testkit::client::Client;
+use warren_testkit::haproxy::{HaProxy, Setting};
+use warren_testkit::replica::Replica;
 
 /// What is to be smuggled.
 const HIDDEN: &str =

@@ -1,12 +1,5 @@
 //! Traces: from the publisher through RabbitMQ to the broadcast of every replica.
 
-use crate::support::LIMIT;
-use crate::support::amqp::Peer;
-use crate::support::collector::{Collector, Span};
-use crate::support::http;
-use crate::support::ports::free_port;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::replica::{LIVE, Replica, command};
 use futures_util::future::join_all;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -19,6 +12,13 @@ use std::fs;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
+use warren_testkit::LIMIT;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::http;
+use warren_testkit::otlp_collector::{Collector, Span};
+use warren_testkit::ports::free_port;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::replica::{LIVE, Replica, command};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -176,7 +176,7 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
     assert!(spans.iter().all(|span| span.service == "warren"));
 
     // What cannot be delivered is told apart.
-    let peer = Peer::connect(&shared().await.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&shared().await.url(), &exchange).await;
     let mut headers = FieldTable::default();
     let other = TRACE.replace('0', "1");
     let parent = format!("00-{other}-{CALLER}-01");
@@ -196,7 +196,7 @@ async fn a_message_without_a_trace_is_in_one_that_all_replicas_agree_on() {
         ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
     ];
     let _replicas = three(&exchange, &settings).await;
-    let peer = Peer::connect(&shared().await.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&shared().await.url(), &exchange).await;
     for n in 0..40 {
         peer.publish("news", n.to_string().as_bytes(), BasicProperties::default()).await;
     }
@@ -222,7 +222,7 @@ async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
     let endpoint = collector.endpoint();
     let settings = [LIVE, (ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
     let replica = replica("quiet", &exchange, &[&settings[..], &QUICK].concat()).await;
-    let mut peer = Peer::live(&shared().await.url(), &exchange).await;
+    let mut peer = AmqpPeer::live(&shared().await.url(), &exchange).await;
     let mut client = replica.v1("?channel=news").await;
 
     let state = format!("traceparent: {}\r\ntracestate: vendor=1\r\n", parent("00"));

@@ -1,16 +1,16 @@
 //! The subprotocol `warren.v1`: commands and their answers.
 
-use crate::support::LIMIT;
-use crate::support::client::{Client, Ended};
-use crate::support::http;
-use crate::support::ports::free_port;
-use crate::support::process::POLL;
-use crate::support::rabbitmq::{shared, unique};
-use crate::support::raw::{HANDSHAKE, Raw};
-use crate::support::replica::{FORGETFUL, Replica};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use warren_testkit::LIMIT;
+use warren_testkit::client::{Client, Ended};
+use warren_testkit::http;
+use warren_testkit::ports::free_port;
+use warren_testkit::process::POLL;
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::raw::{HANDSHAKE, Raw};
+use warren_testkit::replica::{FORGETFUL, Replica};
 
 /// Sends a command that must fail, and returns the code.
 async fn fails(client: &mut Client, command: &Value) -> String {

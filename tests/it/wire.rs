@@ -1,8 +1,8 @@
 //! Bytes on a raw socket: limits, violations, and odd but valid behaviour.
 
-use crate::support::http;
-use crate::support::raw::{HANDSHAKE, Raw, frame};
-use crate::support::replica::Replica;
+use warren_testkit::http;
+use warren_testkit::raw::{HANDSHAKE, Raw, frame};
+use warren_testkit::replica::Replica;
 
 #[tokio::test]
 async fn violations_are_answered_with_their_code_and_harm_nobody_else() {

@@ -1,11 +1,11 @@
 //! One client that does its worst: what it may take of a replica's memory, as docs/operations.md says.
 
-use crate::support::raw::{HANDSHAKE, Raw, frame};
-use crate::support::replica::Replica;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
+use warren_testkit::raw::{HANDSHAKE, Raw, frame};
+use warren_testkit::replica::Replica;
 
 const MESSAGE: usize = 64 << 10;
 /// Whoever takes nothing for so long takes no more.
@@ -172,7 +172,7 @@ async fn requests_that_never_end() {
 #[tokio::test]
 async fn requests_whose_answers_are_not_read() {
     let patient = Patient::new(&[]).await;
-    let page = crate::support::http::get(patient.replica.addr, "/app.js").await;
+    let page = warren_testkit::http::get(patient.replica.addr, "/app.js").await;
     let known = format!("If-None-Match: {}\r\n", page.header("etag"));
     let bad = format!("/messages?limit={}", "x".repeat(8000));
     for (path, header) in [

@@ -1,11 +1,11 @@
 //! What happens to RabbitMQ's nodes.
 
 use super::{Finding, any_seat, lasts};
-use crate::support::cluster::Cluster;
-use crate::support::rabbitmq::RabbitMq;
 use crate::world::{USER, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
+use warren_testkit::cluster::Cluster;
+use warren_testkit::rabbitmq::RabbitMq;
 
 /// Has the log whole again, as docs/operations.md says.
 async fn mended(world: &World, cluster: &Cluster) -> Finding {

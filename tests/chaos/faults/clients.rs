@@ -1,8 +1,6 @@
 //! What clients do.
 
 use super::{Finding, any_seat, lasts};
-use crate::support::http::{post, try_send};
-use crate::support::raw::{HANDSHAKE, Raw, frame};
 use crate::world::{House, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -12,6 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use warren_testkit::http::{post, try_send};
+use warren_testkit::raw::{HANDSHAKE, Raw, frame};
 
 const MAX_MESSAGE: usize = 64 << 10;
 /// Clients of a kind, in each house.

@@ -3,15 +3,15 @@
 
 use super::{Finding, any_seat, lasts};
 use crate::seat::Seat;
-use crate::support::LIMIT;
-use crate::support::process::POLL;
-use crate::support::proxy::Passing;
 use crate::world::{SEATS, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
+use warren_testkit::LIMIT;
+use warren_testkit::process::POLL;
+use warren_testkit::proxy::Passing;
 
 /// In which a connection to a node that does not answer is to be given up.
 const NOTICED: Duration = Duration::from_secs(15);

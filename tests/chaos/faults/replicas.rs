@@ -2,13 +2,13 @@
 
 use super::{Finding, any_seat, lasts};
 use crate::seat::Seat;
-use crate::support::{LIMIT, files};
 use crate::world::World;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::fs;
 use std::process::Command;
 use std::rc::Rc;
+use warren_testkit::{LIMIT, open_files};
 
 pub async fn killed(world: &World, rng: &mut Rng) -> Finding {
     join_all(world.pair(any_seat(rng)).map(async |seat| {
@@ -49,9 +49,9 @@ pub async fn drained(world: &World, rng: &mut Rng) -> Finding {
 pub async fn without_files(world: &World, rng: &mut Rng) -> Finding {
     join_all(world.pair(any_seat(rng)).map(async |seat| {
         let id = seat.replica.lock().await.process.id();
-        files::allow_no_more(id);
+        open_files::allow_no_more(id);
         lasts(6).await;
-        files::allow_again(id);
+        open_files::allow_again(id);
     }))
     .await;
     Finding::default()

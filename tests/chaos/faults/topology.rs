@@ -1,9 +1,6 @@
 //! What happens to what the replicas have declared, and what others put there.
 
 use super::{Finding, any_seat, lasts};
-use crate::support::amqp::Peer;
-use crate::support::cluster::row;
-use crate::support::rabbitmq::unique;
 use crate::world::{CANARY, House, World};
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -12,6 +9,9 @@ use lapin::options::ExchangeDeleteOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::cluster::row;
+use warren_testkit::rabbitmq::unique;
 
 /// In which a deaf replica is to hear again: three canaries, and what connecting takes.
 const DEAF: Duration = Duration::from_secs(3 * CANARY.as_secs() + 10);
@@ -50,7 +50,7 @@ async fn hears_again(houses: &[&House]) -> Option<(Duration, Duration)> {
 pub async fn binding_deleted(world: &World, _: &mut Rng) -> Finding {
     let cluster = world.cluster.lock().await;
     let house = world.log();
-    let peer = Peer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
+    let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
     peer.unbind(&house.stream(), &house.exchange).await.expect("it is bound");
     Finding { noticed: hears_again(&[house]).await, ..Finding::default() }
 }
@@ -74,7 +74,7 @@ pub async fn queue_deleted(world: &World, rng: &mut Rng) -> Finding {
 pub async fn exchange_deleted(world: &World, _: &mut Rng) -> Finding {
     let cluster = world.cluster.lock().await;
     for house in &world.houses {
-        let peer = Peer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
+        let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
         let (name, options) = (house.exchange.as_str().into(), ExchangeDeleteOptions::default());
         peer.channel.exchange_delete(name, options).await.expect("it is there");
     }
@@ -99,10 +99,10 @@ pub async fn malformed(world: &World, rng: &mut Rng) -> Finding {
     for house in &world.houses {
         let peer = match house.ledger.delivery {
             crate::ledger::Delivery::Log => {
-                Peer::connect(&cluster.nodes[0].url(), &house.exchange).await
+                AmqpPeer::connect(&cluster.nodes[0].url(), &house.exchange).await
             }
             crate::ledger::Delivery::Live => {
-                Peer::live(&cluster.nodes[0].url(), &house.exchange).await
+                AmqpPeer::live(&cluster.nodes[0].url(), &house.exchange).await
             }
         };
         let publishing = async {

@@ -1,32 +1,33 @@
-//! What the tests stand on.
+//! Programs, clients and brokers that the tests and benches share.
 
-#![allow(dead_code, missing_debug_implementations)]
+#![allow(missing_debug_implementations)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
-pub mod amqp;
+pub mod amqp_peer;
+pub mod chart_queries;
 pub mod client;
 pub mod cluster;
-pub mod collector;
+pub mod delivery_ledger;
 pub mod disks;
 pub mod events;
-pub mod expression;
-pub mod fake;
-pub mod files;
+pub mod fake_server;
 pub mod follower;
 pub mod haproxy;
-pub mod hostile;
 pub mod http;
-pub mod ledger;
-pub mod listener;
+pub mod open_files;
+pub mod otlp_collector;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
+pub mod promql;
 pub mod proxy;
-pub mod queries;
 pub mod rabbitmq;
+pub mod rabbitmq_release;
 pub mod raw;
 pub mod raw_amqp;
-pub mod release;
+pub mod refusing_broker;
 pub mod replica;
+pub mod subscriber;
 pub mod tls;
 pub mod zlib;
 

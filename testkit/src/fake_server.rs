@@ -9,12 +9,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 /// It ends with the test's runtime.
-pub struct Fake {
+pub struct FakeServer {
     pub address: String,
     bodies: Arc<Mutex<Vec<Value>>>,
 }
 
-impl Fake {
+impl FakeServer {
     /// One that answers what is published with `status`, and says it so often.
     pub async fn start(status: &'static str, times: usize) -> Self {
         let bodies = Arc::new(Mutex::new(Vec::new()));

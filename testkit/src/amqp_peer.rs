@@ -15,7 +15,7 @@ use lapin::{
 };
 use tokio::time::timeout;
 
-pub struct Peer {
+pub struct AmqpPeer {
     _connection: Connection,
     pub channel: Channel,
     pub exchange: String,
@@ -24,7 +24,7 @@ pub struct Peer {
     consumer: Consumer,
 }
 
-impl Peer {
+impl AmqpPeer {
     /// Connects, declares the exchange as delivery `log` has it, and listens.
     pub async fn connect(url: &str, exchange: &str) -> Self {
         Self::join(url, exchange, true).await

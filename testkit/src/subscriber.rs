@@ -24,7 +24,7 @@ pub const TRANSPORTS: [Transport; 5] = [
     Transport::LastEventId,
 ];
 
-pub struct Listener {
+pub struct Subscriber {
     /// The content of the ready frame, or of the last `subscribed`.
     pub ready: Value,
     connection: Connection,
@@ -35,7 +35,7 @@ enum Connection {
     Events(Events),
 }
 
-impl Listener {
+impl Subscriber {
     pub async fn connect(
         transport: Transport,
         replica: &Replica,

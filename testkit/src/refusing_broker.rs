@@ -5,7 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// The address of one that begins as RabbitMQ does, and then closes each connection with this text, of at
 /// most 255 bytes. It ends with the test's runtime.
-pub async fn broker(text: &str) -> String {
+pub async fn start(text: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let text = text.to_owned();

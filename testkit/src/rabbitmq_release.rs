@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
 
-const DEBIAN_13: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/debian13");
+const DEBIAN_13: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache/debian13");
 
 /// Not those in `/usr/sbin`: they change to the user `rabbitmq`, share that user's files, and put
 /// processes between a test and the node that it kills.

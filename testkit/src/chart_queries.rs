@@ -1,13 +1,13 @@
 //! What the chart asks Prometheus: the queries of the dashboard, as Grafana puts them, and the
 //! expressions of the alerts.
 
-use super::expression::{selectors, unfiltered};
 use super::prometheus::{Labels, Point, Prometheus};
+use super::promql::{selectors, unfiltered};
 use serde_json::Value;
 use std::fs;
 
 const DASHBOARD: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/charts/warren/dashboards/warren.json");
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/warren/dashboards/warren.json");
 
 pub struct Query {
     /// Where it stands.

@@ -19,7 +19,7 @@ use super::LIMIT;
 use super::disks::Disks;
 use super::ports::free_port;
 use super::process::{POLL, Process, Sandbox};
-use super::release::Release;
+use super::rabbitmq_release::Release;
 
 /// Where in its folder a node keeps what it has.
 const DATA: &str = "data";

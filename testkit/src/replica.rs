@@ -7,12 +7,24 @@ use super::http::{self, Response};
 use super::ports::free_port;
 use super::process::Process;
 use serde_json::Value;
+use std::env;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use tokio::time::{Instant, sleep};
 
-/// The binary under test.
-pub const WARREN: &str = env!("CARGO_BIN_EXE_warren");
+/// The `warren` program of the build that the running test belongs to.
+pub fn warren() -> PathBuf {
+    program("warren")
+}
+
+/// A program of the build that the running test belongs to. Cargo puts tests into `deps`, beside the programs.
+pub fn program(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("this test's own path");
+    let program = test.parent().and_then(Path::parent).expect("a build directory").join(name);
+    assert!(program.exists(), "{} is not built: run `cargo build --workspace`", program.display());
+    program
+}
 
 /// The setting for the delivery that is not the default.
 pub const LIVE: (&str, &str) = ("DELIVERY", "live");
@@ -31,7 +43,7 @@ pub struct Replica {
 /// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
 /// Names are without the prefix, but for those that are others'.
 pub fn command(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(WARREN);
+    let mut command = Command::new(warren());
     command
         .env_clear()
         .env("WARREN_LISTEN", "127.0.0.1:0")

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 /// Commands that a publisher has on their way.
 const OUTSTANDING: usize = 64;
 
-pub struct Ledger {
+pub struct DeliveryLedger {
     /// The replicas; some may be away.
     addrs: Vec<SocketAddr>,
     /// Id of the message before the first number.
@@ -29,7 +29,7 @@ pub struct Ledger {
     allowed: watch::Sender<usize>,
 }
 
-impl Ledger {
+impl DeliveryLedger {
     pub fn new(addrs: Vec<SocketAddr>, start: String, messages: usize) -> Self {
         let (book, confirmed) = (RefCell::default(), watch::Sender::new(0));
         Self { addrs, start, messages, book, confirmed, allowed: watch::Sender::new(0) }
