@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Sleep, sleep_until};
 use warren_protocol::websocket::{
-    Accept, Deflater, Inflater, Window, agree, binary_frame, deflated, text_frame,
+    Deflater, Inflater, ReadLimits, Window, binary_frame, deflated, negotiate, text_frame,
 };
 use warren_server::ws::{Connection, Dialogue, Order, Output};
 
@@ -47,9 +47,9 @@ impl Echo {
 }
 
 impl Dialogue for Echo {
-    fn accept(&self) -> Accept<'_> {
+    fn accept(&self) -> ReadLimits<'_> {
         let inflater = Some(&self.tools.inflater).filter(|_| self.window != Window::NONE);
-        Accept { max_message: 16 << 20, binary: true, inflater }
+        ReadLimits { max_message: 16 << 20, binary: true, inflater }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, _: &mut Output) {
@@ -91,9 +91,9 @@ async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Err
         headers.filter(move |header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
     };
     let key = values("sec-websocket-key").next().ok_or("no WebSocket handshake")?;
-    let agreed = agree(values("sec-websocket-extensions"));
+    let agreed = negotiate(values("sec-websocket-extensions"));
     io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await?;
-    io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-Accept: ").await?;
+    io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-ReadLimits: ").await?;
     io.write_all(&hash_key(key.trim().as_bytes())).await?;
     if let Some(agreed) = &agreed {
         io.write_all(b"\r\nSec-WebSocket-Extensions: ").await?;

@@ -10,15 +10,15 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use warren_broker::Broker;
 use warren_config::Config;
-use warren_observe::events::{Event, Text};
+use warren_observe::events::{Event, SanitizedText};
 use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
 use warren_observe::telemetry::{TraceSettings, Traces};
-use warren_server::compression::{Compressor, Takers};
-use warren_server::fanout::{self, Inboxes, Post};
+use warren_server::compression::{Compressor, DeflateClientCount};
+use warren_server::fanout::{self, WorkerMessage, WorkerSenders};
 use warren_server::health::{self, Health};
-use warren_server::replays::Replays;
-use warren_server::{Connections, House};
+use warren_server::replays::ReplayCache;
+use warren_server::{AppState, Connections};
 
 /// How long the acceptor may take to pause.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
@@ -106,25 +106,26 @@ impl Application {
         let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &metrics)?;
         let tracer = traces.tracer.clone();
         let phases = Phases::new(&metrics);
-        let inboxes = Arc::new(Inboxes::default());
+        let workers = Arc::new(WorkerSenders::default());
         let mut broker = Broker::start(&config, &metrics, &tracer);
-        let takers = Arc::new(Takers::default());
-        let compressor = Compressor::new(config.compression, takers.clone(), metrics.clone());
+        let deflate_clients = Arc::new(DeflateClientCount::default());
+        let compressor =
+            Compressor::new(config.compression, deflate_clients.clone(), metrics.clone());
         let connections = Arc::new(Connections::new(
             config.max_connections,
             broker.roster.clone(),
-            takers,
+            deflate_clients,
             metrics.clone(),
         ));
-        let house = Arc::new(House {
+        let state = Arc::new(AppState {
             config: config.clone(),
             metrics: metrics.clone(),
             tracer: tracer.clone(),
             publisher: broker.publisher.clone(),
             status: broker.status.clone(),
-            replays: broker.log.clone().map(Replays::new),
+            replays: broker.log.clone().map(ReplayCache::new),
             roster: broker.roster.clone(),
-            inboxes: inboxes.clone(),
+            workers: workers.clone(),
             connections: connections.clone(),
             phase: phases.watch(),
         });
@@ -135,7 +136,7 @@ impl Application {
             metrics: metrics.clone(),
         };
         let door = self.clients.try_clone()?;
-        let clients = warren_server::serve(self.clients, house)?;
+        let clients = warren_server::serve(self.clients, state)?;
         let admin = health::serve(self.admin, health)?;
         let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
         let mut clients = tokio::spawn(clients);
@@ -143,16 +144,16 @@ impl Application {
         let deliveries = broker.take_deliveries();
         let mut fanout = tokio::spawn(fanout::run(
             deliveries,
-            inboxes.clone(),
+            workers.clone(),
             config.workers.0,
             compressor,
             metrics.clone(),
             tracer,
         ));
-        metrics.tell(Event::Serving {
+        metrics.emit(Event::Serving {
             address: self.addr,
             admin: self.admin_addr,
-            replica: Text::of(&config.replica.0),
+            replica: SanitizedText::of(&config.replica.0),
             workers: config.workers.0,
             connections: connections.limit(),
             version: env!("CARGO_PKG_VERSION"),
@@ -171,16 +172,16 @@ impl Application {
 
         phases.enter(Phase::Draining);
         clients_handle.pause().await;
-        inboxes.post(&Post::Drain(config.drain_period)).await;
+        workers.post(&WorkerMessage::Drain(config.drain_period)).await;
         // Pausing alone would leave newcomers waiting; this has them refused, and go elsewhere. The
         // acceptor pauses in its own time, and would take it for an error before.
         sleep(PAUSE_TIME).await;
         if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
-            metrics.tell(Event::ListenerOpen { problem: Text::of(error) });
+            metrics.emit(Event::ListenerOpen { problem: SanitizedText::of(error) });
         }
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.no_sockets()).await.is_err() {
-            metrics.tell(Event::ClientsRemain { connections: connections.open() });
+            metrics.emit(Event::ClientsRemain { connections: connections.open() });
         }
         // An event stream that is not read cannot be ended in order.
         let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();

@@ -11,7 +11,7 @@ use warren::app::Application;
 use warren::check::{self, Plan};
 use warren::load;
 use warren_config::{Config, Mistakes};
-use warren_observe::events::{Event, Text};
+use warren_observe::events::{Event, SanitizedText};
 use warren_observe::metrics::Metrics;
 use warren_observe::telemetry::{self, TraceSettings};
 
@@ -136,14 +136,14 @@ fn serve() -> ExitCode {
     telemetry::start(&config);
     let metrics = Arc::new(Metrics::new());
     let ended = run(config, traces, &metrics);
-    metrics.tell_rest();
+    metrics.flush_log();
     match ended {
         Ok(()) => {
-            metrics.tell(Event::Done);
+            metrics.emit(Event::Done);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            metrics.tell(Event::Failed { problem: Text::of(error) });
+            metrics.emit(Event::Failed { problem: SanitizedText::of(error) });
             ExitCode::from(FAILED)
         }
     }
@@ -178,11 +178,11 @@ async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal, metrics: Ar
     // Some that send signals send them twice at once, to the process and to its group.
     sleep(Duration::from_millis(100)).await;
     while either(&mut interrupt, &mut terminate).now_or_never().is_some() {}
-    metrics.tell(Event::Stopping);
+    metrics.emit(Event::Stopping);
     tokio::spawn(async move {
         let code = either(&mut interrupt, &mut terminate).await;
-        metrics.tell_rest();
-        metrics.tell(Event::EndedAtOnce);
+        metrics.flush_log();
+        metrics.emit(Event::EndedAtOnce);
         std::process::exit(code);
     });
 }

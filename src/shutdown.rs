@@ -19,7 +19,7 @@ impl Phases {
     }
 
     pub fn enter(&self, phase: Phase) {
-        self.metrics.tell(Event::Shutdown { phase });
+        self.metrics.emit(Event::Shutdown { phase });
         self.phase.send_replace(phase);
     }
 

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 use std::mem;
 use warren_fuzz::memory::{Counting, peak_of};
-use warren_protocol::websocket::{Accept, Deflater, Event, Inflater, Reader, Violation};
+use warren_protocol::websocket::{ReadLimits, Deflater, FrameEvent, Inflater, FrameDecoder, ProtocolViolation};
 use warren_protocol::websocket::{binary_frame, deflated};
 
 #[global_allocator]
@@ -27,7 +27,7 @@ fuzz_target!(|input: &[u8]| {
     let max_message = usize::from(u16::from_be_bytes([*high, *low]));
     let inflater = RefCell::new(Inflater::default());
     let agreed = flags & 0x40 != 0;
-    let accept = Accept {
+    let accept = ReadLimits {
         max_message,
         binary: flags & 0x80 != 0,
         inflater: Some(&inflater).filter(|_| agreed),
@@ -48,8 +48,8 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// What is compressed for clients is the same when it is inflated.
-fn comes_back(message: &[u8], accept: Accept<'_>) {
-    let accept = Accept { max_message: message.len(), binary: true, ..accept };
+fn comes_back(message: &[u8], accept: ReadLimits<'_>) {
+    let accept = ReadLimits { max_message: message.len(), binary: true, ..accept };
     if let Some(frame) = deflated(&binary_frame(message), &mut Deflater::default()) {
         assert!(frame.len() < message.len() + 10);
         // A client's frame has a mask, here one that changes nothing.
@@ -62,21 +62,21 @@ fn comes_back(message: &[u8], accept: Accept<'_>) {
         masked[1] |= 0x80;
         let mut got = Vec::new();
         let violation = read(&mut masked, &[], accept, |event| {
-            got.push(matches!(event, Event::Binary(data) if data == message));
+            got.push(matches!(event, FrameEvent::Binary(data) if data == message));
         });
         assert_eq!((got, violation), (vec![true], None));
     }
 }
 
 /// All that is said of what was sent.
-fn heard(sent: &[u8], sizes: &[u8], accept: Accept<'_>) -> (Vec<String>, Option<Violation>) {
+fn heard(sent: &[u8], sizes: &[u8], accept: ReadLimits<'_>) -> (Vec<String>, Option<ProtocolViolation>) {
     let mut events = Vec::new();
     let violation = read(&mut sent.to_vec(), sizes, accept, |event| {
         match &event {
-            Event::Text(text) => assert!(text.len() <= accept.max_message),
-            Event::Binary(data) => assert!(accept.binary && data.len() <= accept.max_message),
-            Event::Ping(payload) => assert!(payload.len() <= CONTROL),
-            Event::Pong | Event::Close(_) => {}
+            FrameEvent::Text(text) => assert!(text.len() <= accept.max_message),
+            FrameEvent::Binary(data) => assert!(accept.binary && data.len() <= accept.max_message),
+            FrameEvent::Ping(payload) => assert!(payload.len() <= CONTROL),
+            FrameEvent::Pong | FrameEvent::Close(_) => {}
         }
         events.push(format!("{event:?}"));
     });
@@ -87,11 +87,11 @@ fn heard(sent: &[u8], sizes: &[u8], accept: Accept<'_>) -> (Vec<String>, Option<
 fn read(
     mut sent: &mut [u8],
     sizes: &[u8],
-    accept: Accept<'_>,
-    mut say: impl FnMut(Event<'_>),
-) -> Option<Violation> {
+    accept: ReadLimits<'_>,
+    mut say: impl FnMut(FrameEvent<'_>),
+) -> Option<ProtocolViolation> {
     let mut sizes = sizes.iter().map(|size| usize::from(*size).max(1)).cycle();
-    let mut reader = Reader::default();
+    let mut reader = FrameDecoder::default();
     let mut violation = None;
     while !sent.is_empty() {
         let size = sizes.next().unwrap_or(sent.len()).min(sent.len());

@@ -100,7 +100,7 @@ pub(super) fn masked(kind: u8, payload: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_protocol::websocket::{Accept, Event, Reader};
+    use warren_protocol::websocket::{FrameDecoder, FrameEvent, ReadLimits};
 
     #[test]
     fn frames_come_in_pieces_and_in_heaps() {
@@ -136,10 +136,10 @@ mod tests {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let payload = "x".repeat(length);
             let mut bytes = masked(TEXT, payload.as_bytes());
-            let accept = Accept { max_message: 1 << 20, binary: false, inflater: None };
+            let accept = ReadLimits { max_message: 1 << 20, binary: false, inflater: None };
             let mut rest = &mut bytes[..];
-            let event = Reader::default().next(&mut rest, accept);
-            assert_eq!(event, Ok(Some(Event::Text(payload.into()))));
+            let event = FrameDecoder::default().next(&mut rest, accept);
+            assert_eq!(event, Ok(Some(FrameEvent::Text(payload.into()))));
         }
     }
 }

@@ -1,35 +1,35 @@
 //! The broker inside this process: no other replica, and no RabbitMQ needed.
 
 use super::once::{Marks, Once, Verdict};
-use super::{Delivery, House, raised};
+use super::{BrokerEvent, BrokerPorts, raised};
 use std::time::Instant;
 use warren_observe::broker_status::BrokerStatus;
 use warren_observe::events::Event;
 use warren_protocol::message::{Key, id_at};
 
-pub(super) async fn run(mut house: House) {
-    house.metrics.tell(Event::Embedded);
+pub(super) async fn run(mut ports: BrokerPorts) {
+    ports.metrics.emit(Event::Embedded);
     let works = BrokerStatus {
         publishing: true,
         consuming: true,
         hearing: true,
         ..BrokerStatus::default()
     };
-    house.metrics.embedded();
-    house.status.send_replace(works);
+    ports.metrics.embedded();
+    ports.status.send_replace(works);
     // Ids of another run of the process must not be taken for this one's.
     let origin = format!("{:016x}", fastrand::u64(..));
     let mut position = 0;
     let mut once = Once::default();
     let start = Instant::now();
-    let _ = house.deliveries.send(Delivery::From(0)).await;
+    let _ = ports.deliveries.send(BrokerEvent::EpochStart(0)).await;
     loop {
         let submission = tokio::select! {
             biased;
-            submission = house.submissions.recv() => submission,
-            () = raised(&mut house.closing) => {
-                house.submissions.close();
-                house.submissions.recv().await
+            submission = ports.submissions.recv() => submission,
+            () = raised(&mut ports.closing) => {
+                ports.submissions.close();
+                ports.submissions.recv().await
             }
         };
         let Some(submission) = submission else { return };
@@ -40,12 +40,12 @@ pub(super) async fn run(mut house: House) {
             Verdict::First => {
                 let message = submission.message(id.clone(), Some(position));
                 // At the end nobody takes deliveries any more; the message was accepted all the same.
-                let _ = house.deliveries.send(Delivery::Message(message)).await;
+                let _ = ports.deliveries.send(BrokerEvent::Message(message)).await;
                 position += 1;
                 submission.confirm(Some(id));
             }
             Verdict::Second(first) => {
-                house.metrics.duplicate();
+                ports.metrics.duplicate();
                 submission.confirm(first);
             }
         }

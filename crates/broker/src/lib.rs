@@ -12,10 +12,10 @@ mod rabbitmq;
 mod roster;
 mod stretch;
 
-pub use publisher::{Draft, Outcome, Publisher};
-pub use rabbitmq::Readers;
+pub use publisher::{PublishAck, PublishRequest, Publisher};
+pub use rabbitmq::ReplayConsumers;
 pub use roster::{Peer, Roster};
-pub use stretch::{LogError, STRETCH, Stretch};
+pub use stretch::{LogError, LogPage, PAGE_LEN};
 
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -31,19 +31,19 @@ const DELIVERIES: usize = 128;
 
 /// What comes out of the broker.
 #[derive(Debug)]
-pub enum Delivery {
+pub enum BrokerEvent {
     Message(Message),
     /// It was said before this replica began: for the memory, and for nobody who is connected.
-    Past(Message),
+    Backfill(Message),
     /// Messages may be missing between what came before and what follows.
     Gap,
     /// From this position on nothing is missing, and nothing before it is of the same order.
-    From(u64),
+    EpochStart(u64),
 }
 
 /// How far the log has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct LogHead {
     /// Which log it is: another number when it was deleted and made anew.
     pub epoch: u64,
     /// Position of the last entry.
@@ -54,19 +54,19 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Broker {
     pub publisher: Publisher,
-    deliveries: Option<mpsc::Receiver<Delivery>>,
+    deliveries: Option<mpsc::Receiver<BrokerEvent>>,
     pub status: watch::Receiver<BrokerStatus>,
     pub roster: Arc<Roster>,
     /// What was said before, where that is kept outside this process.
-    pub log: Option<Arc<Readers>>,
+    pub log: Option<Arc<ReplayConsumers>>,
     task: JoinHandle<()>,
     closing: watch::Sender<bool>,
 }
 
 /// What an implementation is given to work with.
-struct House {
-    submissions: publisher::Submissions,
-    deliveries: mpsc::Sender<Delivery>,
+struct BrokerPorts {
+    submissions: publisher::PublishReceiver,
+    deliveries: mpsc::Sender<BrokerEvent>,
     status: watch::Sender<BrokerStatus>,
     roster: Arc<Roster>,
     metrics: Arc<Metrics>,
@@ -83,7 +83,7 @@ impl Broker {
         let (status_tx, status) = watch::channel(BrokerStatus::default());
         let (closing, closing_rx) = watch::channel(false);
         let roster = Arc::new(Roster::new(&config.replica.0, config.canary_interval));
-        let house = House {
+        let ports = BrokerPorts {
             submissions,
             deliveries: delivery_tx,
             status: status_tx,
@@ -93,14 +93,14 @@ impl Broker {
             closing: closing_rx,
         };
         let (log, task) = match &config.amqp_url {
-            Some(urls) => rabbitmq::start(house, config, urls),
-            None => (None, tokio::spawn(embedded::run(house))),
+            Some(urls) => rabbitmq::start(ports, config, urls),
+            None => (None, tokio::spawn(embedded::run(ports))),
         };
         Self { publisher, deliveries: Some(deliveries), status, roster, log, task, closing }
     }
 
     /// Every message of every replica, this one included. To be taken once; it is empty afterwards.
-    pub fn take_deliveries(&mut self) -> mpsc::Receiver<Delivery> {
+    pub fn take_deliveries(&mut self) -> mpsc::Receiver<BrokerEvent> {
         self.deliveries.take().unwrap_or_else(|| mpsc::channel(1).1)
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use warren_config::Config;
-use warren_observe::events::{Event, Trace};
+use warren_observe::events::{Event, TraceField};
 use warren_observe::metrics::Metrics;
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key, Message};
@@ -19,7 +19,7 @@ use warren_protocol::trace_context;
 
 /// What a client wants said.
 #[derive(Debug)]
-pub struct Draft {
+pub struct PublishRequest {
     pub channel: Channel,
     pub text: Box<RawValue>,
     /// Its sender's name for it: a second one with the same is not delivered.
@@ -31,14 +31,14 @@ pub struct Draft {
 /// The way in for everyone in this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    sender: mpsc::UnboundedSender<Submission>,
+    sender: mpsc::UnboundedSender<QueuedPublish>,
     budget: Arc<Budget>,
     timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
 /// The other end: accepted messages in their order.
-pub(super) type Submissions = mpsc::UnboundedReceiver<Submission>;
+pub(super) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
 
 /// What a sender is told: the id of the message, or `None` where it is out, but has not been read back
 /// from where ids are given.
@@ -53,8 +53,8 @@ struct Budget {
 
 /// An accepted message, until its sender is told.
 #[derive(Debug)]
-pub(super) struct Submission {
-    pub(super) draft: Draft,
+pub(super) struct QueuedPublish {
+    pub(super) draft: PublishRequest,
     /// RFC 3339: when it was accepted.
     pub(super) date: String,
     /// When its sender is told that it timed out.
@@ -68,7 +68,7 @@ pub(super) struct Submission {
     metrics: Arc<Metrics>,
 }
 
-pub(super) fn channel(config: &Config, metrics: &Arc<Metrics>) -> (Publisher, Submissions) {
+pub(super) fn channel(config: &Config, metrics: &Arc<Metrics>) -> (Publisher, PublishReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let budget = Budget { used: AtomicUsize::new(0), limit: config.publish_buffer.0 };
     let publisher = Publisher {
@@ -84,8 +84,8 @@ impl Publisher {
     /// Hands a message in. Messages submitted one after the other are published in that order.
     ///
     /// # Errors
-    /// At once when too much is waiting; all else comes through the [`Outcome`].
-    pub fn submit(&self, draft: Draft) -> Result<Outcome, PublishError> {
+    /// At once when too much is waiting; all else comes through the [`PublishAck`].
+    pub fn submit(&self, draft: PublishRequest) -> Result<PublishAck, PublishError> {
         const BOOKKEEPING: usize = 256;
         let key = draft.key.as_ref().map_or(0, |key| key.as_str().len());
         let state =
@@ -96,7 +96,7 @@ impl Publisher {
         let (reply, receiver) = oneshot::channel();
         self.metrics.submitted(cost);
         let accepted = Instant::now();
-        let submission = Submission {
+        let submission = QueuedPublish {
             draft,
             date: now(),
             deadline: accepted + self.timeout,
@@ -113,7 +113,7 @@ impl Publisher {
             return Err(PublishError::BufferFull);
         }
         match self.sender.send(submission) {
-            Ok(()) => Ok(Outcome(receiver)),
+            Ok(()) => Ok(PublishAck(receiver)),
             Err(mpsc::error::SendError(submission)) => {
                 submission.refuse(PublishError::Closing);
                 Err(PublishError::Closing)
@@ -122,7 +122,7 @@ impl Publisher {
     }
 }
 
-impl Submission {
+impl QueuedPublish {
     /// Tells the sender that the message is out, and under which id if that is known.
     pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
         self.is_out();
@@ -143,8 +143,8 @@ impl Submission {
     }
 
     fn fail(&mut self, error: PublishError) {
-        let trace_id = Trace::of(self.draft.trace.as_ref());
-        self.metrics.tell(Event::PublishFailed { outcome: error.code(), trace_id });
+        let trace_id = TraceField::of(self.draft.trace.as_ref());
+        self.metrics.emit(Event::PublishFailed { outcome: error.code(), trace_id });
         self.settle(Err(error));
     }
 
@@ -169,7 +169,7 @@ impl Submission {
     }
 }
 
-impl Drop for Submission {
+impl Drop for QueuedPublish {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
         self.metrics.settled(self.cost);
@@ -182,9 +182,9 @@ impl Drop for Submission {
 
 /// What became of a submitted message: it is out, perhaps with its id; or why that is not known.
 #[derive(Debug)]
-pub struct Outcome(oneshot::Receiver<Answer>);
+pub struct PublishAck(oneshot::Receiver<Answer>);
 
-impl Future for Outcome {
+impl Future for PublishAck {
     type Output = Answer;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -211,7 +211,7 @@ mod tests {
             let before = publisher.budget.used.load(Ordering::Relaxed);
             let text = serde_json::value::to_raw_value("hello").unwrap();
             let trace = trace_context::parse(parent, Some(state));
-            let draft = Draft { channel: Channel::default(), text, key: None, trace };
+            let draft = PublishRequest { channel: Channel::default(), text, key: None, trace };
             drop(publisher.submit(draft).unwrap());
             publisher.budget.used.load(Ordering::Relaxed) - before
         };

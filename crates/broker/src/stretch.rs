@@ -4,11 +4,11 @@ use warren_protocol::message::Message;
 
 /// Positions in a stretch. Stretches begin at its multiples, so that clients who were away for
 /// different times ask for the same ones.
-pub const STRETCH: u64 = 256;
+pub const PAGE_LEN: u64 = 256;
 
 /// Messages of one stretch of the log.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct LogPage {
     /// Which log it is of.
     pub epoch: u64,
     /// The first position that it has; what was before it is gone if this is not where it begins.

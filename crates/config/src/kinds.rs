@@ -144,14 +144,14 @@ impl Setting for Option<AmqpUrls> {
 
 /// How messages are read from RabbitMQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryMode {
     /// From a stream that all replicas share, each from where it stopped.
     Log,
     /// From an exclusive queue that lives as long as the connection.
     Live,
 }
 
-impl Setting for Delivery {
+impl Setting for DeliveryMode {
     const ACCEPTS: &str = "log or live";
 
     fn parse(value: &str) -> Option<Self> {

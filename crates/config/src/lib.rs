@@ -13,7 +13,7 @@ mod variables;
 pub use docs::{help, markdown};
 pub use environment::{Mistake, Mistakes};
 pub use kinds::{
-    AmqpUrl, AmqpUrls, Compression, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica,
+    AmqpUrl, AmqpUrls, Compression, DeliveryMode, Exchange, LogFilter, LogFormat, Origins, Replica,
     Workers,
 };
 pub use units::{Bytes, Rate, Span};

@@ -2,7 +2,7 @@
 
 use super::environment::{Environment, Mistakes};
 use super::kinds::{
-    AmqpUrls, Compression, Delivery, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
+    AmqpUrls, Compression, DeliveryMode, Exchange, LogFilter, LogFormat, Origins, Replica, Workers,
 };
 use super::units::{Bytes, Moment, Rate, Span};
 use super::{Setting, Variable};
@@ -94,7 +94,7 @@ variables! {
     /// lost while a replica or a client is away. `live`: from a queue of the replica's own, on an
     /// exchange that is not durable and may be shared with programs that declare it so; what is
     /// published while a replica is away from RabbitMQ is lost to its clients, and they are told.
-    delivery: Delivery = "log",
+    delivery: DeliveryMode = "log",
     /// How long the log keeps a message, at least; older ones go when a segment of it is full.
     log_max_age: Span = "24h",
     /// How large the log may grow before its oldest messages go. 0B: no limit.

@@ -5,28 +5,28 @@ use std::task::Waker;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals {
-    waiting: BTreeMap<Ticket, Waker>,
+pub(super) struct PositionWaiters {
+    waiting: BTreeMap<WaiterId, Waker>,
     /// Of the next ticket.
     number: u64,
 }
 
 /// One who waits; to be given back by who is no longer interested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket {
+pub struct WaiterId {
     position: u64,
     number: u64,
 }
 
-impl Arrivals {
-    pub(super) fn wait(&mut self, position: u64, waker: Waker) -> Ticket {
-        let ticket = Ticket { position, number: self.number };
+impl PositionWaiters {
+    pub(super) fn wait(&mut self, position: u64, waker: Waker) -> WaiterId {
+        let ticket = WaiterId { position, number: self.number };
         self.number += 1;
         self.waiting.insert(ticket, waker);
         ticket
     }
 
-    pub(super) fn give_up(&mut self, ticket: Ticket) {
+    pub(super) fn cancel_wait(&mut self, ticket: WaiterId) {
         self.waiting.remove(&ticket);
     }
 

@@ -13,15 +13,15 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
-use arrivals::Arrivals;
-pub use arrivals::Ticket;
-use log::Log;
-use reader::{Cursor, Reader};
+use arrivals::PositionWaiters;
+pub use arrivals::WaiterId;
+use log::ChannelLog;
+use reader::{Cursor, Subscriber};
 use slab::Slab;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-use warren_protocol::encoded::Broadcast;
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::Channel;
 
 /// History kept whatever the limits, beyond what readers may have waiting.
@@ -29,9 +29,9 @@ const LEAST_HISTORY: u64 = 64 << 10;
 
 /// Names a reader of one hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReaderId(usize);
+pub struct SubscriberId(usize);
 
-impl ReaderId {
+impl SubscriberId {
     /// A small number that no other reader has at the time.
     pub fn index(self) -> usize {
         self.0
@@ -40,14 +40,14 @@ impl ReaderId {
 
 /// A place in the order over all channels of one hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u64);
+pub struct Sequence(u64);
 
 /// Where a reader begins to listen to a channel.
 #[derive(Clone, Copy, Debug)]
-pub enum Start {
+pub enum ReadFrom {
     /// With the last so many messages of it.
     Last(usize),
-    At(Place),
+    At(Sequence),
 }
 
 /// The reader lagged further behind than it may; it is detached and gets nothing more.
@@ -56,7 +56,7 @@ pub struct Overrun;
 
 /// Limits of a hub, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HubLimits {
     /// Memory for recent messages, over all channels, of this hub and those that share its frames.
     pub history: usize,
     /// Hubs that keep the same messages: one of each worker.
@@ -68,14 +68,14 @@ pub struct Limits {
 /// See the module.
 #[derive(Debug)]
 pub struct Hub {
-    limits: Limits,
+    limits: HubLimits,
     by_name: HashMap<Channel, usize>,
-    logs: Slab<Log>,
-    readers: Slab<Reader>,
+    logs: Slab<ChannelLog>,
+    readers: Slab<Subscriber>,
     /// Cursors of all readers together.
-    listeners: usize,
+    subscriptions: usize,
     /// Every message in the logs, oldest first: the order over all channels, and of eviction.
-    order: VecDeque<(usize, Arc<Broadcast>)>,
+    order: VecDeque<(usize, Arc<EncodedMessage>)>,
     /// Sequence number of the first in `order`.
     first: u64,
     /// How many orders have begun, and the sequence number from which on positions are of the present.
@@ -85,58 +85,58 @@ pub struct Hub {
     /// kept. `None` where there is no such order.
     kept_from: Option<u64>,
     /// Who waits for a position to be reached.
-    arrivals: Arrivals,
+    arrivals: PositionWaiters,
     /// Cost of what is kept, without what is fresh.
     kept: usize,
     /// Cost of what was appended and not announced, and where.
-    fresh: usize,
-    grown: Vec<usize>,
+    uncommitted_bytes: usize,
+    dirty_channels: Vec<usize>,
     /// Who has something to read that was announced.
-    due: Vec<ReaderId>,
+    runnable: Vec<SubscriberId>,
 }
 
 impl Hub {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: HubLimits) -> Self {
         // What a reader may have waiting must not be evicted before it is too slow; frames are
         // accounted with more than their own bytes, small ones with a multiple.
         let least = limits.backlog.saturating_mul(4).saturating_add(LEAST_HISTORY) as usize;
         let history = limits.history.max(least);
         Self {
-            limits: Limits { history, ..limits },
+            limits: HubLimits { history, ..limits },
             by_name: HashMap::new(),
             logs: Slab::new(),
             readers: Slab::new(),
-            listeners: 0,
+            subscriptions: 0,
             order: VecDeque::new(),
             first: 0,
             epoch: 0,
             beginning: 0,
             kept_from: None,
-            arrivals: Arrivals::default(),
+            arrivals: PositionWaiters::default(),
             kept: 0,
-            fresh: 0,
-            grown: Vec::new(),
-            due: Vec::new(),
+            uncommitted_bytes: 0,
+            dirty_channels: Vec::new(),
+            runnable: Vec::new(),
         }
     }
 
     /// Adds a message to its channel's log. [`Hub::announce`] then makes it due, once for many.
-    pub fn append(&mut self, broadcast: Arc<Broadcast>) {
+    pub fn append(&mut self, broadcast: Arc<EncodedMessage>) {
         let index = self.log(&broadcast.channel);
         let sequence = self.next_sequence();
         if self.logs[index].is_empty() {
-            self.fresh += self.cost_of(&broadcast.channel);
+            self.uncommitted_bytes += self.cost_of(&broadcast.channel);
         }
         if self.logs[index].push(sequence, broadcast.clone()) {
-            self.grown.push(index);
+            self.dirty_channels.push(index);
         }
-        self.fresh += self.cost(&broadcast);
+        self.uncommitted_bytes += self.cost(&broadcast);
         self.order.push_back((index, broadcast));
     }
 
     /// Adds a message that was said before this replica was: those who listen do not get it, unless
     /// they go on from one before it.
-    pub fn append_past(&mut self, broadcast: Arc<Broadcast>) {
+    pub fn backfill(&mut self, broadcast: Arc<EncodedMessage>) {
         let index = self.log(&broadcast.channel);
         let (end, size) = (self.logs[index].end(), broadcast.frame.len() as u64);
         self.append(broadcast);
@@ -153,7 +153,7 @@ impl Hub {
 
     /// What is appended from now on has positions of an order of its own, and from this one on nothing
     /// of it is missing.
-    pub fn begin(&mut self, position: u64) {
+    pub fn reset_epoch(&mut self, position: u64) {
         self.epoch += 1;
         self.beginning = self.next_sequence();
         self.kept_from = Some(position);
@@ -163,31 +163,31 @@ impl Hub {
     /// Makes each reader of each log that has grown due, and detaches those too far behind, whose tasks
     /// are woken. What was appended since the last call is neither held against anyone nor evicted:
     /// nobody had a chance to read it.
-    pub fn announce(&mut self) {
-        let grown = std::mem::take(&mut self.grown);
-        for index in &grown {
+    pub fn commit(&mut self) {
+        let dirty_channels = std::mem::take(&mut self.dirty_channels);
+        for index in &dirty_channels {
             let listeners = self.logs.get(*index).map_or(0, |log| log.readers.len());
             // Detaching takes a reader off this list, so it is walked from its end.
             for place in (0..listeners).rev() {
                 let id = self.logs[*index].readers[place];
-                if self.overdue(ReaderId(id)) > self.limits.backlog {
+                if self.live_lag(SubscriberId(id)) > self.limits.backlog {
                     self.detach(id);
                     self.readers[id].overrun = true;
                     self.readers[id].wake();
                 } else {
-                    self.due.push(ReaderId(id));
+                    self.runnable.push(SubscriberId(id));
                 }
             }
         }
-        for index in grown {
+        for index in dirty_channels {
             if let Some(log) = self.logs.get_mut(index) {
-                log.settle();
+                log.commit();
             }
         }
         while self.kept > self.limits.history {
             self.evict();
         }
-        self.kept += std::mem::take(&mut self.fresh);
+        self.kept += std::mem::take(&mut self.uncommitted_bytes);
         if !self.arrivals.is_empty()
             && let Some(newest) = self.newest_position()
         {
@@ -196,8 +196,8 @@ impl Hub {
     }
 
     /// The next who is due and has not been woken: whoever has been will read it all.
-    pub fn next_due(&mut self) -> Option<ReaderId> {
-        while let Some(reader) = self.due.pop() {
+    pub fn next_runnable(&mut self) -> Option<SubscriberId> {
+        while let Some(reader) = self.runnable.pop() {
             if self.readers.get(reader.0).is_some_and(|reader| !reader.is_woken()) {
                 return Some(reader);
             }
@@ -206,29 +206,29 @@ impl Hub {
     }
 
     /// How many listen to a channel.
-    pub fn listeners_of(&self, channel: &Channel) -> usize {
+    pub fn subscribers_of(&self, channel: &Channel) -> usize {
         self.by_name.get(channel).map_or(0, |index| self.logs[*index].readers.len())
     }
 
     /// Opens a reader that listens to nothing yet.
-    pub fn open(&mut self) -> ReaderId {
-        ReaderId(self.readers.insert(Reader::default()))
+    pub fn open(&mut self) -> SubscriberId {
+        SubscriberId(self.readers.insert(Subscriber::default()))
     }
 
     /// Has `reader` listen to a channel that it does not listen to.
-    pub fn listen(&mut self, reader: ReaderId, channel: &Channel, start: Start) {
+    pub fn subscribe(&mut self, reader: SubscriberId, channel: &Channel, start: ReadFrom) {
         let index = self.log(channel);
         let log = &mut self.logs[index];
         let next = match start {
-            Start::At(Place(sequence)) => log.since(sequence),
-            Start::Last(count) => log.last(count),
+            ReadFrom::At(Sequence(sequence)) => log.since(sequence),
+            ReadFrom::Last(count) => log.last(count),
         };
-        let resumed = matches!(start, Start::At(_));
+        let resumed = matches!(start, ReadFrom::At(_));
         let read = log.bytes_before(next);
-        let seat = log.readers.len() as u32;
-        let cursor = Cursor { log: index as u32, seat, resumed, next, read };
+        let index_in_channel = log.readers.len() as u32;
+        let cursor = Cursor { log: index as u32, index_in_channel, resumed, next, read };
         log.readers.push(reader.0);
-        self.listeners += 1;
+        self.subscriptions += 1;
         let behind = log.bytes() - cursor.read;
         let reader = &mut self.readers[reader.0];
         reader.replay += behind;
@@ -236,7 +236,7 @@ impl Hub {
     }
 
     /// Has `reader` no longer listen to a channel.
-    pub fn leave(&mut self, reader: ReaderId, channel: &Channel) {
+    pub fn unsubscribe(&mut self, reader: SubscriberId, channel: &Channel) {
         let Some(index) = self.by_name.get(channel).copied() else { return };
         let cursors = &mut self.readers[reader.0].cursors;
         let Some(place) = cursors.iter().position(|cursor| cursor.log() == index) else { return };
@@ -248,18 +248,18 @@ impl Hub {
     }
 
     /// Forgets a reader.
-    pub fn close(&mut self, reader: ReaderId) {
+    pub fn close(&mut self, reader: SubscriberId) {
         self.detach(reader.0);
         self.readers.remove(reader.0);
     }
 
-    /// Has `waker` woken at [`Hub::wake_reader`]. The reader is about to read all that there is.
-    pub fn set_waker(&mut self, reader: ReaderId, waker: &Waker) {
+    /// Has `waker` woken at [`Hub::wake`]. The reader is about to read all that there is.
+    pub fn set_waker(&mut self, reader: SubscriberId, waker: &Waker) {
         self.readers[reader.0].set_waker(waker);
     }
 
     /// Wakes a reader, if it was not since it came last.
-    pub fn wake_reader(&mut self, reader: ReaderId) {
+    pub fn wake(&mut self, reader: SubscriberId) {
         self.readers[reader.0].wake();
     }
 
@@ -269,13 +269,13 @@ impl Hub {
     }
 
     /// Channels listened to, of all readers together.
-    pub fn listeners(&self) -> usize {
-        self.listeners
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
     }
 
     /// Memory that the messages kept are accounted with, for all hubs that keep the same.
     pub fn kept(&self) -> usize {
-        self.kept + self.fresh
+        self.kept + self.uncommitted_bytes
     }
 
     /// The log of a channel, made if need be.
@@ -283,7 +283,7 @@ impl Hub {
         match self.by_name.get(channel) {
             Some(index) => *index,
             None => {
-                let index = self.logs.insert(Log::new(channel.clone()));
+                let index = self.logs.insert(ChannelLog::new(channel.clone()));
                 self.by_name.insert(channel.clone(), index);
                 index
             }
@@ -291,7 +291,7 @@ impl Hub {
     }
 
     /// Memory that a message is accounted with: its frames, once, and what each hub keeps it with.
-    fn cost(&self, broadcast: &Broadcast) -> usize {
+    fn cost(&self, broadcast: &EncodedMessage) -> usize {
         const SHARED: usize = 192;
         const OF_A_HUB: usize = 120;
         broadcast.size() + broadcast.id.len() + SHARED + OF_A_HUB * self.limits.hubs
@@ -332,12 +332,12 @@ impl Hub {
     /// Takes off its log whose cursor this was. The last of the list takes that seat.
     fn take_off(&mut self, cursor: Cursor) {
         let readers = &mut self.logs[cursor.log()].readers;
-        readers.swap_remove(cursor.seat as usize);
-        self.listeners -= 1;
-        if let Some(moved) = readers.get(cursor.seat as usize) {
+        readers.swap_remove(cursor.index_in_channel as usize);
+        self.subscriptions -= 1;
+        if let Some(moved) = readers.get(cursor.index_in_channel as usize) {
             let mut cursors = self.readers[*moved].cursors.iter_mut();
             if let Some(its) = cursors.find(|its| its.log == cursor.log) {
-                its.seat = cursor.seat;
+                its.index_in_channel = cursor.index_in_channel;
             }
         }
         self.forget_if_idle(cursor.log());

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
 use std::sync::Arc;
-use warren_protocol::encoded::Broadcast;
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::Channel;
 
 /// A message with its sequence number over all channels.
-pub(super) type Entry = (u64, Arc<Broadcast>);
+pub(super) type Entry = (u64, Arc<EncodedMessage>);
 
 #[derive(Debug)]
-pub(super) struct Log {
+pub(super) struct ChannelLog {
     pub(super) channel: Channel,
     entries: VecDeque<Entry>,
     /// Place of the first entry, counted from the first that this log ever held.
@@ -19,10 +19,10 @@ pub(super) struct Log {
     bytes: u64,
     pub(super) readers: Vec<usize>,
     /// Frame bytes appended and not announced.
-    fresh: u64,
+    uncommitted_bytes: u64,
 }
 
-impl Log {
+impl ChannelLog {
     pub(super) fn new(channel: Channel) -> Self {
         Self {
             channel,
@@ -30,27 +30,27 @@ impl Log {
             first: 0,
             bytes: 0,
             readers: Vec::new(),
-            fresh: 0,
+            uncommitted_bytes: 0,
         }
     }
 
     /// Adds an entry; whether it is the first that is not announced.
-    pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<Broadcast>) -> bool {
-        let first = self.fresh == 0;
+    pub(super) fn push(&mut self, sequence: u64, broadcast: Arc<EncodedMessage>) -> bool {
+        let first = self.uncommitted_bytes == 0;
         self.bytes += broadcast.frame.len() as u64;
-        self.fresh += broadcast.frame.len() as u64;
+        self.uncommitted_bytes += broadcast.frame.len() as u64;
         self.entries.push_back((sequence, broadcast));
         first
     }
 
     /// All that there is has been announced.
-    pub(super) fn settle(&mut self) {
-        self.fresh = 0;
+    pub(super) fn commit(&mut self) {
+        self.uncommitted_bytes = 0;
     }
 
     /// Frame bytes that were ever appended and announced.
-    pub(super) fn announced(&self) -> u64 {
-        self.bytes - self.fresh
+    pub(super) fn committed_bytes(&self) -> u64 {
+        self.bytes - self.uncommitted_bytes
     }
 
     /// Drops the oldest entry.

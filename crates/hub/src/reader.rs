@@ -8,7 +8,7 @@ use std::task::Waker;
 pub(super) struct Cursor {
     pub(super) log: u32,
     /// Where the reader stands in that log's list.
-    pub(super) seat: u32,
+    pub(super) index_in_channel: u32,
     /// It goes on from a message of the order, and misses none, whenever it was said.
     pub(super) resumed: bool,
     /// Place of the next message in that log.
@@ -24,7 +24,7 @@ impl Cursor {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct Subscriber {
     /// Nearly all have one, which a delivery finds here.
     pub(super) cursors: SmallVec<[Cursor; 1]>,
     /// Bytes that it was behind when it began, as far as they still wait.
@@ -36,7 +36,7 @@ pub(super) struct Reader {
     woken: bool,
 }
 
-impl Reader {
+impl Subscriber {
     pub(super) fn set_waker(&mut self, waker: &Waker) {
         self.woken = false;
         match &mut self.waker {

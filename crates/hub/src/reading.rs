@@ -1,9 +1,9 @@
 //! How a reader takes what waits for it, and how far behind it is.
 
 use super::reader::Cursor;
-use super::{Hub, Overrun, ReaderId};
+use super::{Hub, Overrun, SubscriberId};
 use std::sync::Arc;
-use warren_protocol::encoded::Broadcast;
+use warren_protocol::encoded::EncodedMessage;
 
 impl Hub {
     /// Shows the messages that wait for `reader`, in order, until `take` returns false.
@@ -12,8 +12,8 @@ impl Hub {
     /// [`Overrun`] when it has lagged too far behind to be served on.
     pub fn peek<'a>(
         &'a self,
-        reader: ReaderId,
-        mut take: impl FnMut(&'a Arc<Broadcast>) -> bool,
+        reader: SubscriberId,
+        mut take: impl FnMut(&'a Arc<EncodedMessage>) -> bool,
     ) -> Result<(), Overrun> {
         let reader = &self.readers[reader.0];
         if reader.overrun {
@@ -47,7 +47,7 @@ impl Hub {
     }
 
     /// Moves `reader` on by `messages` that it was shown and has dealt with.
-    pub fn advance(&mut self, reader: ReaderId, messages: usize) {
+    pub fn advance(&mut self, reader: SubscriberId, messages: usize) {
         for _ in 0..messages {
             let cursors = &self.readers[reader.0].cursors;
             let place =
@@ -65,19 +65,19 @@ impl Hub {
     }
 
     /// Bytes of frames that wait for `reader`.
-    pub fn lag(&self, reader: ReaderId) -> u64 {
+    pub fn lag(&self, reader: SubscriberId) -> u64 {
         let cursors = &self.readers[reader.0].cursors;
         cursors.iter().map(|cursor| self.logs[cursor.log()].bytes() - cursor.read).sum()
     }
 
     /// Bytes that were announced to a reader and that it has not taken. What it asked to have replayed
     /// is not held against it.
-    pub fn overdue(&self, reader: ReaderId) -> u64 {
+    pub fn live_lag(&self, reader: SubscriberId) -> u64 {
         let reader = &self.readers[reader.0];
         let waiting = reader
             .cursors
             .iter()
-            .map(|cursor| self.logs[cursor.log()].announced().saturating_sub(cursor.read));
+            .map(|cursor| self.logs[cursor.log()].committed_bytes().saturating_sub(cursor.read));
         waiting.sum::<u64>().saturating_sub(reader.replay)
     }
 

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 use warren_protocol::message::id_at;
 
-const LIMITS: Limits = Limits { hubs: 1, history: 1 << 20, backlog: 1 << 16 };
+const LIMITS: HubLimits = HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 16 };
 
 struct Counter(AtomicUsize);
 
@@ -19,11 +19,11 @@ fn channel(name: &str) -> Channel {
 
 /// Appends message `position`, whose frame is its number.
 fn say(hub: &mut Hub, name: &str, position: u64) {
-    hub.append(Broadcast::of_frame(position, channel(name), &position.to_string()));
+    hub.append(EncodedMessage::of_frame(position, channel(name), &position.to_string()));
 }
 
 /// Reads all that waits for `reader`, by two at a time.
-fn read(hub: &mut Hub, reader: ReaderId) -> Result<Vec<u64>, Overrun> {
+fn read(hub: &mut Hub, reader: SubscriberId) -> Result<Vec<u64>, Overrun> {
     let mut all = Vec::new();
     loop {
         let mut some: Vec<u64> = Vec::new();
@@ -40,15 +40,15 @@ fn read(hub: &mut Hub, reader: ReaderId) -> Result<Vec<u64>, Overrun> {
     }
 }
 
-fn open(hub: &mut Hub, names: &[&str], start: Start) -> ReaderId {
+fn open(hub: &mut Hub, names: &[&str], start: ReadFrom) -> SubscriberId {
     let reader = hub.open();
     for name in names {
-        hub.listen(reader, &channel(name), start);
+        hub.subscribe(reader, &channel(name), start);
     }
     reader
 }
 
-const NOW: Start = Start::Last(0);
+const NOW: ReadFrom = ReadFrom::Last(0);
 
 #[test]
 fn each_reader_gets_its_channels_in_the_order_of_all() {
@@ -75,10 +75,10 @@ fn a_reader_is_woken_once_for_many_messages() {
         say(&mut hub, "elsewhere", position);
     }
     let wake_due = |hub: &mut Hub| {
-        hub.announce();
-        while let Some(due) = hub.next_due() {
+        hub.commit();
+        while let Some(due) = hub.next_runnable() {
             assert_eq!(due, reader);
-            hub.wake_reader(due);
+            hub.wake(due);
         }
         count.0.load(Ordering::Relaxed)
     };
@@ -99,31 +99,31 @@ fn history_is_the_last_messages_of_each_channel() {
     for position in 0..6 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    let reader = open(&mut hub, &["a", "b"], Start::Last(2));
+    let reader = open(&mut hub, &["a", "b"], ReadFrom::Last(2));
     assert_eq!(read(&mut hub, reader).unwrap(), [2, 3, 4, 5]);
 }
 
 #[test]
 fn a_cursor_is_taken_up_whatever_channel_its_message_was_in() {
     let mut hub = Hub::new(LIMITS);
-    hub.begin(0);
+    hub.reset_epoch(0);
     for position in 0..6 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    let place = hub.find(&id_at(2, Broadcast::CHECK)).unwrap();
-    let reader = open(&mut hub, &["b"], Start::At(place));
+    let place = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
+    let reader = open(&mut hub, &["b"], ReadFrom::At(place));
     assert_eq!(read(&mut hub, reader).unwrap(), [3, 5]);
-    assert_eq!(hub.newest(), Some(&id_at(5, Broadcast::CHECK)));
+    assert_eq!(hub.newest(), Some(&id_at(5, EncodedMessage::CHECK)));
 }
 
 #[test]
 fn an_unknown_cursor_is_not_found() {
     let mut hub = Hub::new(LIMITS);
-    let check = Broadcast::CHECK;
+    let check = EncodedMessage::CHECK;
     let [seven, eight, nine] = [7, 8, 9].map(|position| id_at(position, check));
     say(&mut hub, "a", 7);
     assert_eq!(hub.find(&seven), None, "there is no order");
-    hub.begin(8);
+    hub.reset_epoch(8);
     assert_eq!((hub.find(&seven), hub.newest()), (None, None), "it is of another order");
     say(&mut hub, "a", 8);
     let other = id_at(8, &check.replace('0', "1"));
@@ -141,20 +141,20 @@ fn an_unknown_cursor_is_not_found() {
 
 #[test]
 fn a_replay_joins_where_everything_is_kept_from() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 1 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 1 });
     assert_eq!(hub.join(0), None);
-    hub.begin(5);
+    hub.reset_epoch(5);
     assert!(hub.join(4).is_none() && hub.join(5).is_some());
     // The order has holes: canaries, and what could not be delivered.
     for position in (5..2000).step_by(5) {
         say(&mut hub, "a", position);
-        hub.announce();
+        hub.commit();
     }
     let from = hub.kept_from().unwrap();
     assert!(from > 100 && from % 5 == 1, "{from}");
     assert_eq!(hub.join(from - 1), None);
     for next in [from, from + 1, from + 4] {
-        let start = Start::At(hub.join(next).unwrap());
+        let start = ReadFrom::At(hub.join(next).unwrap());
         let reader = open(&mut hub, &["a"], start);
         assert_eq!(read(&mut hub, reader).unwrap()[0], (from + 4), "{next}");
         hub.close(reader);
@@ -165,18 +165,18 @@ fn a_replay_joins_where_everything_is_kept_from() {
 fn what_was_said_before_is_kept_but_not_told() {
     let mut hub = Hub::new(LIMITS);
     let early = open(&mut hub, &["a"], NOW);
-    hub.begin(1);
+    hub.reset_epoch(1);
     for position in [1, 2] {
-        hub.append_past(Broadcast::of_frame(position, channel("a"), &position.to_string()));
+        hub.backfill(EncodedMessage::of_frame(position, channel("a"), &position.to_string()));
     }
-    let place = hub.find(&id_at(2, Broadcast::CHECK)).unwrap();
-    let returned = open(&mut hub, &["a"], Start::At(place));
-    hub.append_past(Broadcast::of_frame(3, channel("a"), "3"));
+    let place = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
+    let returned = open(&mut hub, &["a"], ReadFrom::At(place));
+    hub.backfill(EncodedMessage::of_frame(3, channel("a"), "3"));
     say(&mut hub, "a", 4);
-    hub.announce();
+    hub.commit();
     assert_eq!(read(&mut hub, early).unwrap(), [4]);
     assert_eq!(read(&mut hub, returned).unwrap(), [3, 4]);
-    let late = open(&mut hub, &["a"], Start::Last(2));
+    let late = open(&mut hub, &["a"], ReadFrom::Last(2));
     assert_eq!(read(&mut hub, late).unwrap(), [3, 4]);
 }
 
@@ -187,10 +187,10 @@ fn a_reader_can_leave_and_come_to_channels() {
     for (position, name) in ["a", "b", "a"].into_iter().enumerate() {
         say(&mut hub, name, position as u64);
     }
-    hub.leave(reader, &channel("a"));
-    hub.leave(reader, &channel("elsewhere"));
+    hub.unsubscribe(reader, &channel("a"));
+    hub.unsubscribe(reader, &channel("elsewhere"));
     assert_eq!(read(&mut hub, reader).unwrap(), [1]);
-    hub.listen(reader, &channel("a"), Start::Last(1));
+    hub.subscribe(reader, &channel("a"), ReadFrom::Last(1));
     say(&mut hub, "a", 3);
     assert_eq!(read(&mut hub, reader).unwrap(), [2, 3]);
     hub.close(reader);
@@ -200,35 +200,35 @@ fn a_reader_can_leave_and_come_to_channels() {
 #[test]
 fn who_waits_for_a_position_is_woken_when_it_is_reached() {
     let mut hub = Hub::new(LIMITS);
-    hub.begin(0);
+    hub.reset_epoch(0);
     let count = Arc::new(Counter(AtomicUsize::new(0)));
     let waker = count.clone().into();
-    assert!(hub.await_position(2, &waker).is_some());
-    let given_up = hub.await_position(3, &waker).unwrap();
+    assert!(hub.wait_for_position(2, &waker).is_some());
+    let given_up = hub.wait_for_position(3, &waker).unwrap();
     say(&mut hub, "a", 1);
-    hub.announce();
+    hub.commit();
     assert_eq!(count.0.load(Ordering::Relaxed), 0);
-    hub.give_up(given_up);
+    hub.cancel_wait(given_up);
     say(&mut hub, "a", 3);
-    hub.announce();
+    hub.commit();
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
-    assert!(hub.await_position(2, &waker).is_none() && hub.arrivals.is_empty());
+    assert!(hub.wait_for_position(2, &waker).is_none() && hub.arrivals.is_empty());
 }
 
 #[test]
 fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 9 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 9 });
     let slow = open(&mut hub, &["a"], NOW);
     let quick = open(&mut hub, &["a"], NOW);
     for position in 0..9 {
         say(&mut hub, "a", position);
-        hub.announce();
+        hub.commit();
         assert_eq!(read(&mut hub, quick).unwrap(), [position]);
     }
     assert_eq!(hub.lag(slow), 9, "as much as it may have waiting");
     for position in 10..12 {
         say(&mut hub, "a", position);
-        hub.announce();
+        hub.commit();
     }
     assert_eq!(read(&mut hub, slow), Err(Overrun));
     assert_eq!(hub.lag(slow), 0);
@@ -237,10 +237,10 @@ fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
 
 #[test]
 fn memory_is_bounded_and_idle_channels_are_forgotten() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 80_000, backlog: 1 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 80_000, backlog: 1 });
     for position in 0..1000 {
         say(&mut hub, &format!("channel-{position}"), position);
-        hub.announce();
+        hub.commit();
     }
     assert!(hub.kept <= 80_800 && hub.channels() < 600 && hub.logs.len() == hub.by_name.len());
     let reader = open(&mut hub, &["fresh"], NOW);
@@ -251,34 +251,34 @@ fn memory_is_bounded_and_idle_channels_are_forgotten() {
 
 #[test]
 fn a_long_replay_does_not_make_a_reader_slow() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 9 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 9 });
     for position in 10..30 {
         say(&mut hub, "a", position);
     }
-    let reader = open(&mut hub, &["a"], Start::Last(20));
+    let reader = open(&mut hub, &["a"], ReadFrom::Last(20));
     say(&mut hub, "a", 30);
-    hub.announce();
+    hub.commit();
     assert_eq!(read(&mut hub, reader).unwrap().len(), 21);
     for position in 31..37 {
         say(&mut hub, "a", position);
-        hub.announce();
+        hub.commit();
     }
     assert_eq!(read(&mut hub, reader), Err(Overrun));
 }
 
 #[test]
 fn a_burst_is_not_held_against_readers_that_had_no_chance_to_read_it() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 0, backlog: 9 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 9 });
     let reader = open(&mut hub, &["a", "b"], NOW);
     for position in 0..1000 {
         say(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    hub.announce();
+    hub.commit();
     assert_eq!(read(&mut hub, reader).unwrap().len(), 1000);
     say(&mut hub, "a", 1000);
-    hub.announce();
+    hub.commit();
     say(&mut hub, "b", 1001);
-    hub.announce();
+    hub.commit();
     assert_eq!(read(&mut hub, reader).unwrap(), [1000, 1001]);
 }
 
@@ -301,26 +301,26 @@ fn readers_come_and_go_in_any_order_and_each_keeps_its_seat() {
                 readers.retain(|known| *known != reader);
                 readers.push(open(&mut hub, &names, NOW));
             }
-            _ if listens(&hub) => hub.leave(reader, &channel),
-            _ => hub.listen(reader, &channel, NOW),
+            _ if listens(&hub) => hub.unsubscribe(reader, &channel),
+            _ => hub.subscribe(reader, &channel, NOW),
         }
         for (id, reader) in &hub.readers {
             for cursor in &reader.cursors {
-                assert_eq!(hub.logs[cursor.log()].readers[cursor.seat as usize], id);
+                assert_eq!(hub.logs[cursor.log()].readers[cursor.index_in_channel as usize], id);
             }
         }
         let seats: usize = hub.logs.iter().map(|(_, log)| log.readers.len()).sum();
-        assert_eq!(seats, hub.listeners());
+        assert_eq!(seats, hub.subscriptions());
     }
 }
 
 #[test]
 fn channels_count_for_as_long_as_something_of_them_is_kept() {
-    let mut hub = Hub::new(Limits { hubs: 1, history: 200_000, backlog: 1 });
+    let mut hub = Hub::new(HubLimits { hubs: 1, history: 200_000, backlog: 1 });
     let kept_of = |hub: &mut Hub, name: &dyn Fn(u64) -> String, from| {
         for position in from..from + 10_000 {
-            hub.append(Broadcast::of_frame(position, channel(&name(position)), "x"));
-            hub.announce();
+            hub.append(EncodedMessage::of_frame(position, channel(&name(position)), "x"));
+            hub.commit();
         }
         assert!(hub.kept() <= 201_000, "{}", hub.kept());
         hub.order.len()

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 /// See the module.
 #[derive(Debug)]
-pub struct Broadcast {
+pub struct EncodedMessage {
     pub id: Arc<str>,
     /// Its place in the order shared by all replicas, where there is one; never falls.
     pub position: Option<u64>,
@@ -22,7 +22,7 @@ pub struct Broadcast {
     event: OnceLock<Bytes>,
 }
 
-impl Broadcast {
+impl EncodedMessage {
     pub fn new(message: &Message) -> Self {
         let text = message.text.get().len();
         let names = message.id.len() + message.channel.as_str().len() + message.date.len();
@@ -121,8 +121,8 @@ mod tests {
     use super::*;
     use serde_json::value::RawValue;
 
-    fn broadcast(id: &str, text: &str) -> Broadcast {
-        Broadcast::new(&Message {
+    fn broadcast(id: &str, text: &str) -> EncodedMessage {
+        EncodedMessage::new(&Message {
             id: id.into(),
             position: None,
             channel: Channel::default(),

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use warren_config::Compression;
 use warren_observe::metrics::Metrics;
-use warren_protocol::encoded::Broadcast;
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::websocket::{Deflater, Window};
 
 /// How many clients of this replica take compressed messages.
 #[derive(Debug, Default)]
-pub struct Takers(AtomicUsize);
+pub struct DeflateClientCount(AtomicUsize);
 
-impl Takers {
+impl DeflateClientCount {
     pub fn enter(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -30,22 +30,26 @@ impl Takers {
 pub struct Compressor {
     /// Messages as large as this many bytes are worth it.
     least: usize,
-    takers: Arc<Takers>,
+    deflate_clients: Arc<DeflateClientCount>,
     metrics: Arc<Metrics>,
     /// 380 kB, made when it is needed.
     deflater: Option<Deflater>,
 }
 
 impl Compressor {
-    pub fn new(setting: Compression, takers: Arc<Takers>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        setting: Compression,
+        deflate_clients: Arc<DeflateClientCount>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let least = setting.0.unwrap_or(usize::MAX);
-        Self { least, takers, metrics, deflater: None }
+        Self { least, deflate_clients, metrics, deflater: None }
     }
 
     /// Compresses a message, if that is worth it.
-    pub fn compress(&mut self, message: Broadcast) -> Broadcast {
+    pub fn compress(&mut self, message: EncodedMessage) -> EncodedMessage {
         let size = message.json().len();
-        if size < self.least || !self.takers.any() {
+        if size < self.least || !self.deflate_clients.any() {
             return message;
         }
         let message = message.compressed(self.deflater.get_or_insert_default());

@@ -1,13 +1,13 @@
 //! How many clients there are, and how many there may be.
 
-use crate::compression::Takers;
+use crate::compression::DeflateClientCount;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use warren_broker::Roster;
 use warren_observe::events::Event;
-use warren_observe::metrics::{Metrics, Served};
+use warren_observe::metrics::{Metrics, Transport};
 
 /// One in so many files may be an event stream, unless WebSockets are to have it.
 const STREAMS: usize = 8;
@@ -24,7 +24,7 @@ pub struct Connections {
     reserve: usize,
     changed: Notify,
     roster: Arc<Roster>,
-    takers: Arc<Takers>,
+    deflate_clients: Arc<DeflateClientCount>,
     metrics: Arc<Metrics>,
 }
 
@@ -43,14 +43,14 @@ impl Connections {
     pub fn new(
         configured: usize,
         roster: Arc<Roster>,
-        takers: Arc<Takers>,
+        deflate_clients: Arc<DeflateClientCount>,
         metrics: Arc<Metrics>,
     ) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(256, 8192);
         let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAMS);
         if configured > allowed {
-            metrics.tell(Event::ConnectionsLimited { configured, allowed });
+            metrics.emit(Event::ConnectionsLimited { configured, allowed });
         }
         let limit = match configured {
             0 => allowed.saturating_sub(share).max(1),
@@ -67,7 +67,7 @@ impl Connections {
             reserve,
             changed: Notify::new(),
             roster,
-            takers,
+            deflate_clients,
             metrics,
         }
     }
@@ -130,7 +130,7 @@ impl Permit {
     /// For a client that takes compressed messages.
     pub fn take_compressed(&mut self) {
         if !std::mem::replace(&mut self.compressed, true) {
-            self.connections.takers.enter();
+            self.connections.deflate_clients.enter();
         }
     }
 
@@ -138,9 +138,9 @@ impl Permit {
     pub fn opened(&self) {
         let connections = &self.connections;
         connections.metrics.connection_opened(if self.stream {
-            Served::Events
+            Transport::Events
         } else {
-            Served::WebSocket
+            Transport::WebSocket
         });
         connections.roster.set_connections(connections.open());
     }
@@ -150,7 +150,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let connections = &self.connections;
         if self.compressed {
-            connections.takers.leave();
+            connections.deflate_clients.leave();
         }
         connections.streams.fetch_sub(self.stream.into(), Ordering::Relaxed);
         let before = connections.open.fetch_sub(1, Ordering::AcqRel);

@@ -20,10 +20,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use warren_observe::events::Event;
-use warren_observe::metrics::Served;
+use warren_observe::metrics::Transport;
 use warren_observe::phase::Phase;
 use warren_protocol::encoded::write_data;
-use warren_protocol::websocket::Close;
+use warren_protocol::websocket::CloseReason;
 
 /// Where a browser that comes back says what it has.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -39,7 +39,7 @@ pub async fn events(request: HttpRequest, query: Query) -> Result<HttpResponse, 
     let worker = Worker::of(&request);
     let result = begin(&request, query, &worker);
     if let Err(error) = &result {
-        worker.house.metrics.tell(Event::HandshakeRefused { cause: error.code() });
+        worker.state.metrics.emit(Event::HandshakeRefused { cause: error.code() });
     }
     result
 }
@@ -49,16 +49,16 @@ fn begin(
     query: Query,
     worker: &Rc<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let house = &worker.house;
-    let allowed = origin::check(&house.config.allowed_origins, request.headers())?;
+    let state = &worker.state;
+    let allowed = origin::check(&state.config.allowed_origins, request.headers())?;
     let mut wish = query::wish(query, |_, _| Ok(()))?.or_lobby();
     if let Some(id) = last_event_id(request.headers()) {
         wish.after = Some(id);
     }
-    if *house.phase.borrow() >= Phase::Draining {
+    if *state.phase.borrow() >= Phase::Draining {
         return Err(ApiError::ShuttingDown);
     }
-    let permit = house.connections.acquire_stream().ok_or(ApiError::TooManyConnections)?;
+    let permit = state.connections.acquire_stream().ok_or(ApiError::TooManyConnections)?;
     permit.opened();
     let mut listener = Listener::new(worker, false);
     listener.wish((), wish);
@@ -94,12 +94,12 @@ struct Events {
     greeted: bool,
     ended: bool,
     /// Why, if it was this side that ended it.
-    close: Option<Close>,
+    close: Option<CloseReason>,
     _permit: Permit,
 }
 
 impl Events {
-    fn end(&mut self, close: Close) {
+    fn end(&mut self, close: CloseReason) {
         self.ended = true;
         self.close = Some(close);
     }
@@ -154,7 +154,7 @@ impl Events {
         drop(hub);
         if shown.is_err() {
             // It comes back with the id that it saw last.
-            self.end(Close::TooSlow);
+            self.end(CloseReason::TooSlow);
         }
         if deliveries + taken > 0 {
             self.worker.thread.written(1, deliveries + taken, out.len());
@@ -199,6 +199,6 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.worker.house.metrics.connection_closed(Served::Events, self.close);
+        self.worker.state.metrics.connection_closed(Transport::Events, self.close);
     }
 }

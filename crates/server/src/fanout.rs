@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
-use warren_broker::Delivery;
+use warren_broker::BrokerEvent;
 use warren_observe::events::Event;
 use warren_observe::metrics::Metrics;
-use warren_observe::telemetry::{Tally, Tracer};
-use warren_protocol::encoded::Broadcast;
+use warren_observe::telemetry::{BroadcastSpan, Tracer};
+use warren_protocol::encoded::EncodedMessage;
 
 /// Posts that may wait for a worker; beyond it the broker is read no further.
 const INBOX: usize = 256;
@@ -19,36 +19,36 @@ const BATCH: usize = 128;
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
-pub enum Post {
+pub enum WorkerMessage {
     /// With its span, if it is recorded.
-    Broadcast(Arc<Broadcast>, Option<Arc<Tally>>),
+    Broadcast(Arc<EncodedMessage>, Option<Arc<BroadcastSpan>>),
     /// For the memory only: it was said before anyone who listens came.
-    Past(Arc<Broadcast>),
+    Backfill(Arc<EncodedMessage>),
     /// Messages may be missing before what follows; clients are told.
     Gap,
     /// From this position on nothing is missing, and nothing before it is of the same order.
-    From(u64),
+    EpochStart(u64),
     /// Close all connections, evenly over this time.
     Drain(Duration),
 }
 
-impl Post {
+impl WorkerMessage {
     /// Bytes of the frame that it brings.
     pub fn size(&self) -> usize {
         match self {
-            Self::Broadcast(broadcast, _) | Self::Past(broadcast) => broadcast.frame.len(),
-            Self::Gap | Self::From(_) | Self::Drain(_) => 0,
+            Self::Broadcast(broadcast, _) | Self::Backfill(broadcast) => broadcast.frame.len(),
+            Self::Gap | Self::EpochStart(_) | Self::Drain(_) => 0,
         }
     }
 }
 
 /// The ways to all workers.
 #[derive(Debug, Default)]
-pub struct Inboxes(watch::Sender<Vec<mpsc::Sender<Post>>>);
+pub struct WorkerSenders(watch::Sender<Vec<mpsc::Sender<WorkerMessage>>>);
 
-impl Inboxes {
+impl WorkerSenders {
     /// Opens the inbox of a worker that begins.
-    pub fn open(&self) -> mpsc::Receiver<Post> {
+    pub fn open(&self) -> mpsc::Receiver<WorkerMessage> {
         let (sender, inbox) = mpsc::channel(INBOX);
         self.0.send_modify(|senders| {
             senders.retain(|sender| !sender.is_closed());
@@ -58,7 +58,7 @@ impl Inboxes {
     }
 
     /// Posts to every worker; waits for those that are behind. Whether all took it.
-    pub async fn post(&self, post: &Post) -> bool {
+    pub async fn post(&self, post: &WorkerMessage) -> bool {
         let senders = self.0.borrow().clone();
         let mut all = true;
         for sender in senders {
@@ -77,38 +77,40 @@ impl Inboxes {
 /// same history, and ends when the broker delivers no more, or when a worker takes no more: its clients
 /// would be deaf, and nothing else would show it.
 pub async fn run(
-    mut deliveries: mpsc::Receiver<Delivery>,
-    inboxes: Arc<Inboxes>,
-    workers: usize,
+    mut deliveries: mpsc::Receiver<BrokerEvent>,
+    workers: Arc<WorkerSenders>,
+    worker_count: usize,
     mut compressor: Compressor,
     metrics: Arc<Metrics>,
     tracer: Tracer,
 ) {
-    inboxes.opened(workers).await;
+    workers.opened(worker_count).await;
     let mut batch = Vec::with_capacity(BATCH);
     while deliveries.recv_many(&mut batch, BATCH).await > 0 {
         for delivery in batch.drain(..) {
             let post = match &delivery {
-                Delivery::Message(message) => {
-                    let broadcast = Arc::new(compressor.compress(Broadcast::new(message)));
+                BrokerEvent::Message(message) => {
+                    let broadcast = Arc::new(compressor.compress(EncodedMessage::new(message)));
                     if broadcast.is_compressed() {
                         // That took a while, and RabbitMQ waits on the same thread.
                         yield_now().await;
                     }
                     let tally = tracer.broadcast(message.trace.as_ref(), broadcast.frame.len());
-                    Post::Broadcast(broadcast, tally)
+                    WorkerMessage::Broadcast(broadcast, tally)
                 }
-                Delivery::Past(message) => Post::Past(Arc::new(Broadcast::new(message))),
-                Delivery::From(position) => Post::From(*position),
-                Delivery::Gap => {
-                    metrics.tell(Event::Gap);
-                    Post::Gap
+                BrokerEvent::Backfill(message) => {
+                    WorkerMessage::Backfill(Arc::new(EncodedMessage::new(message)))
+                }
+                BrokerEvent::EpochStart(position) => WorkerMessage::EpochStart(*position),
+                BrokerEvent::Gap => {
+                    metrics.emit(Event::Gap);
+                    WorkerMessage::Gap
                 }
             };
-            if !inboxes.post(&post).await {
+            if !workers.post(&post).await {
                 return;
             }
-            if let Delivery::Message(message) = &delivery {
+            if let BrokerEvent::Message(message) = &delivery {
                 metrics.broadcast(message);
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use warren_broker::Roster;
 use warren_observe::broker_status::BrokerStatus;
-use warren_observe::events::Text;
+use warren_observe::events::SanitizedText;
 use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
 
@@ -31,7 +31,7 @@ impl Health {
         let reason = status.unready()?.to_string();
         Some(match &status.problem {
             // It is read on a terminal, as a line of the log is.
-            Some(problem) => format!("{reason}: {}", Text::of(problem)),
+            Some(problem) => format!("{reason}: {}", SanitizedText::of(problem)),
             None => reason,
         })
     }

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::vec::IntoIter;
 use warren_broker::LogError;
-use warren_hub::{Place, Start};
-use warren_protocol::encoded::Broadcast;
+use warren_hub::{ReadFrom, Sequence};
+use warren_protocol::encoded::EncodedMessage;
 
 /// Messages of a page.
 const DEFAULT_LIMIT: usize = 100;
@@ -31,7 +31,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// The messages behind the one that the client has, or all from the oldest on.
 pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let origin = origin::check(&worker.house.config.allowed_origins, request.headers())?;
+    let origin = origin::check(&worker.state.config.allowed_origins, request.headers())?;
     let mut limit = DEFAULT_LIMIT;
     let wish = query::wish(query, |name, value| {
         if name == "limit" {
@@ -58,7 +58,7 @@ pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, Ap
 
 struct Page {
     limit: usize,
-    messages: Vec<Arc<Broadcast>>,
+    messages: Vec<Arc<EncodedMessage>>,
     bytes: usize,
     /// There is at least one more.
     more: bool,
@@ -66,7 +66,7 @@ struct Page {
 
 impl Page {
     /// Takes a message, if there is room; whether there was.
-    fn take(&mut self, message: &Arc<Broadcast>) -> bool {
+    fn take(&mut self, message: &Arc<EncodedMessage>) -> bool {
         if self.messages.len() >= self.limit || self.bytes >= MAX_BYTES {
             self.more = true;
             return false;
@@ -82,8 +82,8 @@ impl Page {
             let hub = worker.hub.borrow();
             (hub.beginning(), hub.kept_from())
         };
-        let Some(replays) = &worker.house.replays else {
-            self.remember(worker, wish, Start::At(beginning));
+        let Some(replays) = &worker.state.replays else {
+            self.remember(worker, wish, ReadFrom::At(beginning));
             return Ok(kept_from.is_none().then_some(Lost::Live));
         };
         let Some(head) = *replays.log().head().borrow() else {
@@ -114,7 +114,7 @@ impl Page {
             },
         };
         if let Some(place) = place {
-            self.remember(worker, wish, Start::At(place));
+            self.remember(worker, wish, ReadFrom::At(place));
         }
         Ok(None)
     }
@@ -125,7 +125,7 @@ impl Page {
         worker: &Rc<Worker>,
         wish: &Wish,
         mut replay: Replay,
-    ) -> Result<Option<Place>, Cut> {
+    ) -> Result<Option<Sequence>, Cut> {
         loop {
             match poll_fn(|context| replay.poll(worker, &wish.channels, context)).await? {
                 Step::Joined(place) => return Ok(Some(place)),
@@ -136,11 +136,11 @@ impl Page {
     }
 
     /// From memory.
-    fn remember(&mut self, worker: &Worker, wish: &Wish, start: Start) {
+    fn remember(&mut self, worker: &Worker, wish: &Wish, start: ReadFrom) {
         let mut hub = worker.hub.borrow_mut();
         let reader = hub.open();
         for channel in &wish.channels {
-            hub.listen(reader, channel, start);
+            hub.subscribe(reader, channel, start);
         }
         // It has only just begun to read.
         let _ = hub.peek(reader, |message| self.take(message));
@@ -164,7 +164,7 @@ const BEGINNING: &[u8] = b"{\"messages\":[";
 struct Body {
     size: u64,
     begun: bool,
-    messages: IntoIter<Arc<Broadcast>>,
+    messages: IntoIter<Arc<EncodedMessage>>,
     end: String,
 }
 

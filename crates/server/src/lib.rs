@@ -29,8 +29,8 @@ pub mod ws;
 pub use connections::Connections;
 pub use server::{listen, serve};
 
-use crate::fanout::Inboxes;
-use crate::replays::Replays;
+use crate::fanout::WorkerSenders;
+use crate::replays::ReplayCache;
 use std::sync::Arc;
 use tokio::sync::watch;
 use warren_broker::{Publisher, Roster};
@@ -42,16 +42,16 @@ use warren_observe::telemetry::Tracer;
 
 /// What all workers share.
 #[derive(Debug)]
-pub struct House {
+pub struct AppState {
     pub config: Config,
     pub metrics: Arc<Metrics>,
     pub tracer: Tracer,
     pub publisher: Publisher,
     pub status: watch::Receiver<BrokerStatus>,
     /// What was said before, where that is kept outside this process.
-    pub replays: Option<Arc<Replays>>,
+    pub replays: Option<Arc<ReplayCache>>,
     pub roster: Arc<Roster>,
-    pub inboxes: Arc<Inboxes>,
+    pub workers: Arc<WorkerSenders>,
     pub connections: Arc<Connections>,
     pub phase: watch::Receiver<Phase>,
 }

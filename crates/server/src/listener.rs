@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use warren_broker::LogError;
-use warren_hub::Start;
-use warren_protocol::encoded::Broadcast;
+use warren_hub::ReadFrom;
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::{Channel, is_vague};
-use warren_protocol::websocket::Close;
+use warren_protocol::websocket::CloseReason;
 
 /// What is to be listened to, and from where on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +40,9 @@ pub struct Met {
 #[derive(Debug)]
 pub enum Said<T> {
     Met(T, Met),
-    Message(Arc<Broadcast>),
+    Message(Arc<EncodedMessage>),
     /// It cannot go on.
-    Failed(Close),
+    Failed(CloseReason),
 }
 
 /// See the module.
@@ -93,7 +93,7 @@ impl<T: Clone> Listener<T> {
     /// was for nothing else.
     pub fn leave(&mut self, channel: &Channel) -> Option<T> {
         self.channels.retain(|known| known != channel);
-        self.worker.hub.borrow_mut().leave(self.client.reader, channel);
+        self.worker.hub.borrow_mut().unsubscribe(self.client.reader, channel);
         let place = self.wishes.iter().position(|(_, wish, _)| wish.channels.contains(channel))?;
         let wish = &mut self.wishes[place].1;
         wish.channels.retain(|known| known != channel);
@@ -131,7 +131,7 @@ impl<T: Clone> Listener<T> {
                         *stage = Stage::Asking(Box::pin(asking));
                     }
                     None => {
-                        let start = Start::Last(wish.history);
+                        let start = ReadFrom::Last(wish.history);
                         return Poll::Ready(self.met(start, None));
                     }
                 },
@@ -140,16 +140,16 @@ impl<T: Clone> Listener<T> {
                         return Poll::Pending;
                     };
                     return Poll::Ready(match resumed {
-                        Ok(Resumed::Memory(place)) => self.met(Start::At(place), None),
+                        Ok(Resumed::Memory(place)) => self.met(ReadFrom::At(place), None),
                         Ok(Resumed::Lost(lost)) => {
                             let history = wish.history;
-                            self.met(Start::Last(history), Some(lost))
+                            self.met(ReadFrom::Last(history), Some(lost))
                         }
                         Ok(Resumed::Log(replay)) => {
                             *stage = Stage::Replaying(replay);
                             Said::Met(name.clone(), Met::recovered())
                         }
-                        Err(_) => Said::Failed(Close::LogUnreadable),
+                        Err(_) => Said::Failed(CloseReason::LogUnreadable),
                     });
                 }
                 Stage::Replaying(replay) => {
@@ -158,12 +158,14 @@ impl<T: Clone> Listener<T> {
                         Poll::Ready(Ok(Step::Message(message))) => {
                             return Poll::Ready(Said::Message(message));
                         }
-                        Poll::Ready(Ok(Step::Joined(place))) => drop(self.listen(Start::At(place))),
+                        Poll::Ready(Ok(Step::Joined(place))) => {
+                            drop(self.listen(ReadFrom::At(place)))
+                        }
                         Poll::Ready(Err(Cut::Overtaken)) => {
-                            return Poll::Ready(Said::Failed(Close::Overtaken));
+                            return Poll::Ready(Said::Failed(CloseReason::Overtaken));
                         }
                         Poll::Ready(Err(Cut::Unreadable(_))) => {
-                            return Poll::Ready(Said::Failed(Close::LogUnreadable));
+                            return Poll::Ready(Said::Failed(CloseReason::LogUnreadable));
                         }
                     }
                 }
@@ -173,24 +175,24 @@ impl<T: Clone> Listener<T> {
     }
 
     /// The first wish is met from memory.
-    fn met(&mut self, start: Start, lost: Option<Lost>) -> Said<T> {
-        let recovered = matches!(start, Start::At(_));
+    fn met(&mut self, start: ReadFrom, lost: Option<Lost>) -> Said<T> {
+        let recovered = matches!(start, ReadFrom::At(_));
         let newest = self.worker.hub.borrow().newest().map(ToString::to_string);
         let cursor = newest.filter(|newest| !recovered && !is_vague(newest));
         match self.listen(start) {
             Some(name) => Said::Met(name, Met { recovered, reason: lost.map(Lost::code), cursor }),
             // It was there when this was called.
-            None => Said::Failed(Close::Restart),
+            None => Said::Failed(CloseReason::Restart),
         }
     }
 
     /// Has the hub do the rest for the first wish.
-    fn listen(&mut self, start: Start) -> Option<T> {
+    fn listen(&mut self, start: ReadFrom) -> Option<T> {
         let (name, wish, _) = self.wishes.pop_front()?;
         self.wishes.shrink_to_fit();
         let mut hub = self.worker.hub.borrow_mut();
         for channel in &wish.channels {
-            hub.listen(self.client.reader, channel, start);
+            hub.subscribe(self.client.reader, channel, start);
         }
         Some(name)
     }

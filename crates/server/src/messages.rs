@@ -13,8 +13,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::rc::Rc;
 use tokio::time::timeout;
-use warren_broker::Draft;
-use warren_observe::events::{Event, Trace};
+use warren_broker::PublishRequest;
+use warren_observe::events::{Event, TraceField};
 use warren_observe::telemetry::Span;
 use warren_protocol::body::{largest_body, size_of_text};
 use warren_protocol::message::{Channel, Key};
@@ -33,14 +33,14 @@ pub async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let (mut span, context) = worker.house.tracer.request(trace_of(request.headers()));
-    let trace_id = Trace::of(context.as_ref());
+    let (mut span, context) = worker.state.tracer.request(trace_of(request.headers()));
+    let trace_id = TraceField::of(context.as_ref());
     let result = accept(&request, payload, &worker, context, &mut span).await;
     // What was to be published and was not is told by the publisher.
     if let Err(error) = &result
         && !matches!(error, ApiError::Publish(_))
     {
-        worker.house.metrics.tell(Event::MessageRejected { cause: error.code(), trace_id });
+        worker.state.metrics.emit(Event::MessageRejected { cause: error.code(), trace_id });
     }
     if let Some(span) = &mut span {
         describe(span, &result);
@@ -79,9 +79,9 @@ async fn accept(
     trace: Option<SpanContext>,
     span: &mut Option<Span>,
 ) -> Result<HttpResponse, ApiError> {
-    let house = &worker.house;
-    origin::check(&house.config.allowed_origins, request.headers())?;
-    let limit = house.config.max_message.0;
+    let state = &worker.state;
+    origin::check(&state.config.allowed_origins, request.headers())?;
+    let limit = state.config.max_message.0;
     let line = Line::of(request);
     line.iter().for_each(|line| line.want_body(true));
     let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit))).await;
@@ -103,9 +103,9 @@ async fn accept(
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let key = key.map(|key| Key::new(&key)).transpose();
     let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let draft = Draft { channel, text, key, trace };
-    let outcome = house.publisher.submit(draft)?;
-    house.metrics.received("http");
+    let draft = PublishRequest { channel, text, key, trace };
+    let outcome = state.publisher.submit(draft)?;
+    state.metrics.received("http");
     let id = outcome.await?;
     if let (Some(span), Some(id)) = (span, &id) {
         span.set("warren.message.id", id.clone());

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use warren_broker::{LogError, Readers, STRETCH};
-use warren_protocol::encoded::Broadcast;
+use warren_broker::{LogError, PAGE_LEN, ReplayConsumers};
+use warren_protocol::encoded::EncodedMessage;
 
 /// Bytes of frames that are kept for the next who asks, and how long.
 const KEPT: usize = 32 << 20;
@@ -26,15 +26,15 @@ pub struct Page {
     pub from: u64,
     /// The first position that it does not have.
     pub to: u64,
-    pub messages: Vec<Arc<Broadcast>>,
+    pub messages: Vec<Arc<EncodedMessage>>,
 }
 
 /// On its way, or there.
 type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, LogError>>>;
 
 /// See the module.
-pub struct Replays {
-    log: Arc<Readers>,
+pub struct ReplayCache {
+    log: Arc<ReplayConsumers>,
     runtime: Handle,
     pages: Mutex<Pages>,
     /// A page has landed: one more may be on its way.
@@ -50,20 +50,20 @@ struct Pages {
     bytes: usize,
 }
 
-impl fmt::Debug for Replays {
+impl fmt::Debug for ReplayCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replays").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("ReplayCache").field("log", &self.log).finish_non_exhaustive()
     }
 }
 
-impl Replays {
+impl ReplayCache {
     /// Reads on the current runtime, which outlives those who ask.
-    pub fn new(log: Arc<Readers>) -> Arc<Self> {
+    pub fn new(log: Arc<ReplayConsumers>) -> Arc<Self> {
         let (pages, landed) = (Mutex::default(), Notify::new());
         Arc::new(Self { log, runtime: Handle::current(), pages, landed })
     }
 
-    pub fn log(&self) -> &Readers {
+    pub fn log(&self) -> &ReplayConsumers {
         &self.log
     }
 
@@ -72,12 +72,12 @@ impl Replays {
     /// # Errors
     /// When the log cannot be read.
     pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<Page>, LogError> {
-        let page = self.turn(position / STRETCH).await.await?;
+        let page = self.turn(position / PAGE_LEN).await.await?;
         if page.to > position {
             return Ok(page);
         }
         // It was on its way when there was less to be read.
-        self.turn(position / STRETCH).await.await
+        self.turn(position / PAGE_LEN).await.await
     }
 
     /// The way of a page here, once it may be.
@@ -125,7 +125,8 @@ impl Replays {
             let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
             // Each as it is, or as it goes out: not all of them both ways.
             let messages = stretch.messages.into_iter();
-            let messages = messages.map(|message| Arc::new(Broadcast::new(&message))).collect();
+            let messages =
+                messages.map(|message| Arc::new(EncodedMessage::new(&message))).collect();
             Arc::new(Page { epoch, from, to, messages })
         });
         let mut pages = self.pages();
@@ -145,7 +146,7 @@ impl Replays {
 impl Pages {
     /// Keeps a page that is whole, and as many others as there is room for.
     fn landed(&mut self, number: u64, page: Option<&Page>) {
-        let whole = page.filter(|page| page.to == (number + 1) * STRETCH);
+        let whole = page.filter(|page| page.to == (number + 1) * PAGE_LEN);
         let Some(page) = whole.filter(|page| page.epoch == self.epoch) else {
             self.flights.remove(&number);
             return;

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
 pub async fn list(request: HttpRequest) -> HttpResponse {
-    let roster = &Worker::of(&request).house.roster;
+    let roster = &Worker::of(&request).state.roster;
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(json!({ "replica": roster.own().name, "replicas": roster.list() }))

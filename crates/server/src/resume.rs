@@ -1,7 +1,7 @@
 //! How a client goes on that names the last message it has: from memory, from the log, or not.
 
 use super::worker::Worker;
-use crate::replays::{Page, Replays};
+use crate::replays::{Page, ReplayCache};
 use futures_util::future::LocalBoxFuture;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::timeout;
 use warren_broker::LogError;
-use warren_config::Delivery;
-use warren_hub::{Place, Ticket};
-use warren_observe::events::{Event, Text};
-use warren_protocol::encoded::Broadcast;
+use warren_config::DeliveryMode;
+use warren_hub::{Sequence, WaiterId};
+use warren_observe::events::{Event, SanitizedText};
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::{Channel, is_vague, position_of};
 
 /// How far this replica may be behind another, from which a client comes.
@@ -24,7 +24,7 @@ const BEHIND: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Resumed {
     /// What it missed is in memory, from this place on.
-    Memory(Place),
+    Memory(Sequence),
     /// What it missed is in the log.
     Log(Replay),
     Lost(Lost),
@@ -61,19 +61,19 @@ impl Lost {
 /// When the log would have to be read, and cannot be.
 pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let resumed = find(&worker, id).await;
-    let metrics = &worker.house.metrics;
+    let metrics = &worker.state.metrics;
     match &resumed {
         Ok(Resumed::Memory(_)) => metrics.resumed("memory"),
         Ok(Resumed::Log(_)) => metrics.resumed("log"),
-        Ok(Resumed::Lost(lost)) => metrics.tell(Event::ResumeLost { outcome: lost.code() }),
-        Err(error) => metrics.tell(Event::LogUnreadable { problem: Text::of(error) }),
+        Ok(Resumed::Lost(lost)) => metrics.emit(Event::ResumeLost { outcome: lost.code() }),
+        Err(error) => metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
     }
     resumed
 }
 
 async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
-    let config = &worker.house.config;
-    if config.amqp_url.is_some() && config.delivery == Delivery::Live {
+    let config = &worker.state.config;
+    if config.amqp_url.is_some() && config.delivery == DeliveryMode::Live {
         return Ok(Resumed::Lost(Lost::Live));
     }
     let Some(position) = position_of(id) else { return Ok(Resumed::Lost(Lost::Malformed)) };
@@ -81,7 +81,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         return Ok(Resumed::Lost(Lost::Unknown));
     }
     let place = worker.hub.borrow().find(id);
-    let Some(replays) = &worker.house.replays else {
+    let Some(replays) = &worker.state.replays else {
         if place.is_none() && worker.hub.borrow().end().is_none_or(|end| end <= position) {
             arrival(worker, position).await;
         }
@@ -92,7 +92,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe(*place)) {
         return Ok(Resumed::Memory(place));
     }
-    let ready = || worker.house.status.borrow().unready().is_none();
+    let ready = || worker.state.status.borrow().unready().is_none();
     let was_ready = ready();
     let mut head = replays.log().head();
     let there = head.wait_for(|head| head.is_some_and(|head| head.position >= position));
@@ -135,7 +135,7 @@ async fn arrival(worker: &Rc<Worker>, position: u64) {
 /// Waits until the memory has come to a position. Who waits no longer is forgotten.
 struct Arrival {
     worker: Rc<Worker>,
-    ticket: Option<Ticket>,
+    ticket: Option<WaiterId>,
 }
 
 impl Arrival {
@@ -146,9 +146,9 @@ impl Arrival {
     fn poll(&mut self, position: u64, context: &mut Context<'_>) -> Poll<()> {
         let mut hub = self.worker.hub.borrow_mut();
         if let Some(ticket) = self.ticket.take() {
-            hub.give_up(ticket);
+            hub.cancel_wait(ticket);
         }
-        self.ticket = hub.await_position(position, context.waker());
+        self.ticket = hub.wait_for_position(position, context.waker());
         if self.ticket.is_some() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
@@ -156,7 +156,7 @@ impl Arrival {
 impl Drop for Arrival {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            self.worker.hub.borrow_mut().give_up(ticket);
+            self.worker.hub.borrow_mut().cancel_wait(ticket);
         }
     }
 }
@@ -172,7 +172,7 @@ fn gone(worker: &Worker, id: &str, position: u64) -> Lost {
 
 /// Reads the log from a position on, until the memory has what follows.
 pub struct Replay {
-    replays: Arc<Replays>,
+    replays: Arc<ReplayCache>,
     /// The next position that is to be read.
     next: u64,
     /// Which log it is, as the log itself and as the memory know it, once it does.
@@ -191,9 +191,9 @@ impl std::fmt::Debug for Replay {
 /// One step of a replay.
 #[derive(Debug)]
 pub enum Step {
-    Message(Arc<Broadcast>),
+    Message(Arc<EncodedMessage>),
     /// From this place on it is all in memory.
-    Joined(Place),
+    Joined(Sequence),
 }
 
 /// Why a replay is over before its time.
@@ -206,7 +206,7 @@ pub enum Cut {
 
 impl Replay {
     /// A replay of `next` and what follows it, of the log of this epoch.
-    pub fn new(worker: &Rc<Worker>, replays: &Arc<Replays>, next: u64, epoch: u64) -> Self {
+    pub fn new(worker: &Rc<Worker>, replays: &Arc<ReplayCache>, next: u64, epoch: u64) -> Self {
         let hub = worker.hub.borrow();
         Self {
             replays: replays.clone(),
@@ -303,7 +303,7 @@ impl Replay {
         if page.from > next || page.to <= next {
             return Poll::Ready(Err(Cut::Overtaken));
         }
-        let read = |message: &Arc<Broadcast>| message.position < Some(next);
+        let read = |message: &Arc<EncodedMessage>| message.position < Some(next);
         let place = page.messages.partition_point(read);
         self.page = Some((page, place));
         Poll::Ready(Ok(()))

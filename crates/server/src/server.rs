@@ -5,7 +5,7 @@ use super::error::ApiError;
 use super::gate::{Gate, Line};
 use super::unread::{self, Unread};
 use super::worker::Worker;
-use super::{House, events, history, messages, page, replicas, upgrade, ws};
+use super::{AppState, events, history, messages, page, replicas, upgrade, ws};
 use actix_http::HttpService;
 use actix_server::Server;
 use actix_service::{
@@ -66,19 +66,19 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// # Errors
 /// When the listener cannot be used.
-pub fn serve(listener: TcpListener, house: Arc<House>) -> io::Result<Server> {
-    let workers = house.config.workers.0;
+pub fn serve(listener: TcpListener, state: Arc<AppState>) -> io::Result<Server> {
+    let workers = state.config.workers.0;
     // Upgraded sockets do not count here; they have a limit of their own.
-    let plain = (house.connections.plain() / workers).max(16);
+    let plain = (state.connections.plain() / workers).max(16);
     let server = Server::build()
         .workers(workers)
         .worker_max_blocking_threads(1)
         .max_concurrent_connections(plain)
-        .shutdown_timeout(house.config.publish_timeout.0.as_secs() + STOP_SLACK)
+        .shutdown_timeout(state.config.publish_timeout.0.as_secs() + STOP_SLACK)
         .disable_signals()
         .listen("clients", listener, move || {
-            let worker = Worker::start(house.clone());
-            let phase = house.phase.clone();
+            let worker = Worker::start(state.clone());
+            let phase = state.phase.clone();
             let http = HttpService::build()
                 // Idle connections need not be waited for.
                 .graceful_shutdown_signal(move || {

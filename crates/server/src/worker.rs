@@ -1,9 +1,9 @@
 //! One worker thread: its hub, its clients, and the tasks that keep them going.
 
-use super::House;
+use super::AppState;
 use super::listener::Met;
 use super::ws::{Client, Line, Order};
-use crate::fanout::Post;
+use crate::fanout::WorkerMessage;
 use actix_web::HttpRequest;
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
-use warren_hub::{Hub, Limits, ReaderId};
-use warren_observe::metrics::{Survey, Thread};
-use warren_observe::telemetry::Tally;
-use warren_protocol::websocket::{Close, Inflater, text_frame};
+use warren_hub::{Hub, HubLimits, SubscriberId};
+use warren_observe::metrics::{WorkerCounters, WorkerSnapshot};
+use warren_observe::telemetry::BroadcastSpan;
+use warren_protocol::websocket::{CloseReason, Inflater, text_frame};
 
 /// Bytes read from a socket at a time. One buffer serves all connections of a worker.
 const READ_BUFFER: usize = 64 << 10;
@@ -35,7 +35,7 @@ const GAP: &str = "this replica was away from RabbitMQ: messages may be missing 
 /// What the connections of one thread share. Nothing in it is locked.
 #[derive(Debug)]
 pub struct Worker {
-    pub house: Arc<House>,
+    pub state: Arc<AppState>,
     pub hub: RefCell<Hub>,
     /// Lent to whichever connection reads.
     pub scratch: Rc<RefCell<Vec<u8>>>,
@@ -45,7 +45,7 @@ pub struct Worker {
     seats: RefCell<Vec<Option<Seat>>>,
     draining: Cell<bool>,
     /// What this thread counts for itself.
-    pub thread: Arc<Thread>,
+    pub thread: Arc<WorkerCounters>,
     /// Tells clients that messages may be missing.
     pub gap: Bytes,
 }
@@ -71,9 +71,9 @@ struct Seat {
 
 impl Worker {
     /// Begins on the current thread.
-    pub fn start(house: Arc<House>) -> Rc<Self> {
-        let config = &house.config;
-        let limits = Limits {
+    pub fn start(state: Arc<AppState>) -> Rc<Self> {
+        let config = &state.config;
+        let limits = HubLimits {
             history: config.history_bytes.0,
             hubs: config.workers.0,
             backlog: config.client_backlog.0 as u64,
@@ -84,11 +84,11 @@ impl Worker {
             inflater: config.compression.0.map(|_| RefCell::default()),
             seats: RefCell::default(),
             draining: Cell::new(false),
-            thread: house.metrics.worker(),
+            thread: state.metrics.worker(),
             gap: text_frame(&json!({ "gap": { "message": GAP } }).to_string()),
-            house: house.clone(),
+            state: state.clone(),
         });
-        actix_rt::spawn(worker.clone().take_posts(house.inboxes.open()));
+        actix_rt::spawn(worker.clone().take_posts(state.workers.open()));
         actix_rt::spawn(worker.clone().sweep());
         let thread = worker.thread.clone();
         actix_rt::spawn(async move { thread.measure().await });
@@ -106,7 +106,7 @@ impl Worker {
     pub fn ready(&self, met: &Met) -> String {
         let Met { recovered, reason, cursor } = met;
         let (recovered, reason, cursor) = (*recovered, *reason, cursor.as_deref());
-        let (replica, version) = (&*self.house.config.replica.0, env!("CARGO_PKG_VERSION"));
+        let (replica, version) = (&*self.state.config.replica.0, env!("CARGO_PKG_VERSION"));
         let ready = Ready { cursor, reason, recovered, replica, version };
         serde_json::to_string(&ready).unwrap_or_default()
     }
@@ -120,7 +120,7 @@ impl Worker {
     pub fn enter(&self, client: &Rc<Client>) {
         if self.draining.get() {
             // It slipped in while the door was being closed.
-            client.give(self, Order::Close(Close::Restart, Some(self.retry_hint())));
+            client.give(self, Order::Close(CloseReason::Restart, Some(self.retry_hint())));
         }
         let (mut seats, place) = (self.seats.borrow_mut(), client.reader.index());
         if seats.len() <= place {
@@ -130,13 +130,13 @@ impl Worker {
     }
 
     /// From now on messages may be written to this reader's line, without waking its task.
-    pub fn set_line(&self, reader: ReaderId, line: Weak<dyn Line>) {
+    pub fn set_line(&self, reader: SubscriberId, line: Weak<dyn Line>) {
         if let Some(Some(seat)) = self.seats.borrow_mut().get_mut(reader.index()) {
             seat.line = Some(line);
         }
     }
 
-    pub fn leave(&self, reader: ReaderId) {
+    pub fn leave(&self, reader: SubscriberId) {
         if let Some(seat) = self.seats.borrow_mut().get_mut(reader.index()) {
             *seat = None;
         }
@@ -144,8 +144,8 @@ impl Worker {
 
     /// Appends what was broadcast to the hub, and has it delivered: once for many messages, but often
     /// enough that it is written before more comes.
-    async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<Post>) {
-        let coalesce = self.house.config.coalesce.0;
+    async fn take_posts(self: Rc<Self>, mut inbox: mpsc::Receiver<WorkerMessage>) {
+        let coalesce = self.state.config.coalesce.0;
         let mut batch = Vec::with_capacity(BATCH);
         let mut delivered = None;
         while inbox.recv_many(&mut batch, BATCH).await > 0 {
@@ -172,10 +172,10 @@ impl Worker {
     async fn deliver(&self) {
         let mut count = 0;
         loop {
-            let due = self.hub.borrow_mut().next_due();
+            let due = self.hub.borrow_mut().next_runnable();
             let Some(reader) = due else { return };
             if !self.line(reader).is_some_and(|line| line.deliver()) {
-                self.hub.borrow_mut().wake_reader(reader);
+                self.hub.borrow_mut().wake(reader);
             }
             count += 1;
             if count % DELIVERIES == 0 {
@@ -184,12 +184,15 @@ impl Worker {
         }
     }
 
-    fn line(&self, reader: ReaderId) -> Option<Rc<dyn Line>> {
+    fn line(&self, reader: SubscriberId) -> Option<Rc<dyn Line>> {
         self.seats.borrow().get(reader.index())?.as_ref()?.line.as_ref()?.upgrade()
     }
 
     /// Takes posts up to a number of bytes. Returns the spans of those that are recorded.
-    fn append(self: &Rc<Self>, posts: &mut impl Iterator<Item = Post>) -> Vec<Arc<Tally>> {
+    fn append(
+        self: &Rc<Self>,
+        posts: &mut impl Iterator<Item = WorkerMessage>,
+    ) -> Vec<Arc<BroadcastSpan>> {
         let mut tallies = Vec::new();
         let mut hub = self.hub.borrow_mut();
         let mut bytes = 0;
@@ -198,34 +201,34 @@ impl Worker {
         {
             bytes += post.size();
             match post {
-                Post::Broadcast(broadcast, tally) => {
+                WorkerMessage::Broadcast(broadcast, tally) => {
                     if let Some(tally) = tally {
-                        tally.add(hub.listeners_of(&broadcast.channel));
+                        tally.add(hub.subscribers_of(&broadcast.channel));
                         tallies.push(tally);
                     }
                     hub.append(broadcast);
                 }
-                Post::Past(broadcast) => hub.append_past(broadcast),
-                Post::From(position) => hub.begin(position),
-                Post::Gap => {
+                WorkerMessage::Backfill(broadcast) => hub.backfill(broadcast),
+                WorkerMessage::EpochStart(position) => hub.reset_epoch(position),
+                WorkerMessage::Gap => {
                     for Seat { client, .. } in self.seats.borrow().iter().flatten() {
                         client.missed.set(true);
-                        hub.wake_reader(client.reader);
+                        hub.wake(client.reader);
                     }
                 }
-                Post::Drain(period) => {
+                WorkerMessage::Drain(period) => {
                     self.draining.set(true);
                     actix_rt::spawn(self.clone().drain(period));
                 }
             }
         }
-        hub.announce();
+        hub.commit();
         tallies
     }
 
     /// Looks after every client from time to time: pings, deadlines, and how much waits for it.
     async fn sweep(self: Rc<Self>) {
-        let ping = self.house.config.ping_interval.0;
+        let ping = self.state.config.ping_interval.0;
         let period = (ping / 4).clamp(Duration::from_millis(10), Duration::from_secs(1));
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -244,15 +247,15 @@ impl Worker {
     /// Takes stock, for the metrics.
     fn survey(&self) {
         let hub = self.hub.borrow();
-        let mut survey = Survey {
+        let mut survey = WorkerSnapshot {
             channels: hub.channels(),
-            listeners: hub.listeners(),
+            listeners: hub.subscriptions(),
             history: hub.kept(),
-            ..Survey::default()
+            ..WorkerSnapshot::default()
         };
-        let much = self.house.config.client_backlog.0 as u64 / 2;
+        let much = self.state.config.client_backlog.0 as u64 / 2;
         for Seat { client, .. } in self.seats.borrow().iter().flatten() {
-            let backlog = hub.overdue(client.reader);
+            let backlog = hub.live_lag(client.reader);
             survey.backlog = survey.backlog.max(backlog);
             survey.slow += usize::from(backlog > much);
         }
@@ -269,7 +272,7 @@ impl Worker {
         for (place, client) in clients.iter().enumerate() {
             sleep_until(start + slice.mul_f64(place as f64 + fastrand::f64())).await;
             if let Some(client) = client.upgrade() {
-                client.give(&self, Order::Close(Close::Restart, Some(self.retry_hint())));
+                client.give(&self, Order::Close(CloseReason::Restart, Some(self.retry_hint())));
             }
         }
     }
@@ -277,7 +280,7 @@ impl Worker {
     /// A pause in milliseconds after which a client may return. Closing is spread over the drain
     /// period; where that is short, the hints do the spreading.
     fn retry_hint(&self) -> u32 {
-        let spread = self.house.config.drain_period.as_millis().min(10_000) as u32;
+        let spread = self.state.config.drain_period.as_millis().min(10_000) as u32;
         let spread = if spread < 1000 { 5000 } else { spread / 4 };
         fastrand::u32(100..100 + spread)
     }
@@ -285,16 +288,16 @@ impl Worker {
 
 /// Takes what else is posted until `deadline`, as far as it is little enough to be written at once.
 async fn gather(
-    inbox: &mut mpsc::Receiver<Post>,
-    batch: &mut Vec<Post>,
+    inbox: &mut mpsc::Receiver<WorkerMessage>,
+    batch: &mut Vec<WorkerMessage>,
     deadline: tokio::time::Instant,
 ) {
-    let mut bytes: usize = batch.iter().map(Post::size).sum();
+    let mut bytes: usize = batch.iter().map(WorkerMessage::size).sum();
     let mut count = batch.len();
     while bytes < BATCH_BYTES
         && timeout_at(deadline, inbox.recv_many(batch, BATCH)).await.is_ok_and(|more| more > 0)
     {
-        bytes += batch[count..].iter().map(Post::size).sum::<usize>();
+        bytes += batch[count..].iter().map(WorkerMessage::size).sum::<usize>();
         count = batch.len();
     }
 }

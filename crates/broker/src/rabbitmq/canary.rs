@@ -107,7 +107,7 @@ impl Canary {
             return;
         }
         if self.unheard > 0 {
-            self.link.metrics.tell(Event::CanaryMissed);
+            self.link.metrics.emit(Event::CanaryMissed);
         }
         if self.unheard >= MISSES {
             self.link.update(|status| status.hearing = false);
@@ -120,7 +120,7 @@ impl Canary {
                 self.unheard += 1;
                 return;
             }
-            self.link.metrics.tell(Event::Deaf { missing: self.unheard });
+            self.link.metrics.emit(Event::Deaf { missing: self.unheard });
             self.unheard = 0;
             self.awaited = None;
             self.link.rebuild();
@@ -149,7 +149,7 @@ impl Canary {
         }
         self.unheard = 0;
         if !self.link.status().hearing {
-            self.link.metrics.tell(Event::Hearing);
+            self.link.metrics.emit(Event::Hearing);
             self.link.update(|status| status.hearing = true);
         }
     }

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use warren_config::{AmqpUrl, AmqpUrls, Config};
-use warren_observe::events::{Event, Text};
+use warren_observe::events::{Event, SanitizedText};
 
 /// Seconds between heartbeats, unless the address says otherwise: a dead peer is noticed in two.
 const HEARTBEAT: u16 = 5;
@@ -71,12 +71,12 @@ impl Connector {
             let (role, metrics) = (self.role, &self.link.metrics);
             match self.attempt(url).await {
                 Ok(connection) => {
-                    metrics.tell(Event::Connected { role, node: Text::of(url) });
+                    metrics.emit(Event::Connected { role, node: SanitizedText::of(url) });
                     return connection;
                 }
                 Err(problem) => {
                     let problem = format!("{url}: {problem}");
-                    metrics.tell(Event::Unconnected { role, problem: Text::of(&problem) });
+                    metrics.emit(Event::Unconnected { role, problem: SanitizedText::of(&problem) });
                     if role != REPLAY {
                         self.link.update(|status| status.problem = Some(problem.as_str().into()));
                     }

@@ -8,7 +8,7 @@ use super::reception::Reception;
 use crate::raised;
 use lapin::Connection;
 use tokio::sync::watch;
-use warren_observe::events::{Event, Text};
+use warren_observe::events::{Event, SanitizedText};
 
 pub(super) struct Consumer {
     pub(super) connector: Connector,
@@ -34,7 +34,7 @@ impl Consumer {
                 connection = self.connector.connect() => connection,
                 () = raised(&mut finished) => return,
             };
-            link.metrics.tell(Event::Reading { exchange: Text::of(&self.exchange) });
+            link.metrics.emit(Event::Reading { exchange: SanitizedText::of(&self.exchange) });
             let session = self.source.session(&connection, &mut self.reception, &mut rebuilds);
             let ended = tokio::select! {
                 ended = session => ended,
@@ -44,7 +44,7 @@ impl Consumer {
                 self.connector.succeeded();
             }
             let problem = ended.map_or_else(|ended| ended.to_string(), |()| "done".to_owned());
-            link.metrics.tell(Event::NotReading { problem: Text::of(&problem) });
+            link.metrics.emit(Event::NotReading { problem: SanitizedText::of(&problem) });
             link.update(|status| {
                 status.consuming = false;
                 status.problem = Some(problem.into());

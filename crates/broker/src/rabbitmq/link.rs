@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use warren_observe::broker_status::BrokerStatus;
-use warren_observe::events::{self, Text};
+use warren_observe::events::{self, SanitizedText};
 use warren_observe::metrics::Metrics;
 
 /// Shared by publisher, consumer and canary.
@@ -74,11 +74,11 @@ impl Link {
     pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
         match event {
             Event::ConnectionBlocked(reason) => {
-                self.metrics.tell(events::Event::AlarmRaised { reason: Text::of(reason) });
+                self.metrics.emit(events::Event::AlarmRaised { reason: SanitizedText::of(reason) });
                 self.update(|status| status.blocked = true);
             }
             Event::ConnectionUnblocked => {
-                self.metrics.tell(events::Event::AlarmCleared);
+                self.metrics.emit(events::Event::AlarmCleared);
                 self.update(|status| status.blocked = false);
             }
             Event::Error(error) => return Err(error),

@@ -6,7 +6,7 @@ use super::entry::Entries;
 use super::reception::Reception;
 use super::stream::PREFETCH;
 use super::topology::Topology;
-use crate::Delivery;
+use crate::BrokerEvent;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -35,7 +35,7 @@ impl Live {
         let (channel, mut consumer) = timeout(SET_UP_TIMEOUT, opening).await??;
         reception.reading();
         // Whoever is connected may have missed something, be it the first session or not.
-        reception.tell(Delivery::Gap).await;
+        reception.deliver(BrokerEvent::Gap).await;
 
         let mut unacknowledged = 0;
         let mut last_tag = 0;

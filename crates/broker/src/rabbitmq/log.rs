@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::reception::Reception;
 use super::stream::{From, PREFETCH, Stream, look_back};
 use super::topology::Topology;
-use crate::Delivery;
+use crate::BrokerEvent;
 use crate::clock::Clock;
 use lapin::Connection;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use warren_observe::events::Trace;
+use warren_observe::events::TraceField;
 use warren_protocol::body::Malformed;
 
 /// Entries at the end of the log that show how large messages are.
@@ -131,8 +131,8 @@ impl Log {
                     Rejoined::AtLast => continue,
                     Rejoined::Behind => {}
                     Rejoined::After => {
-                        reception.tell(Delivery::Gap).await;
-                        reception.tell(Delivery::From(offset)).await;
+                        reception.deliver(BrokerEvent::Gap).await;
+                        reception.deliver(BrokerEvent::EpochStart(offset)).await;
                     }
                 }
             }
@@ -176,8 +176,8 @@ impl Log {
         self.state = State { unheard_since, repelled, read_at, ..State::default() };
         if begun {
             // It was another log. Nothing that was said in it is taken for part of this one.
-            reception.tell(Delivery::Gap).await;
-            reception.tell(Delivery::From(u64::MAX)).await;
+            reception.deliver(BrokerEvent::Gap).await;
+            reception.deliver(BrokerEvent::EpochStart(u64::MAX)).await;
         }
         let first = if self.proven {
             tokio::select! {
@@ -330,7 +330,7 @@ impl Log {
     async fn start_at(&mut self, offset: u64, reception: &mut Reception) {
         self.state.begun = true;
         self.progress.begin(offset);
-        reception.tell(Delivery::From(offset)).await;
+        reception.deliver(BrokerEvent::EpochStart(offset)).await;
     }
 
     /// lapin could not read what came, and the connection is lost. Read one by one, it is the entry
@@ -343,7 +343,7 @@ impl Log {
             self.entries.last = Some(Mark { offset: last.offset + 1, check: None });
             self.progress.hole(last.offset + 1);
             self.state.careful = false;
-            reception.refuse(Malformed::Unreadable, Trace::of(None));
+            reception.refuse(Malformed::Unreadable, TraceField::of(None));
         } else {
             self.state.careful = true;
         }

@@ -24,9 +24,9 @@ mod reception;
 mod stream;
 mod topology;
 
-pub use readers::Readers;
+pub use readers::ReplayConsumers;
 
-use super::House;
+use super::BrokerPorts;
 use super::once::WINDOW;
 use canary::Canary;
 use connection::{Connector, REPLAY};
@@ -43,8 +43,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use topology::Topology;
-use warren_config::{AmqpUrls, Config, Delivery};
-use warren_observe::events::{Event, Text};
+use warren_config::{AmqpUrls, Config, DeliveryMode};
+use warren_observe::events::{Event, SanitizedText};
 use warren_observe::telemetry::Messaging;
 
 /// Control messages that may wait to be published.
@@ -55,35 +55,35 @@ const CLOCKS: u64 = 30;
 /// Starts all of it on the current runtime; the log to be read again, if there is one, and the task
 /// that ends when everything is finished.
 pub(super) fn start(
-    house: House,
+    ports: BrokerPorts,
     config: &Config,
     urls: &AmqpUrls,
-) -> (Option<Arc<Readers>>, JoinHandle<()>) {
+) -> (Option<Arc<ReplayConsumers>>, JoinHandle<()>) {
     let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
-    house.metrics.tell(Event::Joining {
-        nodes: Text::of(nodes.join(",")),
-        exchange: Text::of(&config.exchange.0),
+    ports.metrics.emit(Event::Joining {
+        nodes: SanitizedText::of(nodes.join(",")),
+        exchange: SanitizedText::of(&config.exchange.0),
     });
     connection::prepare();
-    let link = Arc::new(Link::new(house.status, house.metrics.clone(), &config.replica.0));
+    let link = Arc::new(Link::new(ports.status, ports.metrics.clone(), &config.replica.0));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);
     let (echo_tx, echoes) = mpsc::unbounded_channel();
     let connector = |role| Connector::new(urls, config, role, &link);
 
-    let topology = Topology::new(config, &house.metrics);
-    let messaging = Messaging::new(&house.tracer, &config.exchange.0, topology.stream());
+    let topology = Topology::new(config, &ports.metrics);
+    let messaging = Messaging::new(&ports.tracer, &config.exchange.0, topology.stream());
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {
-        Delivery::Live => {
+        DeliveryMode::Live => {
             let entries = Entries::live(max_message, &link.clock, &config.replica.0);
             (None, Source::Live(Box::new(Live { topology, entries })))
         }
-        Delivery::Log => {
+        DeliveryMode::Log => {
             let progress = Arc::new(Progress::new());
             // A message that timed out is not published again.
             let window = WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCKS;
-            let readers = Readers::new(
+            let readers = ReplayConsumers::new(
                 topology.stream(),
                 connector(REPLAY),
                 progress.clone(),
@@ -113,22 +113,22 @@ pub(super) fn start(
         source,
         reception: Reception {
             link: link.clone(),
-            deliveries: house.deliveries,
+            deliveries: ports.deliveries,
             heard: heard_tx,
             echoes: echo_tx,
-            roster: house.roster.clone(),
+            roster: ports.roster.clone(),
             messaging: messaging.clone(),
         },
     };
-    let canary = Canary::new(config, link.clone(), house.roster.clone(), control_tx, heard);
+    let canary = Canary::new(config, link.clone(), ports.roster.clone(), control_tx, heard);
     let publisher = Publisher {
         connector: connector("publish"),
         link,
         config: config.clone(),
-        roster: house.roster,
+        roster: ports.roster,
         messaging,
         control,
-        desk: Desk { submissions: house.submissions, echoes, closing: house.closing },
+        desk: Desk { submissions: ports.submissions, echoes, closing: ports.closing },
     };
     let task = tokio::spawn(run(consumer, canary, publisher, readers.clone()));
     (readers, task)
@@ -138,7 +138,7 @@ async fn run(
     consumer: Consumer,
     canary: Canary,
     mut publisher: Publisher,
-    readers: Option<Arc<Readers>>,
+    readers: Option<Arc<ReplayConsumers>>,
 ) {
     let (finish, finished) = watch::channel(false);
     let mut consuming = tokio::spawn(consumer.run(finished));

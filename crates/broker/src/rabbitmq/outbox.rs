@@ -4,7 +4,7 @@
 //! present connection, whose confirmations come in any order. Where ids are given by the log, a
 //! message is read back from it about when it is confirmed; whichever comes first shows that it is out.
 
-use crate::publisher::Submission;
+use crate::publisher::QueuedPublish;
 use opentelemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) struct Outbox {
     /// How many of them the present connection has.
     sent: usize,
     /// Confirmed and not read back yet; until when that is waited for.
-    confirmed: VecDeque<(u64, Submission, Instant)>,
+    confirmed: VecDeque<(u64, QueuedPublish, Instant)>,
     ids: Ids,
     messaging: Messaging,
     /// What our message ids begin with.
@@ -42,7 +42,7 @@ pub(super) enum Ids {
 struct Waiting {
     number: u64,
     /// `None` once its sender has been told.
-    submission: Option<Submission>,
+    submission: Option<QueuedPublish>,
     /// An earlier connection had it, and may have got it out.
     repeated: bool,
     /// From when a connection first had it to the answer, if that is recorded.
@@ -81,7 +81,7 @@ impl Outbox {
         }
     }
 
-    pub(super) fn push(&mut self, submission: Submission) {
+    pub(super) fn push(&mut self, submission: QueuedPublish) {
         let number = self.next;
         self.next += 1;
         self.waiting.push_back(Waiting {
@@ -198,7 +198,7 @@ impl Outbox {
         }
         let mut place = 0;
         while let Some(waiting) = self.waiting.get_mut(place) {
-            let late = |submission: &mut Submission| submission.deadline <= now;
+            let late = |submission: &mut QueuedPublish| submission.deadline <= now;
             match (waiting.submission.take_if(late), &waiting.submission) {
                 (Some(submission), _) => {
                     if let Some(mut span) = waiting.span.take() {
@@ -246,7 +246,7 @@ pub(super) fn new_origin(replica: &str) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::publisher::{self, Draft, Outcome, Publisher, Submissions};
+    use crate::publisher::{self, PublishAck, PublishReceiver, PublishRequest, Publisher};
     use std::time::Duration;
     use warren_config::Config;
     use warren_observe::metrics::Metrics;
@@ -255,7 +255,7 @@ mod tests {
 
     struct Bench {
         publisher: Publisher,
-        submissions: Submissions,
+        submissions: PublishReceiver,
         outbox: Outbox,
     }
 
@@ -268,16 +268,20 @@ mod tests {
     }
 
     impl Bench {
-        fn push(&mut self) -> Outcome {
-            let draft =
-                Draft { channel: Channel::default(), text: Box::default(), key: None, trace: None };
+        fn push(&mut self) -> PublishAck {
+            let draft = PublishRequest {
+                channel: Channel::default(),
+                text: Box::default(),
+                key: None,
+                trace: None,
+            };
             let outcome = self.publisher.submit(draft).unwrap();
             self.outbox.push(self.submissions.try_recv().unwrap());
             outcome
         }
     }
 
-    fn now_of(outcome: Outcome) -> Result<Option<Arc<str>>, PublishError> {
+    fn now_of(outcome: PublishAck) -> Result<Option<Arc<str>>, PublishError> {
         let mut outcome = std::pin::pin!(outcome);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         match outcome.as_mut().poll(&mut context) {

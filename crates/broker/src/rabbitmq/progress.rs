@@ -1,7 +1,7 @@
 //! How far this replica has read the log, and what it found, for those who read it again.
 
 use super::entry::Mark;
-use crate::Head;
+use crate::LogHead;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ const MAX_HOLES: usize = 1 << 16;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Progress {
-    head: watch::Sender<Option<Head>>,
+    head: watch::Sender<Option<LogHead>>,
     judged: Mutex<Judged>,
     /// Offsets that lapin cannot read.
     holes: Mutex<BTreeSet<u64>>,
@@ -34,11 +34,11 @@ impl Progress {
         Self { head: watch::Sender::new(None), judged: Mutex::default(), holes: Mutex::default() }
     }
 
-    pub(super) fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<LogHead> {
         *self.head.borrow()
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Head>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Option<LogHead>> {
         self.head.subscribe()
     }
 
@@ -48,7 +48,7 @@ impl Progress {
         self.holes().clear();
         self.head.send_modify(|head| {
             let epoch = head.map_or(0, |head| head.epoch + 1);
-            *head = Some(Head { epoch, position: from.saturating_sub(1) });
+            *head = Some(LogHead { epoch, position: from.saturating_sub(1) });
         });
     }
 

@@ -7,7 +7,7 @@ use super::entry;
 use super::link::Link;
 use super::outbox::{Answer, Ids, Outbox, Parcel};
 use super::topology::Topology;
-use crate::publisher::Submissions;
+use crate::publisher::PublishReceiver;
 use crate::{Roster, raised};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -21,8 +21,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use warren_config::{Config, Delivery};
-use warren_observe::events::{Event, Text, Trace};
+use warren_config::{Config, DeliveryMode};
+use warren_observe::events::{Event, SanitizedText, TraceField};
 use warren_observe::telemetry::Messaging;
 use warren_protocol::trace_context;
 
@@ -43,7 +43,7 @@ pub(super) struct Publisher {
 
 /// Where accepted messages come from, and news of them.
 pub(super) struct Desk {
-    pub(super) submissions: Submissions,
+    pub(super) submissions: PublishReceiver,
     /// Our own messages that came back from the log.
     pub(super) echoes: mpsc::UnboundedReceiver<Echo>,
     pub(super) closing: watch::Receiver<bool>,
@@ -55,7 +55,7 @@ pub(super) type Echo = (u64, Option<Arc<str>>);
 impl Publisher {
     /// Publishes until it is to close and everything accepted was answered for.
     pub(super) async fn run(&mut self) {
-        let log = self.config.delivery == Delivery::Log;
+        let log = self.config.delivery == DeliveryMode::Log;
         let ids = if log { Ids::Log } else { Ids::Publisher };
         let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
         let topology = Topology::new(&self.config, &self.link.metrics);
@@ -87,7 +87,7 @@ impl Publisher {
                 connection::close(connection).await;
                 return;
             }
-            self.link.metrics.tell(Event::NotPublishing { problem: Text::of(&ended) });
+            self.link.metrics.emit(Event::NotPublishing { problem: SanitizedText::of(&ended) });
             if ended.topology_is_gone() {
                 self.link.rebuild();
             }
@@ -115,10 +115,10 @@ impl Publisher {
                 status.problem = None;
             }
         });
-        let exchange = Text::of(&self.config.exchange.0);
-        self.link.metrics.tell(Event::Publishing { exchange });
+        let exchange = SanitizedText::of(&self.config.exchange.0);
+        self.link.metrics.emit(Event::Publishing { exchange });
 
-        let log = self.config.delivery == Delivery::Log;
+        let log = self.config.delivery == DeliveryMode::Log;
         let mut status = self.link.watch();
         // In the order in which they come. Messages by their number; what has none is for replicas.
         let mut confirms = FuturesUnordered::new();
@@ -224,8 +224,8 @@ impl Publisher {
     /// Tells of a message that nobody is bound to take.
     fn returned(&self, delivery: &Delivered) {
         if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
-            let trace_id = Trace::of(entry::trace(delivery).as_ref());
-            self.link.metrics.tell(Event::MessageReturned { trace_id });
+            let trace_id = TraceField::of(entry::trace(delivery).as_ref());
+            self.link.metrics.emit(Event::MessageReturned { trace_id });
         }
     }
 

@@ -7,7 +7,7 @@ use super::entry::{self, Entries, Entry};
 use super::link::Link;
 use super::progress::Progress;
 use super::stream::{From, Stream, look_back};
-use crate::{Head, LogError, STRETCH, Stretch};
+use crate::{LogError, LogHead, LogPage, PAGE_LEN};
 use lapin::Connection;
 use lapin::message::Delivery;
 use std::fmt;
@@ -31,7 +31,7 @@ const FIRST_KNOWN: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(5);
 
 /// See the module.
-pub struct Readers {
+pub struct ReplayConsumers {
     stream: String,
     progress: Arc<Progress>,
     link: Arc<Link>,
@@ -58,13 +58,13 @@ struct Reader {
     _counted: Counted,
 }
 
-impl fmt::Debug for Readers {
+impl fmt::Debug for ReplayConsumers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readers").field("stream", &self.stream).finish_non_exhaustive()
+        f.debug_struct("ReplayConsumers").field("stream", &self.stream).finish_non_exhaustive()
     }
 }
 
-impl Readers {
+impl ReplayConsumers {
     pub(super) fn new(
         stream: &str,
         connector: Connector,
@@ -88,7 +88,7 @@ impl Readers {
     }
 
     /// How far this replica has read the log; nothing before it has begun to.
-    pub fn head(&self) -> watch::Receiver<Option<Head>> {
+    pub fn head(&self) -> watch::Receiver<Option<LogHead>> {
         self.progress.watch()
     }
 
@@ -97,7 +97,7 @@ impl Readers {
     /// # Errors
     /// When the log cannot be read.
     pub async fn first(&self) -> Result<Option<u64>, LogError> {
-        let Some(Head { position, .. }) = self.progress.head() else { return Ok(None) };
+        let Some(LogHead { position, .. }) = self.progress.head() else { return Ok(None) };
         let _slot = self.slot().await?;
         self.make_room().await;
         // Asked for again and again, it is looked up once a second: what is gone by then is noticed.
@@ -157,14 +157,14 @@ impl Readers {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn stretch(&self, number: u64) -> Result<Stretch, LogError> {
-        let start = number * STRETCH;
+    pub async fn stretch(&self, number: u64) -> Result<LogPage, LogError> {
+        let start = number * PAGE_LEN;
         let head = self.progress.head();
-        let Some(Head { epoch, position }) = head.filter(|head| head.position >= start) else {
+        let Some(LogHead { epoch, position }) = head.filter(|head| head.position >= start) else {
             let epoch = head.map_or(0, |head| head.epoch);
-            return Ok(Stretch { epoch, from: start, to: start, messages: Vec::new() });
+            return Ok(LogPage { epoch, from: start, to: start, messages: Vec::new() });
         };
-        let end = (start + STRETCH).min(position + 1);
+        let end = (start + PAGE_LEN).min(position + 1);
         let _slot = self.slot().await?;
         self.link.metrics.log_stretch();
         if let Some(reader) = self.take_idle(start, epoch).await
@@ -230,7 +230,7 @@ impl Readers {
         end: u64,
         epoch: u64,
         holes: &[u64],
-    ) -> Result<Stretch, Ended> {
+    ) -> Result<LogPage, Ended> {
         let mut entries = Entries::log(self.max_message, &self.link.clock);
         entries.past = true;
         let mut messages = Vec::new();
@@ -258,7 +258,7 @@ impl Readers {
             Some(first) if first > start => self.from(start, first).await?,
             _ => start,
         };
-        Ok(Stretch { epoch, from, to: end, messages })
+        Ok(LogPage { epoch, from, to: end, messages })
     }
 
     /// Leave to use a reader.
@@ -343,7 +343,7 @@ impl Readers {
     }
 
     /// Reads from `start` to before `end`, all of which is there.
-    async fn read(&self, mut reader: Reader, start: u64, end: u64) -> Result<Stretch, Ended> {
+    async fn read(&self, mut reader: Reader, start: u64, end: u64) -> Result<LogPage, Ended> {
         let mut raw = reader.collect(end).await?;
         if !reader.informed && self.is_in_doubt(&reader, &raw) {
             reader = self.inform(reader, start).await?;
@@ -366,7 +366,7 @@ impl Readers {
         } else {
             self.idle().push(reader);
         }
-        Ok(Stretch { epoch, from, to: end, messages })
+        Ok(LogPage { epoch, from, to: end, messages })
     }
 
     /// From where on there is everything behind `start`, where `first` is what was read first.

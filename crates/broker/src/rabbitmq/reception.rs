@@ -4,18 +4,18 @@ use super::control::{self, Canary};
 use super::entry::{self, Entry, origin};
 use super::link::Link;
 use super::publisher::Echo;
-use crate::{Delivery, Roster};
+use crate::{BrokerEvent, Roster};
 use lapin::message::Delivery as AmqpDelivery;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
-use warren_observe::events::{Event, Trace};
+use warren_observe::events::{Event, TraceField};
 use warren_observe::telemetry::{Consumed, Messaging, Span};
 use warren_protocol::body::Malformed;
 
 pub(super) struct Reception {
     pub(super) link: Arc<Link>,
-    pub(super) deliveries: mpsc::Sender<Delivery>,
+    pub(super) deliveries: mpsc::Sender<BrokerEvent>,
     /// Told of our own canaries.
     pub(super) heard: mpsc::Sender<()>,
     /// Told of our own messages.
@@ -33,9 +33,9 @@ impl Reception {
         });
     }
 
-    /// Tells the house. At the end nobody listens any more.
-    pub(super) async fn tell(&self, delivery: Delivery) {
-        let _ = self.deliveries.send(delivery).await;
+    /// Hands an event to the fan-out, unless it has ended.
+    pub(super) async fn deliver(&self, event: BrokerEvent) {
+        let _ = self.deliveries.send(event).await;
     }
 
     /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
@@ -55,8 +55,12 @@ impl Reception {
                     span.set("warren.message.id", message.id.clone());
                     message.trace = Some(span.context().clone());
                 }
-                self.tell(if past { Delivery::Past(message) } else { Delivery::Message(message) })
-                    .await;
+                self.deliver(if past {
+                    BrokerEvent::Backfill(message)
+                } else {
+                    BrokerEvent::Message(message)
+                })
+                .await;
             }
             Entry::Second(first) => {
                 self.link.metrics.duplicate();
@@ -70,7 +74,7 @@ impl Reception {
                 if let Some(span) = &mut span {
                     span.fail(malformed.label());
                 }
-                self.refuse(malformed, Trace::of(entry::trace(delivery).as_ref()));
+                self.refuse(malformed, TraceField::of(entry::trace(delivery).as_ref()));
             }
         }
     }
@@ -95,8 +99,8 @@ impl Reception {
     }
 
     /// Passes over what cannot be delivered.
-    pub(super) fn refuse(&self, malformed: Malformed, trace_id: Trace) {
-        self.link.metrics.tell(Event::Malformed { reason: malformed.label(), trace_id });
+    pub(super) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
+        self.link.metrics.emit(Event::Malformed { reason: malformed.label(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.

@@ -5,8 +5,8 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use std::sync::Arc;
-use warren_config::{Config, Delivery};
-use warren_observe::events::{Event, Text};
+use warren_config::{Config, DeliveryMode};
+use warren_observe::events::{Event, SanitizedText};
 use warren_observe::metrics::Metrics;
 
 /// Bytes that wait for a replica before the oldest are dropped. Dropping at the head, never refusing:
@@ -50,7 +50,7 @@ impl Topology {
             max_age: config.log_max_age.0.as_secs().max(1),
             max_bytes: i64::try_from(config.log_max_bytes.0).unwrap_or(i64::MAX),
         };
-        let log = (config.delivery == Delivery::Log).then(log);
+        let log = (config.delivery == DeliveryMode::Log).then(log);
         Self { exchange, log, metrics: metrics.clone() }
     }
 
@@ -69,7 +69,7 @@ impl Topology {
                 if !has_other_retention(&error.source) {
                     return Err(error.into());
                 }
-                self.metrics.tell(Event::OtherRetention { problem: Text::of(error) });
+                self.metrics.emit(Event::OtherRetention { problem: SanitizedText::of(error) });
                 channel = connection.create_channel().await?;
             }
             bind(&channel, &log.stream, &self.exchange).await?;

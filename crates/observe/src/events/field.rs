@@ -14,9 +14,9 @@ const LONGEST: usize = 1024;
 /// Text from elsewhere: another program's or a library's. What was said in a channel is never in one,
 /// nor a name that a client chose.
 #[derive(Debug)]
-pub struct Text(String);
+pub struct SanitizedText(String);
 
-impl Text {
+impl SanitizedText {
     /// The beginning of it, with a space for each character that ends a line or steers what shows it. The
     /// formats escape on their own what has a meaning to them.
     pub fn of(text: impl Display) -> Self {
@@ -28,7 +28,7 @@ impl Text {
     }
 }
 
-impl Display for Text {
+impl Display for SanitizedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -59,9 +59,9 @@ fn steers(sign: char) -> bool {
 
 /// The id of the trace that a message is in, recorded or not, if it is in one.
 #[derive(Clone, Copy, Debug)]
-pub struct Trace(Option<TraceId>);
+pub struct TraceField(Option<TraceId>);
 
-impl Trace {
+impl TraceField {
     pub fn of(context: Option<&SpanContext>) -> Self {
         Self(context.filter(|context| context.is_valid()).map(SpanContext::trace_id))
     }
@@ -99,8 +99,8 @@ fields! {
     u32: |number| *number, |_label| 7;
     SocketAddr: |address| display(address), |_label| ([127, 0, 0, 1], 7).into();
     Phase: |phase| phase.label(), |_label| Self::Draining;
-    Text: |text| text.0.as_str(), |_label| Self::of("text");
-    Trace: |trace| trace.0.map(display), |_label| Self(Some(7_u128.into()));
+    SanitizedText: |text| text.0.as_str(), |_label| Self::of("text");
+    TraceField: |trace| trace.0.map(display), |_label| Self(Some(7_u128.into()));
 }
 
 /// The value of a label.
@@ -120,16 +120,19 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_characters_and_has_none_that_steer() {
-        assert_eq!(Text::of("a\r\nb\u{1b}[31m\u{9b}c\0").0, "a  b [31m c ");
-        assert_eq!(Text::of("a\u{2028}b\u{202e}c\u{2069}d\u{85}e\u{200f}").0, "a b c d e ");
-        let long = Text::of("é".repeat(LONGEST)).0;
+        assert_eq!(SanitizedText::of("a\r\nb\u{1b}[31m\u{9b}c\0").0, "a  b [31m c ");
+        assert_eq!(
+            SanitizedText::of("a\u{2028}b\u{202e}c\u{2069}d\u{85}e\u{200f}").0,
+            "a b c d e "
+        );
+        let long = SanitizedText::of("é".repeat(LONGEST)).0;
         assert_eq!(long, "é".repeat(LONGEST / 2) + "…");
-        assert_eq!(Text::of("x".repeat(LONGEST)).0, "x".repeat(LONGEST));
+        assert_eq!(SanitizedText::of("x".repeat(LONGEST)).0, "x".repeat(LONGEST));
     }
 
     #[test]
     fn only_a_valid_context_has_a_trace() {
         let none = SpanContext::empty_context();
-        assert!(Trace::of(None).0.is_none() && Trace::of(Some(&none)).0.is_none());
+        assert!(TraceField::of(None).0.is_none() && TraceField::of(Some(&none)).0.is_none());
     }
 }

@@ -31,7 +31,7 @@ type Told = (Event, u64);
 
 impl Journal {
     /// Writes a line for `count` times the same, or keeps them for one.
-    pub fn tell(&self, event: Event, count: u64) {
+    pub fn emit(&self, event: Event, count: u64) {
         let Some((kind, quiet)) = event.pace() else {
             return event.write((count > 1).then_some(count));
         };

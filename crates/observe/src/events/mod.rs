@@ -15,7 +15,7 @@ mod tests;
 
 pub use declare::{Declaration, Section};
 pub use docs::markdown;
-pub use field::{Text, Trace};
+pub use field::{SanitizedText, TraceField};
 pub use table::{Event, OWN, SECTIONS};
 
 pub(crate) use journal::Journal;

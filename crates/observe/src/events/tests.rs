@@ -1,7 +1,7 @@
 //! Every event of the table: that its line is as declared, and agrees with its counter.
 
 use super::declare::Declaration;
-use super::{Event, SECTIONS, Text, Trace};
+use super::{Event, SECTIONS, SanitizedText, TraceField};
 use crate::metrics::{self, Metrics};
 use crate::telemetry::subscriber;
 use serde_json::Value;
@@ -66,7 +66,7 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
     for (declaration, event) in Event::samples() {
         let metrics = Metrics::new();
         let said = format!("{event:?}");
-        let lines = lines(LogFormat::Json, || metrics.tell(event));
+        let lines = lines(LogFormat::Json, || metrics.emit(event));
         let [line] = &lines[..] else { panic!("{said}: {lines:?}") };
         let line: Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["event"], declaration.name);
@@ -108,15 +108,15 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
 fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
     let metrics = Metrics::new();
     let tell = |cause| {
-        metrics.tell(Event::MessageRejected { cause, trace_id: Trace::of(None) });
+        metrics.emit(Event::MessageRejected { cause, trace_id: TraceField::of(None) });
     };
     let lines = lines(LogFormat::Json, || {
         for _ in 0..500 {
             tell("rate_limited");
             tell("too_large");
         }
-        metrics.tell_rest();
-        metrics.tell_rest();
+        metrics.flush_log();
+        metrics.flush_log();
     });
     assert_eq!(lines.len(), 4, "{lines:?}");
     let mut sums = BTreeMap::<_, f64>::new();
@@ -138,9 +138,9 @@ fn no_text_can_forge_a_line() {
                   \",\"event\":\"done\"}\n{\"event\":\"done\"}";
     let tell = || {
         let metrics = Metrics::new();
-        metrics.tell(Event::NotReading { problem: Text::of(forged) });
-        metrics.tell(Event::AlarmRaised { reason: Text::of(forged) });
-        metrics.tell(Event::LogUnreadable { problem: Text::of(forged.repeat(1000)) });
+        metrics.emit(Event::NotReading { problem: SanitizedText::of(forged) });
+        metrics.emit(Event::AlarmRaised { reason: SanitizedText::of(forged) });
+        metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(forged.repeat(1000)) });
     };
     let text = lines(LogFormat::Text, tell);
     assert_eq!(text.len(), 3, "{text:?}");

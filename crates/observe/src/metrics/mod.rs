@@ -18,7 +18,7 @@ pub use declare::{Declaration, Kind, Labels, MAIN, Section, WORKER};
 pub use docs::markdown;
 pub use table::SECTIONS;
 pub(crate) use table::Table;
-pub use thread::{Survey, Thread};
+pub use thread::{WorkerCounters, WorkerSnapshot};
 
 use crate::broker_status::BrokerStatus;
 use crate::events::{Event, Journal};
@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use warren_config::Config;
 use warren_protocol::message::Message;
-use warren_protocol::websocket::{Close, GONE};
+use warren_protocol::websocket::{CloseReason, GONE};
 
 /// How often it is looked what is left of bursts.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ pub struct Metrics {
     registry: Registry,
     table: Table,
     /// The threads of which the figures are put together at a scrape.
-    threads: Mutex<Vec<Arc<Thread>>>,
+    threads: Mutex<Vec<Arc<WorkerCounters>>>,
     /// Until when the time was counted that RabbitMQ takes no messages.
     blocked: Mutex<Option<Instant>>,
     journal: Journal,
@@ -52,12 +52,12 @@ pub struct Metrics {
 
 /// How a client is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
+pub enum Transport {
     WebSocket,
     Events,
 }
 
-impl Served {
+impl Transport {
     fn label(self) -> &'static str {
         match self {
             Self::WebSocket => "websocket",
@@ -89,14 +89,14 @@ impl Metrics {
     }
 
     /// Counts an event, and writes its line, or has it summed for one.
-    pub fn tell(&self, event: Event) {
-        self.tell_times(1, event);
+    pub fn emit(&self, event: Event) {
+        self.emit_times(1, event);
     }
 
     /// The same, for something that happened so many times at once.
-    pub fn tell_times(&self, times: u64, event: Event) {
+    pub fn emit_times(&self, times: u64, event: Event) {
         event.count(&self.table, times);
-        self.journal.tell(event, times);
+        self.journal.emit(event, times);
     }
 
     /// Writes for ever what is left of bursts, when it is due.
@@ -108,7 +108,7 @@ impl Metrics {
     }
 
     /// Writes what is left of bursts, due or not: the end is near.
-    pub fn tell_rest(&self) {
+    pub fn flush_log(&self) {
         self.journal.write_rest();
     }
 
@@ -124,25 +124,25 @@ impl Metrics {
     }
 
     /// The present thread, which speaks to RabbitMQ.
-    pub fn main_thread(&self) -> Arc<Thread> {
+    pub fn main_thread(&self) -> Arc<WorkerCounters> {
         self.thread(|_| MAIN.to_owned())
     }
 
     /// The present thread, which is a worker.
-    pub fn worker(&self) -> Arc<Thread> {
+    pub fn worker(&self) -> Arc<WorkerCounters> {
         self.thread(|before| before.to_string())
     }
 
     /// The name is told how many workers there are.
-    fn thread(&self, name: impl FnOnce(usize) -> String) -> Arc<Thread> {
+    fn thread(&self, name: impl FnOnce(usize) -> String) -> Arc<WorkerCounters> {
         let mut threads = self.threads();
         let workers = threads.iter().filter(|thread| !thread.is_main()).count();
-        let thread = Arc::new(Thread::new(&self.table, &name(workers)));
+        let thread = Arc::new(WorkerCounters::new(&self.table, &name(workers)));
         threads.push(thread.clone());
         thread
     }
 
-    fn threads(&self) -> MutexGuard<'_, Vec<Arc<Thread>>> {
+    fn threads(&self) -> MutexGuard<'_, Vec<Arc<WorkerCounters>>> {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,20 +153,20 @@ impl Metrics {
         self.table.backlog_limit.set(bytes(config.client_backlog.0));
     }
 
-    pub fn connection_opened(&self, served: Served) {
+    pub fn connection_opened(&self, served: Transport) {
         self.table.connections.at(served.label(), |open| open.inc());
         self.table.opened.at(served.label(), |opened| opened.inc());
     }
 
     /// `None`: the client vanished without a word.
-    pub fn connection_closed(&self, served: Served, close: Option<Close>) {
+    pub fn connection_closed(&self, served: Transport, close: Option<CloseReason>) {
         self.table.connections.at(served.label(), |open| open.dec());
         let reason = close.map_or(GONE, |close| close.row().label);
         match close {
-            None | Some(Close::ByClient | Close::Restart) => {
+            None | Some(CloseReason::ByClient | CloseReason::Restart) => {
                 self.table.closed.at(reason, |closed| closed.inc());
             }
-            Some(_) => self.tell(Event::ClientClosed { reason }),
+            Some(_) => self.emit(Event::ClientClosed { reason }),
         }
     }
 

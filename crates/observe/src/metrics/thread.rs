@@ -13,7 +13,7 @@ const ASK: Duration = Duration::from_millis(200);
 
 /// One thread with a runtime of its own.
 #[derive(Debug)]
-pub struct Thread {
+pub struct WorkerCounters {
     /// It serves no clients.
     main: bool,
     lag: Histogram,
@@ -42,7 +42,7 @@ struct Figures {
 
 /// What a worker finds when it looks at its clients and its hub, once a second.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Survey {
+pub struct WorkerSnapshot {
     pub channels: usize,
     pub listeners: usize,
     pub history: usize,
@@ -52,7 +52,7 @@ pub struct Survey {
     pub slow: usize,
 }
 
-impl Thread {
+impl WorkerCounters {
     /// The present thread, under this name.
     pub(super) fn new(table: &Table, name: &str) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Thread {
         }
     }
 
-    pub fn surveyed(&self, survey: Survey) {
+    pub fn surveyed(&self, survey: WorkerSnapshot) {
         let Figures { channels, listeners, history, backlog, slow, .. } = &self.figures;
         for (figure, value) in [
             (channels, survey.channels as u64),
@@ -103,7 +103,7 @@ impl Thread {
 }
 
 /// Puts together what the threads have.
-pub(super) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a Thread> + Clone) {
+pub(super) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a WorkerCounters> + Clone) {
     let each = |figure: fn(&Figures) -> &AtomicU64| {
         threads.clone().map(move |thread| figure(&thread.figures).load(Ordering::Relaxed))
     };

@@ -5,7 +5,7 @@
 
 use super::TraceSettings;
 use super::client::Client;
-use crate::events::{Event, Text};
+use crate::events::{Event, SanitizedText};
 use crate::metrics::Metrics;
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -42,7 +42,7 @@ impl Queue {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.crowded.add(),
             // The thread has ended: nobody delivers any more.
-            Err(TrySendError::Closed(_)) => self.metrics.tell(Event::SpansLeft),
+            Err(TrySendError::Closed(_)) => self.metrics.emit(Event::SpansLeft),
         }
     }
 }
@@ -57,10 +57,10 @@ impl Crowded {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn tell(&self, metrics: &Metrics) {
+    fn emit(&self, metrics: &Metrics) {
         let count = self.0.swap(0, Ordering::Relaxed);
         if count > 0 {
-            metrics.tell_times(count, Event::SpansCrowded);
+            metrics.emit_times(count, Event::SpansCrowded);
         }
     }
 }
@@ -147,7 +147,7 @@ impl Task {
         let telling = async {
             loop {
                 sleep(TELL).await;
-                crowded.tell(&metrics);
+                crowded.emit(&metrics);
             }
         };
         let mut ending = closing.clone();
@@ -159,7 +159,7 @@ impl Task {
                 sleep(FLUSH).await;
             } => {}
         }
-        crowded.tell(&metrics);
+        crowded.emit(&metrics);
         self.leave();
     }
 
@@ -171,7 +171,7 @@ impl Task {
             left += 1;
         }
         if left > 0 {
-            self.metrics.tell_times(left, Event::SpansLeft);
+            self.metrics.emit_times(left, Event::SpansLeft);
         }
     }
 
@@ -238,7 +238,7 @@ impl Task {
         };
         self.metrics.spans_exported(count - lost);
         if lost > 0 {
-            self.metrics.tell_times(lost, Event::SpansLost { problem: Text::of(problem) });
+            self.metrics.emit_times(lost, Event::SpansLost { problem: SanitizedText::of(problem) });
         }
         report.wait
     }
@@ -279,8 +279,8 @@ mod tests {
         let queue = Queue { sender, crowded: crowded.clone(), metrics: metrics.clone() };
         (0..4).for_each(|_| queue.push(span()));
         assert_eq!(dropped(&metrics, "queue_full"), 0, "nothing is told on the way of a message");
-        crowded.tell(&metrics);
-        crowded.tell(&metrics);
+        crowded.emit(&metrics);
+        crowded.emit(&metrics);
         assert_eq!(dropped(&metrics, "queue_full"), 3);
         drop(receiver);
         queue.push(span());

@@ -20,5 +20,5 @@ pub(crate) use logs::subscriber;
 pub use messaging::{Consumed, Messaging};
 pub use settings::TraceSettings;
 pub use span::Span;
-pub use tally::Tally;
+pub use tally::BroadcastSpan;
 pub use tracer::{Tracer, Traces};

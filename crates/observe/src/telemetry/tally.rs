@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Shared by the workers that a message is posted to. The span ends when the last of them is done: when
 /// every client that was listening has had its turn to write.
 #[derive(Debug)]
-pub struct Tally {
+pub struct BroadcastSpan {
     span: Span,
     /// Bytes of the frame.
     size: u64,
@@ -14,7 +14,7 @@ pub struct Tally {
     workers: AtomicU64,
 }
 
-impl Tally {
+impl BroadcastSpan {
     pub(super) fn new(span: Span, size: usize) -> Self {
         let (clients, workers) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { span, size: size as u64, clients, workers }
@@ -27,7 +27,7 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for BroadcastSpan {
     fn drop(&mut self) {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let clients = *self.clients.get_mut();

@@ -5,8 +5,8 @@
 
 use super::export::{self, Exporter, Queue};
 use super::settings::Sampling;
-use super::{Span, Tally, TraceSettings};
-use crate::events::{Event, Text};
+use super::{BroadcastSpan, Span, TraceSettings};
+use crate::events::{Event, SanitizedText};
 use crate::metrics::Metrics;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
@@ -59,9 +59,9 @@ impl Traces {
         let (queue, exporter) = export::start(settings, &resource, metrics)?;
         let scope =
             InstrumentationScope::builder("warren").with_version(env!("CARGO_PKG_VERSION")).build();
-        metrics.tell(Event::Exporting {
-            to: Text::of(settings.destination()),
-            sampling: Text::of(&settings.sampling),
+        metrics.emit(Event::Exporting {
+            to: SanitizedText::of(settings.destination()),
+            sampling: SanitizedText::of(&settings.sampling),
         });
         let (sampling, ids) = (settings.sampling.clone(), RandomIdGenerator::default());
         let tracer = Tracer(Some(Arc::new(Maker { sampling, ids, scope, queue })));
@@ -119,9 +119,13 @@ impl Tracer {
     }
 
     /// Begins the broadcast of a message whose trace is recorded. `size`: of its frame.
-    pub fn broadcast(&self, parent: Option<&SpanContext>, size: usize) -> Option<Arc<Tally>> {
+    pub fn broadcast(
+        &self,
+        parent: Option<&SpanContext>,
+        size: usize,
+    ) -> Option<Arc<BroadcastSpan>> {
         let span = self.child(parent?, "broadcast", SpanKind::Internal)?;
-        Some(Arc::new(Tally::new(span, size)))
+        Some(Arc::new(BroadcastSpan::new(span, size)))
     }
 
     /// A span where a trace enters this process, if it is sampled, and in any case the context for what

@@ -15,7 +15,7 @@ pub enum Reconnect {
 
 /// Why the server closes a WebSocket. Each has one row in [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
+pub enum CloseReason {
     /// The client closed, and its code is returned to it.
     ByClient,
     ProtocolError,
@@ -32,8 +32,8 @@ pub enum Close {
 
 /// One row of [`TABLE`].
 #[derive(Debug)]
-pub struct Row {
-    pub close: Close,
+pub struct CloseRow {
+    pub close: CloseReason,
     /// RFC 6455 status code.
     pub code: u16,
     /// Text after the code in the close frame, in English, at most 123 bytes.
@@ -45,9 +45,9 @@ pub struct Row {
 
 macro_rules! rows {
     ($($close:ident $code:literal $label:literal $reconnect:ident $reason:literal),* $(,)?) => {
-        /// Every way in which the server ends a WebSocket, in the order of [`Close`].
-        pub const TABLE: &[Row] = &[$(Row {
-            close: Close::$close,
+        /// Every way in which the server ends a WebSocket, in the order of [`CloseReason`].
+        pub const TABLE: &[CloseRow] = &[$(CloseRow {
+            close: CloseReason::$close,
             code: $code,
             reason: $reason,
             label: $label,
@@ -78,9 +78,9 @@ rows! {
     Overtaken     1013 "overtaken"      Backoff   "what was to follow is no longer kept",
 }
 
-impl Close {
+impl CloseReason {
     /// This close's row of [`TABLE`].
-    pub fn row(self) -> &'static Row {
+    pub fn row(self) -> &'static CloseRow {
         &TABLE[self as usize]
     }
 }

@@ -4,7 +4,7 @@
 //! memory of a connection by the largest message it may send.
 
 use super::utf8::{Invalid, Utf8};
-use super::{Close, Inflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
+use super::{CloseReason, Inflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::mem;
@@ -14,16 +14,16 @@ const MAX_HEADER: usize = 14;
 
 /// What a reader lets through.
 #[derive(Clone, Copy, Debug)]
-pub struct Accept<'a> {
+pub struct ReadLimits<'a> {
     /// Largest message in bytes, over all its fragments, and not compressed.
     pub max_message: usize,
-    /// Whether binary messages are let through; otherwise they are [`Close::BinaryData`].
+    /// Whether binary messages are let through; otherwise they are [`CloseReason::BinaryData`].
     pub binary: bool,
     /// What inflates compressed messages, if those were agreed on; it is borrowed for a message at a time.
     pub inflater: Option<&'a RefCell<Inflater>>,
 }
 
-impl Accept<'_> {
+impl ReadLimits<'_> {
     /// Most bytes that the largest message may come in. Those that cannot be compressed get longer:
     /// whoever flushes often adds 5 bytes to a hundred or two, and nobody needs to add an eighth.
     fn most(&self, compressed: bool) -> usize {
@@ -34,7 +34,7 @@ impl Accept<'_> {
 
 /// What a client said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event<'a> {
+pub enum FrameEvent<'a> {
     Text(Cow<'a, str>),
     Binary(Cow<'a, [u8]>),
     Ping(Cow<'a, [u8]>),
@@ -43,7 +43,7 @@ pub enum Event<'a> {
     Close(Option<u16>),
 }
 
-impl Event<'_> {
+impl FrameEvent<'_> {
     /// Bytes of the message that it brings.
     pub fn size(&self) -> usize {
         match self {
@@ -57,17 +57,17 @@ impl Event<'_> {
 /// What a client must not do, as the close that answers it. Events before it were delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.row().reason)]
-pub struct Violation(pub Close);
+pub struct ProtocolViolation(pub CloseReason);
 
-impl From<Invalid> for Violation {
+impl From<Invalid> for ProtocolViolation {
     fn from(_: Invalid) -> Self {
-        Self(Close::InvalidUtf8)
+        Self(CloseReason::InvalidUtf8)
     }
 }
 
 /// One direction of one connection.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct FrameDecoder {
     state: State,
     /// The message whose fragments are being gathered.
     message: Option<Message>,
@@ -87,7 +87,7 @@ enum State {
     Payload(Frame),
     /// A close frame was read.
     Closed,
-    Violated(Violation),
+    Violated(ProtocolViolation),
 }
 
 impl Default for State {
@@ -114,18 +114,18 @@ struct Frame {
     left: usize,
 }
 
-impl Reader {
+impl FrameDecoder {
     /// Reads on in `data` up to the next event; `None` when `data` is used up.
     ///
     /// The payload is unmasked in place, and a message that lies in `data` as a whole is not copied.
     ///
     /// # Errors
-    /// A [`Violation`] is final: whatever follows, it is the answer.
+    /// A [`ProtocolViolation`] is final: whatever follows, it is the answer.
     pub fn next<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: Accept<'_>,
-    ) -> Result<Option<Event<'a>>, Violation> {
+        accept: ReadLimits<'_>,
+    ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         self.advance(data, accept).inspect_err(|violation| {
             *self = Self { state: State::Violated(*violation), ..Self::default() };
         })
@@ -139,8 +139,8 @@ impl Reader {
     fn advance<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: Accept<'_>,
-    ) -> Result<Option<Event<'a>>, Violation> {
+        accept: ReadLimits<'_>,
+    ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         loop {
             match &mut self.state {
                 State::Violated(violation) => return Err(*violation),
@@ -177,8 +177,8 @@ impl Reader {
     }
 
     /// Judges a complete header.
-    fn admit(&self, header: &[u8], accept: Accept<'_>) -> Result<Frame, Violation> {
-        let protocol = Violation(Close::ProtocolError);
+    fn admit(&self, header: &[u8], accept: ReadLimits<'_>) -> Result<Frame, ProtocolViolation> {
+        let protocol = ProtocolViolation(CloseReason::ProtocolError);
         let (first, second) = (header[0], header[1]);
         let compressed = first & RSV1 != 0;
         let reserved = first & 0x70 & !RSV1 != 0;
@@ -210,11 +210,11 @@ impl Reader {
                 return Err(protocol);
             }
             if opcode == Opcode::Binary && !accept.binary {
-                return Err(Violation(Close::BinaryData));
+                return Err(ProtocolViolation(CloseReason::BinaryData));
             }
             let most = accept.most(self.message.map_or(compressed, |message| message.compressed));
             if length > most.saturating_sub(self.gathered.len()) as u64 {
-                return Err(Violation(Close::TooBig));
+                return Err(ProtocolViolation(CloseReason::TooBig));
             }
         }
         let mask = [mask[0], mask[1], mask[2], mask[3]];
@@ -226,8 +226,8 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: Accept<'_>,
-    ) -> Result<Option<Event<'a>>, Violation> {
+        accept: ReadLimits<'_>,
+    ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         if frame.opcode.is_control() {
             self.control_payload(frame, chunk)
         } else {
@@ -239,8 +239,8 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: Accept<'_>,
-    ) -> Result<Option<Event<'a>>, Violation> {
+        accept: ReadLimits<'_>,
+    ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         let Frame { opcode, compressed, .. } = frame;
         let message = *self.message.get_or_insert(Message { opcode, compressed });
         let complete = frame.fin && frame.left == 0;
@@ -276,7 +276,7 @@ impl Reader {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-    ) -> Result<Option<Event<'a>>, Violation> {
+    ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         let payload: Cow<'a, [u8]> = if frame.left == 0 && self.control.is_empty() {
             chunk.into()
         } else {
@@ -288,31 +288,35 @@ impl Reader {
             mem::take(&mut self.control).into()
         };
         Ok(Some(match frame.opcode {
-            Opcode::Ping => Event::Ping(payload),
+            Opcode::Ping => FrameEvent::Ping(payload),
             Opcode::Close => {
                 self.state = State::Closed;
-                Event::Close(close_code(&payload)?)
+                FrameEvent::Close(close_code(&payload)?)
             }
-            _ => Event::Pong,
+            _ => FrameEvent::Pong,
         }))
     }
 }
 
 impl Message {
     /// The message with this payload.
-    fn of<'a>(self, payload: Cow<'a, [u8]>, accept: Accept<'_>) -> Result<Event<'a>, Violation> {
+    fn of<'a>(
+        self,
+        payload: Cow<'a, [u8]>,
+        accept: ReadLimits<'_>,
+    ) -> Result<FrameEvent<'a>, ProtocolViolation> {
         let payload = match accept.inflater.filter(|_| self.compressed) {
             Some(inflater) => inflater.borrow_mut().inflate(&payload, accept.max_message)?.into(),
             None => payload,
         };
         Ok(match (self.opcode, payload) {
             (Opcode::Text, Cow::Borrowed(text)) => {
-                Event::Text(std::str::from_utf8(text).map_err(|_| Invalid)?.into())
+                FrameEvent::Text(std::str::from_utf8(text).map_err(|_| Invalid)?.into())
             }
             (Opcode::Text, Cow::Owned(text)) => {
-                Event::Text(String::from_utf8(text).map_err(|_| Invalid)?.into())
+                FrameEvent::Text(String::from_utf8(text).map_err(|_| Invalid)?.into())
             }
-            (_, data) => Event::Binary(data),
+            (_, data) => FrameEvent::Binary(data),
         })
     }
 }
@@ -369,19 +373,19 @@ fn unmask(chunk: &mut [u8], mask: &mut [u8; 4]) {
 }
 
 /// The code in a close frame's payload, checked with its reason (RFC 6455, 7.4).
-fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolViolation> {
     match payload {
         [] => Ok(None),
         [high, low, reason @ ..] => {
             let code = u16::from_be_bytes([*high, *low]);
             // 1004 to 1006 and 1015 are never sent; 1016 to 2999 are not assigned.
             if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-                return Err(Violation(Close::ProtocolError));
+                return Err(ProtocolViolation(CloseReason::ProtocolError));
             }
             std::str::from_utf8(reason).map_err(|_| Invalid)?;
             Ok(Some(code))
         }
-        [_] => Err(Violation(Close::ProtocolError)),
+        [_] => Err(ProtocolViolation(CloseReason::ProtocolError)),
     }
 }
 

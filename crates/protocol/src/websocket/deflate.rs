@@ -1,7 +1,7 @@
 //! Messages compressed with DEFLATE, each by itself (RFC 7692, 7.2): nothing is kept from one to the
 //! next, so one deflater and one inflater serve any number of connections.
 
-use super::{Close, Violation};
+use super::{CloseReason, ProtocolViolation};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -72,9 +72,13 @@ impl Inflater {
     /// The message whose compressed form is `payload`, the frames' payloads put together.
     ///
     /// # Errors
-    /// [`Close::TooBig`] as soon as there are more than `most` bytes, [`Close::BadDeflate`] where it is no
+    /// [`CloseReason::TooBig`] as soon as there are more than `most` bytes, [`CloseReason::BadDeflate`] where it is no
     /// compressed message, or not a whole one.
-    pub(super) fn inflate(&mut self, payload: &[u8], most: usize) -> Result<Vec<u8>, Violation> {
+    pub(super) fn inflate(
+        &mut self,
+        payload: &[u8],
+        most: usize,
+    ) -> Result<Vec<u8>, ProtocolViolation> {
         if payload.is_empty() {
             // Some write an empty message as no block at all.
             return Ok(Vec::new());
@@ -99,7 +103,7 @@ impl Inflater {
         };
         match behind {
             Some([]) => Ok(message),
-            _ => Err(Violation(Close::BadDeflate)),
+            _ => Err(ProtocolViolation(CloseReason::BadDeflate)),
         }
     }
 
@@ -109,8 +113,8 @@ impl Inflater {
         mut input: &'a [u8],
         message: &mut Vec<u8>,
         most: usize,
-    ) -> Result<Option<&'a [u8]>, Violation> {
-        const BAD: Violation = Violation(Close::BadDeflate);
+    ) -> Result<Option<&'a [u8]>, ProtocolViolation> {
+        const BAD: ProtocolViolation = ProtocolViolation(CloseReason::BadDeflate);
         loop {
             make_room(message, most);
             let (taken, had) = (self.stream.total_in(), message.len());
@@ -123,7 +127,7 @@ impl Inflater {
             let taken = (self.stream.total_in() - taken) as usize;
             input = input.get(taken..).ok_or(BAD)?;
             if message.len() > most {
-                return Err(Violation(Close::TooBig));
+                return Err(ProtocolViolation(CloseReason::TooBig));
             }
             match status {
                 Status::StreamEnd => return Ok(Some(input)),
@@ -161,8 +165,8 @@ mod tests {
     /// And without compression.
     const STORED: &[u8] = b"\x00\x05\x00\xfa\xffHello";
 
-    fn inflate(payload: &[u8], most: usize) -> Result<Vec<u8>, Close> {
-        Inflater::default().inflate(payload, most).map_err(|Violation(close)| close)
+    fn inflate(payload: &[u8], most: usize) -> Result<Vec<u8>, CloseReason> {
+        Inflater::default().inflate(payload, most).map_err(|ProtocolViolation(close)| close)
     }
 
     fn deflate(message: &[u8]) -> Option<Vec<u8>> {
@@ -178,7 +182,7 @@ mod tests {
             [&[0xf2, 0x48, 0x05, 0, 0, 0, 0xff, 0xff][..], &[0xca, 0xc9, 0xc9, 7, 0]].concat();
         for payload in [&HELLO[..], &two, &[STORED, &[0]].concat(), &[&LAST[..], &[0]].concat()] {
             assert_eq!(inflate(payload, 5).unwrap(), b"Hello", "{payload:02x?}");
-            assert_eq!(inflate(payload, 4), Err(Close::TooBig), "{payload:02x?}");
+            assert_eq!(inflate(payload, 4), Err(CloseReason::TooBig), "{payload:02x?}");
         }
         assert_eq!(inflate(&[0], 0).unwrap(), b"");
     }
@@ -208,7 +212,11 @@ mod tests {
         let whole = deflate(text.as_bytes()).unwrap();
         assert_eq!(inflate(&whole, 1 << 10).unwrap(), text.as_bytes());
         for cut in 1..whole.len() {
-            assert_eq!(inflate(&whole[..cut], 1 << 10), Err(Close::BadDeflate), "cut to {cut}");
+            assert_eq!(
+                inflate(&whole[..cut], 1 << 10),
+                Err(CloseReason::BadDeflate),
+                "cut to {cut}"
+            );
         }
         for payload in [
             // A type of block that there is not, lengths that differ, a reference to before the message.
@@ -220,7 +228,7 @@ mod tests {
             // What is behind a final block is none.
             &[&LAST[..], b"\xff"].concat(),
         ] {
-            assert_eq!(inflate(payload, 1 << 10), Err(Close::BadDeflate), "{payload:02x?}");
+            assert_eq!(inflate(payload, 1 << 10), Err(CloseReason::BadDeflate), "{payload:02x?}");
         }
     }
 
@@ -236,7 +244,7 @@ mod tests {
             assert_eq!(message, zeros);
             assert!(message.capacity() <= size + 1, "{size}: {}", message.capacity());
             if size > 0 {
-                assert_eq!(inflate(payload, size - 1), Err(Close::TooBig), "{size}");
+                assert_eq!(inflate(payload, size - 1), Err(CloseReason::TooBig), "{size}");
             }
         }
     }

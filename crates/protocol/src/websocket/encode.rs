@@ -1,6 +1,6 @@
 //! Frames towards clients: unmasked, unfragmented, encoded once and shared.
 
-use super::{Close, Deflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
+use super::{CloseReason, Deflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
 use bytes::Bytes;
 
 /// Longest header of a server frame: two bytes and a 64-bit length.
@@ -119,7 +119,7 @@ pub fn pong_frame(payload: &[u8]) -> Bytes {
 
 /// A close frame. `code` overrides the table's (to return a client's own); `hint_ms` is the pause in
 /// milliseconds that the client is asked to make before it returns.
-pub fn close_frame(close: Close, code: Option<u16>, hint_ms: Option<u32>) -> Bytes {
+pub fn close_frame(close: CloseReason, code: Option<u16>, hint_ms: Option<u32>) -> Bytes {
     let row = close.row();
     let mut payload = code.unwrap_or(row.code).to_be_bytes().to_vec();
     payload.extend_from_slice(row.reason.as_bytes());
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_restart_says_when_to_return() {
-        let frame = close_frame(Close::Restart, None, Some(1500));
+        let frame = close_frame(CloseReason::Restart, None, Some(1500));
         assert_eq!(frame[..2], [0x88, frame.len() as u8 - 2]);
         assert_eq!(&frame[2..], b"\x03\xf4restart; retry in 1500ms");
     }

@@ -11,13 +11,13 @@ mod encode;
 mod negotiate;
 mod utf8;
 
-pub use close::{Close, GONE, LABELS as CLOSE_LABELS, Reconnect, TABLE as CLOSES};
-pub use decode::{Accept, Event, Reader, Violation};
+pub use close::{CloseReason, GONE, LABELS as CLOSE_LABELS, Reconnect, TABLE as CLOSES};
+pub use decode::{FrameDecoder, FrameEvent, ProtocolViolation, ReadLimits};
 pub use deflate::{Deflater, Inflater};
 pub use encode::{
     FrameBuilder, binary_frame, close_frame, deflated, ping_frame, pong_frame, text_frame,
 };
-pub use negotiate::{Agreed, Window, agree};
+pub use negotiate::{NegotiatedDeflate, Window, negotiate};
 
 /// Payload bytes that a control frame may carry (RFC 6455, 5.5).
 const MAX_CONTROL_PAYLOAD: usize = 125;

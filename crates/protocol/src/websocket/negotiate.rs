@@ -27,7 +27,7 @@ impl Window {
 
 /// An offer that was taken.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Agreed {
+pub struct NegotiatedDeflate {
     pub window: Window,
     /// The value of `Sec-WebSocket-Extensions` in the answer.
     pub answer: String,
@@ -39,11 +39,11 @@ pub struct Agreed {
 ///
 /// Neither side keeps anything from one message to the next. So a message is compressed once for all
 /// clients, and a connection needs no memory for it.
-pub fn agree<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<Agreed> {
+pub fn negotiate<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<NegotiatedDeflate> {
     values.into_iter().flat_map(|value| split(value, ',')).find_map(take)
 }
 
-fn take(offer: &str) -> Option<Agreed> {
+fn take(offer: &str) -> Option<NegotiatedDeflate> {
     let mut parts = split(offer, ';');
     if parts.next()? != NAME {
         return None;
@@ -67,7 +67,7 @@ fn take(offer: &str) -> Option<Agreed> {
     if let Some(bits) = asked {
         answer.push_str(&format!("; server_max_window_bits={bits}"));
     }
-    Some(Agreed { window: asked.map_or(Window::FULL, Window), answer })
+    Some(NegotiatedDeflate { window: asked.map_or(Window::FULL, Window), answer })
 }
 
 /// The parts between separators, without the blanks around them. Separators in quotes are none.
@@ -127,7 +127,7 @@ mod tests {
         "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
     fn window(values: &[&str]) -> Option<(u8, String)> {
-        let agreed = agree(values.iter().copied())?;
+        let agreed = negotiate(values.iter().copied())?;
         let rest = agreed.answer.strip_prefix(ANSWER).unwrap();
         Some((agreed.window.0, rest.to_owned()))
     }

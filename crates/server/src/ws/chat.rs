@@ -21,15 +21,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use warren_broker::{Draft, Outcome};
-use warren_hub::ReaderId;
-use warren_observe::events::{Event, Trace};
-use warren_observe::metrics::Served;
+use warren_broker::{PublishAck, PublishRequest};
+use warren_hub::SubscriberId;
+use warren_observe::events::{Event, TraceField};
+use warren_observe::metrics::Transport;
 use warren_observe::telemetry::Span;
 use warren_protocol::body::{self, largest_body, size_of_text};
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key};
-use warren_protocol::websocket::{Accept, Close, Window, text_frame};
+use warren_protocol::websocket::{CloseReason, ReadLimits, Window, text_frame};
 
 /// Channels that one client may listen to.
 pub const MAX_CHANNELS: usize = 64;
@@ -63,7 +63,7 @@ pub fn spawn(
         compressed: admitted.window != Window::NONE,
         channel,
         publishing: VecDeque::new(),
-        limiter: Limiter::new(worker.house.config.client_rate),
+        limiter: Limiter::new(worker.state.config.client_rate),
         worker: worker.clone(),
         more: false,
         greeted: false,
@@ -90,7 +90,7 @@ enum Answering {
 struct Chat {
     worker: Rc<Worker>,
     /// The listener's, at hand.
-    reader: ReaderId,
+    reader: SubscriberId,
     /// The listener has more to say when there is room for it.
     more: bool,
     /// Whether it speaks `warren.v1`.
@@ -106,7 +106,7 @@ struct Chat {
     publishing: VecDeque<Publishing>,
     limiter: Limiter,
     /// It cannot go on.
-    failed: Option<Close>,
+    failed: Option<CloseReason>,
     _permit: Permit,
 }
 
@@ -114,7 +114,7 @@ struct Chat {
 #[derive(Debug)]
 struct Publishing {
     reference: Option<Reference>,
-    outcome: Outcome,
+    outcome: PublishAck,
     /// If it is recorded.
     span: Option<Span>,
 }
@@ -126,25 +126,30 @@ impl Chat {
     /// Refuses what a client sent.
     fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
         let (code, message) = mistake;
-        let trace_id = Trace::of(None);
-        self.worker.house.metrics.tell(Event::MessageRejected { cause: code, trace_id });
+        let trace_id = TraceField::of(None);
+        self.worker.state.metrics.emit(Event::MessageRejected { cause: code, trace_id });
         complain(reference, code, message, output);
     }
 
     fn allow(&mut self) -> Result<(), Mistake> {
-        if self.limiter.allow(self.worker.house.config.client_rate) {
+        if self.limiter.allow(self.worker.state.config.client_rate) {
             return Ok(());
         }
         Err(("rate_limited", "more messages than WARREN_CLIENT_RATE allows".to_owned()))
     }
 
     /// Has a message published. If it cannot be, the publisher tells the operator.
-    fn publish(&mut self, reference: Option<Reference>, draft: Draft, output: &mut Output) {
-        let house = &self.worker.house;
-        let (mut span, trace) = house.tracer.frame();
-        match house.publisher.submit(Draft { trace, ..draft }) {
+    fn publish(
+        &mut self,
+        reference: Option<Reference>,
+        draft: PublishRequest,
+        output: &mut Output,
+    ) {
+        let state = &self.worker.state;
+        let (mut span, trace) = state.tracer.frame();
+        match state.publisher.submit(PublishRequest { trace, ..draft }) {
             Ok(outcome) => {
-                house.metrics.received("websocket");
+                state.metrics.received("websocket");
                 self.publishing.push_back(Publishing { reference, outcome, span });
             }
             Err(error) => {
@@ -160,7 +165,7 @@ impl Chat {
     fn say(&mut self, text: &str, output: &mut Output) -> Result<(), Mistake> {
         self.allow()?;
         let (channel, text) = (self.channel.clone(), body::string(text));
-        self.publish(None, Draft { channel, text, key: None, trace: None }, output);
+        self.publish(None, PublishRequest { channel, text, key: None, trace: None }, output);
         Ok(())
     }
 
@@ -169,7 +174,7 @@ impl Chat {
         match command {
             Command::Publish(publish) => {
                 self.allow()?;
-                if size_of_text(&publish.text) > self.worker.house.config.max_message.0 {
+                if size_of_text(&publish.text) > self.worker.state.config.max_message.0 {
                     let error = ApiError::TooLarge;
                     return Err((error.code(), error.to_string()));
                 }
@@ -178,7 +183,7 @@ impl Chat {
                     None => self.channel.clone(),
                 };
                 let key = publish.key.map(|key| Key::new(&key)).transpose().map_err(bad)?;
-                let draft = Draft { channel, text: publish.text, key, trace: None };
+                let draft = PublishRequest { channel, text: publish.text, key, trace: None };
                 self.publish(Some(publish.r#ref), draft, output);
             }
             Command::Subscribe(subscribe) => {
@@ -285,12 +290,12 @@ fn channel(name: &str) -> Result<Channel, Mistake> {
 }
 
 impl Dialogue for Chat {
-    fn accept(&self) -> Accept<'_> {
-        let limit = self.worker.house.config.max_message.0;
+    fn accept(&self) -> ReadLimits<'_> {
+        let limit = self.worker.state.config.max_message.0;
         // A command has a text in it, written as JSON.
         let max_message = if self.v1 { largest_body(limit) } else { limit };
         let inflater = self.worker.inflater.as_ref().filter(|_| self.compressed);
-        Accept { max_message, binary: false, inflater }
+        ReadLimits { max_message, binary: false, inflater }
     }
 
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {
@@ -375,11 +380,11 @@ impl Dialogue for Chat {
         self.worker.thread.written(written.writes, written.deliveries, written.bytes);
     }
 
-    fn ended(&mut self, close: Option<Close>) {
-        self.worker.house.metrics.connection_closed(Served::WebSocket, close);
+    fn ended(&mut self, close: Option<CloseReason>) {
+        self.worker.state.metrics.connection_closed(Transport::WebSocket, close);
     }
 
     fn patience(&self) -> Duration {
-        self.worker.house.config.publish_timeout.0
+        self.worker.state.config.publish_timeout.0
     }
 }

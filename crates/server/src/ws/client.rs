@@ -3,15 +3,15 @@
 use crate::worker::Worker;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use warren_hub::ReaderId;
-use warren_protocol::websocket::Close;
+use warren_hub::SubscriberId;
+use warren_protocol::websocket::CloseReason;
 
 /// What the worker wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Ping,
     /// Close with this code, and a pause in milliseconds to ask the client for.
-    Close(Close, Option<u32>),
+    Close(CloseReason, Option<u32>),
     /// End at once: the deadline for a clean end has passed.
     Abort,
 }
@@ -19,7 +19,7 @@ pub enum Order {
 /// Shared between a connection and its worker.
 #[derive(Debug)]
 pub struct Client {
-    pub reader: ReaderId,
+    pub reader: SubscriberId,
     /// When the client was last heard of.
     pub heard: Cell<Instant>,
     /// A ping is unanswered.
@@ -34,7 +34,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(reader: ReaderId, answers: bool) -> Self {
+    pub fn new(reader: SubscriberId, answers: bool) -> Self {
         Self {
             reader,
             heard: Cell::new(Instant::now()),
@@ -51,7 +51,7 @@ impl Client {
         if self.order.get().is_none_or(|present| present == Order::Ping) || order == Order::Abort {
             self.order.set(Some(order));
         }
-        worker.hub.borrow_mut().wake_reader(self.reader);
+        worker.hub.borrow_mut().wake(self.reader);
     }
 
     pub fn take_order(&self) -> Option<Order> {
@@ -72,7 +72,7 @@ impl Client {
             return due.then_some(Order::Ping);
         }
         if silent >= ping * 2 {
-            Some(Order::Close(Close::NoPong, None))
+            Some(Order::Close(CloseReason::NoPong, None))
         } else if silent >= ping && !self.pinged.replace(true) {
             Some(Order::Ping)
         } else {

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::yield_now;
 use warren_protocol::websocket::{
-    Accept, Close, Event, Reader, Violation, close_frame, ping_frame, pong_frame,
+    CloseReason, FrameDecoder, FrameEvent, ProtocolViolation, ReadLimits, close_frame, ping_frame,
+    pong_frame,
 };
 
 /// Bytes read, and of messages that came of them, before others get their turn.
@@ -34,7 +35,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The other half of a connection: what is made of messages.
 pub trait Dialogue {
     /// Which messages are let through.
-    fn accept(&self) -> Accept<'_>;
+    fn accept(&self) -> ReadLimits<'_>;
 
     /// The connection's task runs; it is to be woken for the next order or shared frame.
     fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);
@@ -86,7 +87,7 @@ pub trait Dialogue {
     fn wrote(&mut self, _written: Written) {}
 
     /// The connection is over; `None` if it broke off.
-    fn ended(&mut self, _close: Option<Close>) {}
+    fn ended(&mut self, _close: Option<CloseReason>) {}
 
     /// How long promises may take to be kept when the connection is to end.
     fn patience(&self) -> Duration {
@@ -136,9 +137,9 @@ pub struct Connection<S, D: Dialogue> {
     stage: Stage,
     /// The socket is full, and wakes the task when it is not.
     blocked: bool,
-    close: Option<Close>,
+    close: Option<CloseReason>,
     dialogue: D,
-    input: Reader,
+    input: FrameDecoder,
     /// Lent by the worker: a connection has no buffer of its own.
     scratch: Rc<RefCell<Vec<u8>>>,
     /// What was read and has to wait: what came along with the handshake, and what is left of a turn.
@@ -184,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             io,
             scratch,
             early,
-            input: Reader::default(),
+            input: FrameDecoder::default(),
             output,
             stage: Stage::Open,
             blocked: false,
@@ -274,7 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                     *turn = turn.saturating_sub(event.size().max(LEAST) + inflated);
                     self.event(event)?;
                 }
-                Err(Violation(close)) => {
+                Err(ProtocolViolation(close)) => {
                     self.seal(close, None, None);
                     self.stage = match self.stage {
                         // Ours is written already, and nothing better can be said.
@@ -288,28 +289,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         Ok(0)
     }
 
-    fn event(&mut self, event: Event<'_>) -> Result<(), Gone> {
+    fn event(&mut self, event: FrameEvent<'_>) -> Result<(), Gone> {
         let open = matches!(self.stage, Stage::Open);
         match event {
-            Event::Text(text) if open => self.dialogue.text(text, &mut self.output),
-            Event::Text(text) if matches!(self.stage, Stage::Settling { .. }) => {
+            FrameEvent::Text(text) if open => self.dialogue.text(text, &mut self.output),
+            FrameEvent::Text(text) if matches!(self.stage, Stage::Settling { .. }) => {
                 self.dialogue.too_late(text, &mut self.output);
             }
-            Event::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
-            Event::Ping(payload) => self.output.push(pong_frame(&payload)),
-            Event::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
-            Event::Close(code) => self.seal(Close::ByClient, code, None),
+            FrameEvent::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
+            FrameEvent::Ping(payload) => self.output.push(pong_frame(&payload)),
+            FrameEvent::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
+            FrameEvent::Close(code) => self.seal(CloseReason::ByClient, code, None),
             _ => {}
         }
         Ok(())
     }
 
     /// Begins the ending that the server wants.
-    fn end(&mut self, close: Close, hint: Option<u32>) {
+    fn end(&mut self, close: CloseReason, hint: Option<u32>) {
         if !matches!(self.stage, Stage::Open) {
             return;
         }
-        if close == Close::Restart {
+        if close == CloseReason::Restart {
             self.close = Some(close);
             self.stage = Stage::Settling { hint };
             let patience = self.dialogue.patience() + CLOSE_TIMEOUT;
@@ -320,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     }
 
     /// Puts the close frame in line: the last thing that is said.
-    fn seal(&mut self, close: Close, code: Option<u16>, hint: Option<u32>) {
+    fn seal(&mut self, close: CloseReason, code: Option<u16>, hint: Option<u32>) {
         if !matches!(self.stage, Stage::Open | Stage::Settling { .. }) {
             return;
         }
@@ -356,12 +357,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                 many => Pin::new(io).poll_write_vectored(context, many),
             });
             match (flushed?, self.stage) {
-                (Flushed::Overrun, _) => self.seal(Close::TooSlow, None, None),
+                (Flushed::Overrun, _) => self.seal(CloseReason::TooSlow, None, None),
                 // What was read is answered first.
                 (Flushed::All, Stage::Settling { hint })
                     if self.dialogue.settled() && self.early.is_empty() =>
                 {
-                    self.seal(Close::Restart, None, hint);
+                    self.seal(CloseReason::Restart, None, hint);
                 }
                 (Flushed::All, Stage::Sealed) => self.sealed_and_written(context)?,
                 (flushed, _) => return Ok(flushed),

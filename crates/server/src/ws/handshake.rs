@@ -15,7 +15,7 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use std::rc::Rc;
 use warren_observe::events::Event;
 use warren_observe::phase::Phase;
-use warren_protocol::websocket::{Window, agree};
+use warren_protocol::websocket::{Window, negotiate};
 
 /// A client that was let in, on its way from the handshake to its connection.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub async fn handshake(
     let worker = Worker::of(&request);
     let result = admit(&request, payload, query, &worker);
     if let Err(error) = &result {
-        worker.house.metrics.tell(Event::HandshakeRefused { cause: error.code() });
+        worker.state.metrics.emit(Event::HandshakeRefused { cause: error.code() });
     }
     result
 }
@@ -48,8 +48,8 @@ fn admit(
     query: Query,
     worker: &Rc<Worker>,
 ) -> Result<HttpResponse, ApiError> {
-    let house = &worker.house;
-    origin::check(&house.config.allowed_origins, request.headers())?;
+    let state = &worker.state;
+    origin::check(&state.config.allowed_origins, request.headers())?;
     let wish = query::wish(query, |_, _| Ok(()))?;
     // The stream and session of actix-ws are not used: the socket itself will be ours.
     let (mut response, ..) = actix_ws::handle_with_protocols(request, payload, &[V1])
@@ -62,15 +62,15 @@ fn admit(
     if request.extensions().get::<Takeable>().is_none() {
         return Err(ApiError::NoWebSocket("Upgrade must be exactly 'websocket'".to_owned()));
     }
-    if *house.phase.borrow() >= Phase::Draining {
+    if *state.phase.borrow() >= Phase::Draining {
         return Err(ApiError::ShuttingDown);
     }
-    let mut permit = house.connections.acquire().ok_or(ApiError::TooManyConnections)?;
+    let mut permit = state.connections.acquire().ok_or(ApiError::TooManyConnections)?;
     let v1 = response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL);
     let wish = if v1 { wish } else { wish.or_lobby() };
     let mut window = Window::NONE;
-    if house.config.compression.0.is_some()
-        && let Some(agreed) = agree(extensions(request))
+    if state.config.compression.0.is_some()
+        && let Some(agreed) = negotiate(extensions(request))
         && let Ok(answer) = HeaderValue::try_from(agreed.answer)
     {
         response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, answer);

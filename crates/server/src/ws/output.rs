@@ -9,15 +9,15 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::task::Poll;
-use warren_hub::{Hub, Overrun, ReaderId};
-use warren_protocol::encoded::Broadcast;
+use warren_hub::{Hub, Overrun, SubscriberId};
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::websocket::Window;
 
 /// Frames handed to the kernel in one call.
 const SLICES: usize = 64;
 
 /// Where shared frames come from.
-pub type Source<'a> = (&'a RefCell<Hub>, ReaderId);
+pub type Source<'a> = (&'a RefCell<Hub>, SubscriberId);
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Output {
     }
 
     /// Adds a frame that others get, too, and that is not in the hub any more.
-    pub fn push_shared(&mut self, broadcast: &Broadcast) {
+    pub fn push_shared(&mut self, broadcast: &EncodedMessage) {
         self.add(broadcast.frame_for(self.window).clone(), true);
     }
 
@@ -222,7 +222,7 @@ struct Taken {
 }
 
 /// The shared message at `place`.
-fn nth(hub: &Hub, reader: ReaderId, place: usize) -> Option<&Arc<Broadcast>> {
+fn nth(hub: &Hub, reader: SubscriberId, place: usize) -> Option<&Arc<EncodedMessage>> {
     let mut seen = 0;
     let mut found = None;
     let _ = hub.peek(reader, |broadcast| {
@@ -238,9 +238,9 @@ fn nth(hub: &Hub, reader: ReaderId, place: usize) -> Option<&Arc<Broadcast>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_hub::{Limits, Start};
+    use warren_hub::{HubLimits, ReadFrom};
     use warren_protocol::message::Channel;
-    use warren_protocol::websocket::agree;
+    use warren_protocol::websocket::negotiate;
 
     /// Writes on to a socket that takes `width` bytes and then none; whether all is written.
     fn step(
@@ -268,15 +268,15 @@ mod tests {
         let plain = ["[one, not compressed]", "[two, not compressed]", "[three, never]"].concat();
         let compressed = ["[one]", "[two]", "[three, never]"].concat();
         // Eight bits hold all of these, but one.
-        let narrow = agree(["permessage-deflate; server_max_window_bits=8"]).unwrap().window;
+        let narrow = negotiate(["permessage-deflate; server_max_window_bits=8"]).unwrap().window;
         for (window, expected) in
             [(Window::NONE, &plain), (Window::FULL, &compressed), (narrow, &compressed)]
         {
             for width in 1..20 {
-                let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+                let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
                 let reader = hub.open();
-                hub.listen(reader, &Channel::default(), Start::Last(0));
-                let shared = |text| Broadcast::of_frame(0, Channel::default(), text);
+                hub.subscribe(reader, &Channel::default(), ReadFrom::Last(0));
+                let shared = |text| EncodedMessage::of_frame(0, Channel::default(), text);
                 hub.append(shared("[one, not compressed]").or_compressed("[one]"));
                 hub.append(shared("[two, not compressed]").or_compressed("[two]"));
                 hub.append(shared("[three, never]"));
@@ -288,7 +288,7 @@ mod tests {
                 assert_eq!(hub.borrow().lag(reader), 0);
             }
         }
-        let long = Broadcast::of_frame(0, Channel::default(), &"x".repeat(256));
+        let long = EncodedMessage::of_frame(0, Channel::default(), &"x".repeat(256));
         let long = long.or_compressed("x");
         assert_eq!(long.frame_for(narrow).len(), 256);
         assert_eq!(long.frame_for(Window::FULL).len(), 1);
@@ -297,11 +297,11 @@ mod tests {
     #[test]
     fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
         for width in 1..40 {
-            let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+            let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
             let reader = hub.open();
-            hub.listen(reader, &Channel::default(), Start::Last(0));
+            hub.subscribe(reader, &Channel::default(), ReadFrom::Last(0));
             for text in ["[shared one]", "[shared two]", "[three]"] {
-                hub.append(Broadcast::of_frame(0, Channel::default(), text));
+                hub.append(EncodedMessage::of_frame(0, Channel::default(), text));
             }
             let hub = RefCell::new(hub);
             let mut output = Output::default();
@@ -312,7 +312,7 @@ mod tests {
             while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {
                 if !late && got.len() > 25 {
                     // Goes between frames, never into one.
-                    let third = Broadcast::of_frame(9, Channel::default(), "(own three)");
+                    let third = EncodedMessage::of_frame(9, Channel::default(), "(own three)");
                     output.push_shared(&third);
                     late = true;
                 }

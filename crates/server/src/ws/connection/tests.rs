@@ -5,8 +5,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpListener;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
-use warren_hub::{Hub, Limits, ReaderId, Start};
-use warren_protocol::encoded::Broadcast;
+use warren_hub::{Hub, HubLimits, ReadFrom, SubscriberId};
+use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::Channel;
 use warren_protocol::websocket::{Inflater, text_frame};
 
@@ -19,8 +19,8 @@ struct Parrot {
 }
 
 impl Dialogue for Parrot {
-    fn accept(&self) -> Accept<'_> {
-        Accept { max_message: 64, binary: false, inflater: None }
+    fn accept(&self) -> ReadLimits<'_> {
+        ReadLimits { max_message: 64, binary: false, inflater: None }
     }
 
     fn poll(&mut self, _: &mut Context<'_>, output: &mut Output) {
@@ -83,9 +83,9 @@ async fn a_client_that_sends_more_than_it_reads_is_read_on_later() {
 
 #[tokio::test]
 async fn nothing_follows_the_close_frame() {
-    let order = Some(Order::Close(Close::TooSlow, None));
+    let order = Some(Order::Close(CloseReason::TooSlow, None));
     serve(b"", Parrot { order, chatter: Some("late"), promises: Cell::new(0) }, async |client| {
-        let expected = [text_frame("late"), close_frame(Close::TooSlow, None, None)].concat();
+        let expected = [text_frame("late"), close_frame(CloseReason::TooSlow, None, None)].concat();
         let mut got = vec![0; expected.len()];
         client.read_exact(&mut got).await.unwrap();
         assert_eq!(got, expected);
@@ -100,14 +100,14 @@ async fn nothing_follows_the_close_frame() {
 
 #[tokio::test]
 async fn a_close_that_crosses_ours_is_not_awaited_again() {
-    let order = Some(Order::Close(Close::TooSlow, None));
+    let order = Some(Order::Close(CloseReason::TooSlow, None));
     serve(
         &frame(0x88, b"\x03\xe8"),
         Parrot { order, chatter: None, promises: Cell::new(0) },
         async |client| {
             let mut got = Vec::new();
             client.read_to_end(&mut got).await.unwrap();
-            assert_eq!(got, close_frame(Close::TooSlow, None, None));
+            assert_eq!(got, close_frame(CloseReason::TooSlow, None, None));
         },
     )
     .await;
@@ -115,7 +115,7 @@ async fn a_close_that_crosses_ours_is_not_awaited_again() {
 
 #[tokio::test]
 async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
-    let order = Some(Order::Close(Close::Restart, Some(7)));
+    let order = Some(Order::Close(CloseReason::Restart, Some(7)));
     serve(b"", Parrot { order, chatter: None, promises: Cell::new(2) }, async |client| {
         let too_late = text_frame("too late");
         let mut got = vec![0; too_late.len()];
@@ -124,7 +124,7 @@ async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
             client.read_exact(&mut got).await.unwrap();
             assert_eq!(got, too_late);
         }
-        let expected = close_frame(Close::Restart, None, Some(7));
+        let expected = close_frame(CloseReason::Restart, None, Some(7));
         let mut got = vec![0; expected.len()];
         client.read_exact(&mut got).await.unwrap();
         assert_eq!(got, expected);
@@ -135,23 +135,23 @@ async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
 /// Says nothing, and gets what is said in the lobby of its hub.
 struct Ear {
     hub: RefCell<Hub>,
-    reader: ReaderId,
+    reader: SubscriberId,
     inflater: RefCell<Inflater>,
     heard: usize,
 }
 
 impl Ear {
     fn new() -> Self {
-        let mut hub = Hub::new(Limits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
+        let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
         let reader = hub.open();
-        hub.listen(reader, &Channel::default(), Start::Last(0));
+        hub.subscribe(reader, &Channel::default(), ReadFrom::Last(0));
         Self { hub: RefCell::new(hub), reader, inflater: RefCell::default(), heard: 0 }
     }
 }
 
 impl Dialogue for Ear {
-    fn accept(&self) -> Accept<'_> {
-        Accept { max_message: 1 << 16, binary: false, inflater: Some(&self.inflater) }
+    fn accept(&self) -> ReadLimits<'_> {
+        ReadLimits { max_message: 1 << 16, binary: false, inflater: Some(&self.inflater) }
     }
 
     fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
@@ -175,7 +175,7 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
     let (early, output) = (BytesMut::new(), Output::default());
     let mut connection = Connection::new(ours, scratch, early, output, Ear::new());
     let say = |connection: &mut Connection<_, Ear>, frame: &str| {
-        let broadcast = Broadcast::of_frame(0, Channel::default(), frame);
+        let broadcast = EncodedMessage::of_frame(0, Channel::default(), frame);
         connection.dialogue.hub.borrow_mut().append(broadcast);
     };
     let run = async |connection: &mut Connection<_, Ear>| {
@@ -219,7 +219,7 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
 #[tokio::test]
 async fn a_restart_waits_for_what_was_read_and_has_to_wait() {
     const MESSAGES: usize = 200;
-    let order = Some(Order::Close(Close::Restart, None));
+    let order = Some(Order::Close(CloseReason::Restart, None));
     let parrot = Parrot { order, chatter: None, promises: Cell::new(0) };
     serve(&frame(0x81, b"x").repeat(MESSAGES), parrot, async |client| {
         let mut all = Vec::new();
