@@ -1,5 +1,5 @@
 # The image of Warren: built in one stage, run from another that has no shell. docs/image.md says
-# how to build and run it; docs/adr/0015-image.md says why it is made like this.
+# how to build and run it; docs/adr/0015-image-without-a-shell.md says why it is made like this.
 
 ARG RUST_VERSION=1.95
 # Debian 12: a program linked with its C library also runs on later ones.
