@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use warren_broker::Broker;
 use warren_config::Config;
 use warren_observe::events::{Event, SanitizedText};
-use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::{TraceSettings, Traces};
 use warren_server::compression::{Compressor, DeflateClientCount};
 use warren_server::fanout::{self, WorkerMessage, WorkerSenders};
@@ -31,7 +31,7 @@ const DRAIN_SLACK: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Application {
     config: Config,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
     /// `None`: nothing is exported.
     traces: Option<TraceSettings>,
     clients: TcpListener,
@@ -67,8 +67,8 @@ impl Application {
         let clients = bind("WARREN_LISTEN", config.listen)?;
         let admin = bind("WARREN_ADMIN_LISTEN", config.admin_listen)?;
         let (addr, admin_addr) = (clients.local_addr()?, admin.local_addr()?);
-        let metrics = Arc::new(Metrics::new());
-        Ok(Self { config, metrics, traces: None, clients, admin, addr, admin_addr })
+        let reporter = Arc::new(Reporter::new());
+        Ok(Self { config, reporter, traces: None, clients, admin, addr, admin_addr })
     }
 
     /// With traces, if they are asked for.
@@ -77,8 +77,8 @@ impl Application {
     }
 
     /// Counting in the same place as its caller.
-    pub fn metrics(self, metrics: Arc<Metrics>) -> Self {
-        Self { metrics, ..self }
+    pub fn reporter(self, reporter: Arc<Reporter>) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Where clients connect.
@@ -86,7 +86,7 @@ impl Application {
         self.addr
     }
 
-    /// Where health and metrics are.
+    /// Where health checks and metrics are served.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin_addr
     }
@@ -97,29 +97,29 @@ impl Application {
     /// When serving cannot begin, or ends by itself.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let config = self.config;
-        let metrics = self.metrics;
-        metrics.limits(&config);
-        let thread = metrics.main_thread();
+        let reporter = self.reporter;
+        reporter.limits(&config);
+        let thread = reporter.main_thread();
         let measuring = tokio::spawn(async move { thread.measure().await });
-        let journal = metrics.clone();
+        let journal = reporter.clone();
         let summing = tokio::spawn(async move { journal.sum_up().await });
-        let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &metrics)?;
+        let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &reporter)?;
         let tracer = traces.tracer.clone();
-        let phases = Phases::new(&metrics);
+        let phases = Phases::new(&reporter);
         let workers = Arc::new(WorkerSenders::default());
-        let mut broker = Broker::start(&config, &metrics, &tracer);
+        let mut broker = Broker::start(&config, &reporter, &tracer);
         let deflate_clients = Arc::new(DeflateClientCount::default());
         let compressor =
-            Compressor::new(config.compression, deflate_clients.clone(), metrics.clone());
+            Compressor::new(config.compression, deflate_clients.clone(), reporter.clone());
         let connections = Arc::new(Connections::new(
             config.max_connections,
             broker.roster.clone(),
             deflate_clients,
-            metrics.clone(),
+            reporter.clone(),
         ));
         let state = Arc::new(AppState {
             config: config.clone(),
-            metrics: metrics.clone(),
+            reporter: reporter.clone(),
             tracer: tracer.clone(),
             publisher: broker.publisher.clone(),
             status: broker.status.clone(),
@@ -133,7 +133,7 @@ impl Application {
             phase: phases.watch(),
             status: broker.status.clone(),
             roster: broker.roster.clone(),
-            metrics: metrics.clone(),
+            reporter: reporter.clone(),
         };
         let door = self.clients.try_clone()?;
         let clients = warren_server::serve(self.clients, state)?;
@@ -147,10 +147,10 @@ impl Application {
             workers.clone(),
             config.workers.0,
             compressor,
-            metrics.clone(),
+            reporter.clone(),
             tracer,
         ));
-        metrics.emit(Event::Serving {
+        reporter.emit(Event::Serving {
             address: self.addr,
             admin: self.admin_addr,
             replica: SanitizedText::of(&config.replica.0),
@@ -177,11 +177,11 @@ impl Application {
         // acceptor pauses in its own time, and would take it for an error before.
         sleep(PAUSE_TIME).await;
         if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
-            metrics.emit(Event::ListenerOpen { problem: SanitizedText::of(error) });
+            reporter.emit(Event::ListenerOpen { problem: SanitizedText::of(error) });
         }
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.no_sockets()).await.is_err() {
-            metrics.emit(Event::ClientsRemain { connections: connections.open() });
+            reporter.emit(Event::ClientsRemain { connections: connections.open() });
         }
         // An event stream that is not read cannot be ended in order.
         let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();

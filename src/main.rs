@@ -12,7 +12,7 @@ use warren::check::{self, Plan};
 use warren::load;
 use warren_config::{Config, Mistakes};
 use warren_observe::events::{Event, SanitizedText};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::{self, TraceSettings};
 
 /// A bad setting or argument (EX_USAGE of sysexits).
@@ -134,16 +134,16 @@ fn serve() -> ExitCode {
         }
     };
     telemetry::start(&config);
-    let metrics = Arc::new(Metrics::new());
-    let ended = run(config, traces, &metrics);
-    metrics.flush_log();
+    let reporter = Arc::new(Reporter::new());
+    let ended = run(config, traces, &reporter);
+    reporter.flush_log();
     match ended {
         Ok(()) => {
-            metrics.emit(Event::Done);
+            reporter.emit(Event::Done);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            metrics.emit(Event::Failed { problem: SanitizedText::of(error) });
+            reporter.emit(Event::Failed { problem: SanitizedText::of(error) });
             ExitCode::from(FAILED)
         }
     }
@@ -152,10 +152,10 @@ fn serve() -> ExitCode {
 fn run(
     config: Config,
     traces: Option<TraceSettings>,
-    metrics: &Arc<Metrics>,
+    reporter: &Arc<Reporter>,
 ) -> Result<(), warren::app::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(application(config, traces, metrics));
+    let ended = runtime.block_on(application(config, traces, reporter));
     // A name that is still being looked up is not waited for: that may take minutes.
     runtime.shutdown_background();
     ended
@@ -164,25 +164,25 @@ fn run(
 async fn application(
     config: Config,
     traces: Option<TraceSettings>,
-    metrics: &Arc<Metrics>,
+    reporter: &Arc<Reporter>,
 ) -> Result<(), warren::app::Error> {
     let interrupt = signal(SignalKind::interrupt())?;
     let terminate = signal(SignalKind::terminate())?;
-    let application = Application::build(config)?.traces(traces).metrics(metrics.clone());
-    application.run(asked_to_stop(interrupt, terminate, metrics.clone())).await
+    let application = Application::build(config)?.traces(traces).reporter(reporter.clone());
+    application.run(asked_to_stop(interrupt, terminate, reporter.clone())).await
 }
 
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
-async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal, metrics: Arc<Metrics>) {
+async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal, reporter: Arc<Reporter>) {
     either(&mut interrupt, &mut terminate).await;
     // Some that send signals send them twice at once, to the process and to its group.
     sleep(Duration::from_millis(100)).await;
     while either(&mut interrupt, &mut terminate).now_or_never().is_some() {}
-    metrics.emit(Event::Stopping);
+    reporter.emit(Event::Stopping);
     tokio::spawn(async move {
         let code = either(&mut interrupt, &mut terminate).await;
-        metrics.flush_log();
-        metrics.emit(Event::EndedAtOnce);
+        reporter.flush_log();
+        reporter.emit(Event::EndedAtOnce);
         std::process::exit(code);
     });
 }

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use tokio::sync::watch;
 use warren_observe::events::Event;
-use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
+use warren_observe::reporter::Reporter;
 
 /// Moves the phase on.
 #[derive(Debug)]
 pub struct Phases {
     phase: watch::Sender<Phase>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 impl Phases {
-    pub fn new(metrics: &Arc<Metrics>) -> Self {
-        Self { phase: watch::Sender::default(), metrics: metrics.clone() }
+    pub fn new(reporter: &Arc<Reporter>) -> Self {
+        Self { phase: watch::Sender::default(), reporter: reporter.clone() }
     }
 
     pub fn enter(&self, phase: Phase) {
-        self.metrics.emit(Event::Shutdown { phase });
+        self.reporter.emit(Event::Shutdown { phase });
         self.phase.send_replace(phase);
     }
 

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::{Consumed, Messaging, TraceSettings, Traces};
 use warren_protocol::trace_context;
 use warren_testkit::otlp_collector::Collector;
@@ -32,7 +32,7 @@ fn unsampled(plan: &Plan) -> Outcome {
     ];
     let vars = vars.map(|(name, value)| (name.into(), value.into()));
     let settings = TraceSettings::from_vars(vars)?;
-    let traces = Traces::start(settings.as_ref(), "bench", &Arc::new(Metrics::new()))?;
+    let traces = Traces::start(settings.as_ref(), "bench", &Arc::new(Reporter::new()))?;
     let messaging = Messaging::new(&traces.tracer, "messages", "messages.log");
     let publish = || {
         let (span, context) = traces.tracer.frame();

@@ -8,14 +8,14 @@ use warren_observe::events::Event;
 use warren_protocol::message::{Key, id_at};
 
 pub(super) async fn run(mut ports: BrokerPorts) {
-    ports.metrics.emit(Event::Embedded);
+    ports.reporter.emit(Event::Embedded);
     let works = BrokerStatus {
         publishing: true,
         consuming: true,
         hearing: true,
         ..BrokerStatus::default()
     };
-    ports.metrics.embedded();
+    ports.reporter.embedded();
     ports.status.send_replace(works);
     // Ids of another run of the process must not be taken for this one's.
     let origin = format!("{:016x}", fastrand::u64(..));
@@ -45,7 +45,7 @@ pub(super) async fn run(mut ports: BrokerPorts) {
                 submission.confirm(Some(id));
             }
             Verdict::Second(first) => {
-                ports.metrics.duplicate();
+                ports.reporter.duplicate();
                 submission.confirm(first);
             }
         }

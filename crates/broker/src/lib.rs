@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use warren_config::Config;
 use warren_observe::broker_status::BrokerStatus;
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::Tracer;
 use warren_protocol::message::Message;
 
@@ -69,7 +69,7 @@ struct BrokerPorts {
     deliveries: mpsc::Sender<BrokerEvent>,
     status: watch::Sender<BrokerStatus>,
     roster: Arc<Roster>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
     tracer: Tracer,
     /// Turns true when what was accepted is to be finished and nothing more will come.
     closing: watch::Receiver<bool>,
@@ -77,8 +77,8 @@ struct BrokerPorts {
 
 impl Broker {
     /// Starts the broker that `config` asks for, on the current runtime. It needs no broker to be up.
-    pub fn start(config: &Config, metrics: &Arc<Metrics>, tracer: &Tracer) -> Self {
-        let (publisher, submissions) = publisher::channel(config, metrics);
+    pub fn start(config: &Config, reporter: &Arc<Reporter>, tracer: &Tracer) -> Self {
+        let (publisher, submissions) = publisher::channel(config, reporter);
         let (delivery_tx, deliveries) = mpsc::channel(DELIVERIES);
         let (status_tx, status) = watch::channel(BrokerStatus::default());
         let (closing, closing_rx) = watch::channel(false);
@@ -88,7 +88,7 @@ impl Broker {
             deliveries: delivery_tx,
             status: status_tx,
             roster: roster.clone(),
-            metrics: metrics.clone(),
+            reporter: reporter.clone(),
             tracer: tracer.clone(),
             closing: closing_rx,
         };

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use warren_config::Config;
 use warren_observe::events::{Event, TraceField};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key, Message};
 use warren_protocol::trace_context;
@@ -34,7 +34,7 @@ pub struct Publisher {
     sender: mpsc::UnboundedSender<QueuedPublish>,
     budget: Arc<Budget>,
     timeout: Duration,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 /// The other end: accepted messages in their order.
@@ -65,17 +65,17 @@ pub(super) struct QueuedPublish {
     reply: Option<oneshot::Sender<Answer>>,
     budget: Arc<Budget>,
     cost: usize,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
-pub(super) fn channel(config: &Config, metrics: &Arc<Metrics>) -> (Publisher, PublishReceiver) {
+pub(super) fn channel(config: &Config, reporter: &Arc<Reporter>) -> (Publisher, PublishReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let budget = Budget { used: AtomicUsize::new(0), limit: config.publish_buffer.0 };
     let publisher = Publisher {
         sender,
         budget: Arc::new(budget),
         timeout: config.publish_timeout.0,
-        metrics: metrics.clone(),
+        reporter: reporter.clone(),
     };
     (publisher, receiver)
 }
@@ -94,7 +94,7 @@ impl Publisher {
             draft.text.get().len() + draft.channel.as_str().len() + key + state + BOOKKEEPING;
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
         let (reply, receiver) = oneshot::channel();
-        self.metrics.submitted(cost);
+        self.reporter.submitted(cost);
         let accepted = Instant::now();
         let submission = QueuedPublish {
             draft,
@@ -105,7 +105,7 @@ impl Publisher {
             reply: Some(reply),
             budget: self.budget.clone(),
             cost,
-            metrics: self.metrics.clone(),
+            reporter: self.reporter.clone(),
         };
         // A submission that is dropped gives its bytes back.
         if used + cost > self.budget.limit {
@@ -126,14 +126,14 @@ impl QueuedPublish {
     /// Tells the sender that the message is out, and under which id if that is known.
     pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
         self.is_out();
-        self.metrics.published();
+        self.reporter.published();
         self.settle(Ok(id));
     }
 
     /// The message is out, whether or not its sender can be told yet.
     pub(super) fn is_out(&mut self) {
         if !std::mem::replace(&mut self.out, true) {
-            self.metrics.confirmed(self.accepted.elapsed());
+            self.reporter.confirmed(self.accepted.elapsed());
         }
     }
 
@@ -144,7 +144,7 @@ impl QueuedPublish {
 
     fn fail(&mut self, error: PublishError) {
         let trace_id = TraceField::of(self.draft.trace.as_ref());
-        self.metrics.emit(Event::PublishFailed { outcome: error.code(), trace_id });
+        self.reporter.emit(Event::PublishFailed { outcome: error.code(), trace_id });
         self.settle(Err(error));
     }
 
@@ -172,7 +172,7 @@ impl QueuedPublish {
 impl Drop for QueuedPublish {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
-        self.metrics.settled(self.cost);
+        self.reporter.settled(self.cost);
         // Nobody is left without an answer.
         if self.reply.is_some() {
             self.fail(PublishError::Closing);
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_passed_on_with_a_message_takes_room_too() {
         let (publisher, _submissions) =
-            channel(&Config::from_vars([]).unwrap(), &Arc::new(Metrics::new()));
+            channel(&Config::from_vars([]).unwrap(), &Arc::new(Reporter::new()));
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let cost = |state: &str| {
             let before = publisher.budget.used.load(Ordering::Relaxed);

@@ -2,6 +2,8 @@
 
 pub mod broker_status;
 pub mod events;
+pub mod labels;
 pub mod metrics;
 pub mod phase;
+pub mod reporter;
 pub mod telemetry;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use warren_config::Compression;
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::websocket::{Deflater, Window};
 
@@ -31,7 +31,7 @@ pub struct Compressor {
     /// Messages as large as this many bytes are worth it.
     least: usize,
     deflate_clients: Arc<DeflateClientCount>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
     /// 380 kB, made when it is needed.
     deflater: Option<Deflater>,
 }
@@ -40,10 +40,10 @@ impl Compressor {
     pub fn new(
         setting: Compression,
         deflate_clients: Arc<DeflateClientCount>,
-        metrics: Arc<Metrics>,
+        reporter: Arc<Reporter>,
     ) -> Self {
         let least = setting.0.unwrap_or(usize::MAX);
-        Self { least, deflate_clients, metrics, deflater: None }
+        Self { least, deflate_clients, reporter, deflater: None }
     }
 
     /// Compresses a message, if that is worth it.
@@ -54,7 +54,7 @@ impl Compressor {
         }
         let message = message.compressed(self.deflater.get_or_insert_default());
         let after = message.frame_for(Window::FULL).len();
-        self.metrics.compressed(message.frame.len(), after);
+        self.reporter.compressed(message.frame.len(), after);
         message
     }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use warren_broker::Roster;
 use warren_observe::events::Event;
-use warren_observe::metrics::{Metrics, Transport};
+use warren_observe::labels::Transport;
+use warren_observe::reporter::Reporter;
 
 /// One in so many files may be an event stream, unless WebSockets are to have it.
 const STREAMS: usize = 8;
@@ -25,7 +26,7 @@ pub struct Connections {
     changed: Notify,
     roster: Arc<Roster>,
     deflate_clients: Arc<DeflateClientCount>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 /// Leave for one connection; given back when dropped.
@@ -44,13 +45,13 @@ impl Connections {
         configured: usize,
         roster: Arc<Roster>,
         deflate_clients: Arc<DeflateClientCount>,
-        metrics: Arc<Metrics>,
+        reporter: Arc<Reporter>,
     ) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(256, 8192);
         let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAMS);
         if configured > allowed {
-            metrics.emit(Event::ConnectionsLimited { configured, allowed });
+            reporter.emit(Event::ConnectionsLimited { configured, allowed });
         }
         let limit = match configured {
             0 => allowed.saturating_sub(share).max(1),
@@ -58,7 +59,7 @@ impl Connections {
         };
         // They count where plain HTTP does, so that both together never use up all files.
         let most_streams = share.min(allowed - limit).max(16).min(limit);
-        metrics.connections_limit(limit);
+        reporter.connections_limit(limit);
         Self {
             open: AtomicUsize::new(0),
             limit,
@@ -68,7 +69,7 @@ impl Connections {
             changed: Notify::new(),
             roster,
             deflate_clients,
-            metrics,
+            reporter,
         }
     }
 
@@ -137,7 +138,7 @@ impl Permit {
     /// The handshake is done: from now on this is a connection.
     pub fn opened(&self) {
         let connections = &self.connections;
-        connections.metrics.connection_opened(if self.stream {
+        connections.reporter.connection_opened(if self.stream {
             Transport::Events
         } else {
             Transport::WebSocket

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use warren_observe::events::Event;
-use warren_observe::metrics::Transport;
+use warren_observe::labels::Transport;
 use warren_observe::phase::Phase;
 use warren_protocol::encoded::write_data;
 use warren_protocol::websocket::CloseReason;
@@ -39,7 +39,7 @@ pub async fn events(request: HttpRequest, query: Query) -> Result<HttpResponse, 
     let worker = Worker::of(&request);
     let result = begin(&request, query, &worker);
     if let Err(error) = &result {
-        worker.state.metrics.emit(Event::HandshakeRefused { cause: error.code() });
+        worker.state.reporter.emit(Event::HandshakeRefused { cause: error.code() });
     }
     result
 }
@@ -199,6 +199,6 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.worker.state.metrics.connection_closed(Transport::Events, self.close);
+        self.worker.state.reporter.connection_closed(Transport::Events, self.close);
     }
 }

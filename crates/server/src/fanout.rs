@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use warren_broker::BrokerEvent;
 use warren_observe::events::Event;
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::{BroadcastSpan, Tracer};
 use warren_protocol::encoded::EncodedMessage;
 
@@ -81,7 +81,7 @@ pub async fn run(
     workers: Arc<WorkerSenders>,
     worker_count: usize,
     mut compressor: Compressor,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
     tracer: Tracer,
 ) {
     workers.opened(worker_count).await;
@@ -103,7 +103,7 @@ pub async fn run(
                 }
                 BrokerEvent::EpochStart(position) => WorkerMessage::EpochStart(*position),
                 BrokerEvent::Gap => {
-                    metrics.emit(Event::Gap);
+                    reporter.emit(Event::Gap);
                     WorkerMessage::Gap
                 }
             };
@@ -111,7 +111,7 @@ pub async fn run(
                 return;
             }
             if let BrokerEvent::Message(message) = &delivery {
-                metrics.broadcast(message);
+                reporter.broadcast(message);
             }
         }
     }

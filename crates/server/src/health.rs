@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use warren_broker::Roster;
 use warren_observe::broker_status::BrokerStatus;
 use warren_observe::events::SanitizedText;
-use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
+use warren_observe::reporter::Reporter;
 
 /// What health is judged by.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Health {
     pub phase: watch::Receiver<Phase>,
     pub status: watch::Receiver<BrokerStatus>,
     pub roster: Arc<Roster>,
-    pub metrics: Arc<Metrics>,
+    pub reporter: Arc<Reporter>,
 }
 
 impl Health {
@@ -68,10 +68,10 @@ async fn readyz(health: web::Data<Health>) -> HttpResponse {
 }
 
 async fn metrics(health: web::Data<Health>) -> HttpResponse {
-    health.metrics.phase(*health.phase.borrow());
-    health.metrics.ready(health.unready().is_none());
-    health.metrics.replicas(health.roster.list().len());
+    health.reporter.phase(*health.phase.borrow());
+    health.reporter.ready(health.unready().is_none());
+    health.reporter.replicas(health.roster.list().len());
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(health.metrics.render())
+        .body(health.reporter.render())
 }

@@ -36,15 +36,15 @@ use tokio::sync::watch;
 use warren_broker::{Publisher, Roster};
 use warren_config::Config;
 use warren_observe::broker_status::BrokerStatus;
-use warren_observe::metrics::Metrics;
 use warren_observe::phase::Phase;
+use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::Tracer;
 
 /// What all workers share.
 #[derive(Debug)]
 pub struct AppState {
     pub config: Config,
-    pub metrics: Arc<Metrics>,
+    pub reporter: Arc<Reporter>,
     pub tracer: Tracer,
     pub publisher: Publisher,
     pub status: watch::Receiver<BrokerStatus>,

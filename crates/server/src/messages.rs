@@ -40,7 +40,7 @@ pub async fn publish(
     if let Err(error) = &result
         && !matches!(error, ApiError::Publish(_))
     {
-        worker.state.metrics.emit(Event::MessageRejected { cause: error.code(), trace_id });
+        worker.state.reporter.emit(Event::MessageRejected { cause: error.code(), trace_id });
     }
     if let Some(span) = &mut span {
         describe(span, &result);
@@ -105,7 +105,7 @@ async fn accept(
     let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let draft = PublishRequest { channel, text, key, trace };
     let outcome = state.publisher.submit(draft)?;
-    state.metrics.received("http");
+    state.reporter.received("http");
     let id = outcome.await?;
     if let (Some(span), Some(id)) = (span, &id) {
         span.set("warren.message.id", id.clone());

@@ -61,12 +61,12 @@ impl Lost {
 /// When the log would have to be read, and cannot be.
 pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let resumed = find(&worker, id).await;
-    let metrics = &worker.state.metrics;
+    let reporter = &worker.state.reporter;
     match &resumed {
-        Ok(Resumed::Memory(_)) => metrics.resumed("memory"),
-        Ok(Resumed::Log(_)) => metrics.resumed("log"),
-        Ok(Resumed::Lost(lost)) => metrics.emit(Event::ResumeLost { outcome: lost.code() }),
-        Err(error) => metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
+        Ok(Resumed::Memory(_)) => reporter.resumed("memory"),
+        Ok(Resumed::Log(_)) => reporter.resumed("log"),
+        Ok(Resumed::Lost(lost)) => reporter.emit(Event::ResumeLost { outcome: lost.code() }),
+        Err(error) => reporter.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
     }
     resumed
 }

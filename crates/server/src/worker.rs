@@ -84,7 +84,7 @@ impl Worker {
             inflater: config.compression.0.map(|_| RefCell::default()),
             seats: RefCell::default(),
             draining: Cell::new(false),
-            thread: state.metrics.worker(),
+            thread: state.reporter.worker(),
             gap: text_frame(&json!({ "gap": { "message": GAP } }).to_string()),
             state: state.clone(),
         });

@@ -107,7 +107,7 @@ impl Canary {
             return;
         }
         if self.unheard > 0 {
-            self.link.metrics.emit(Event::CanaryMissed);
+            self.link.reporter.emit(Event::CanaryMissed);
         }
         if self.unheard >= MISSES {
             self.link.update(|status| status.hearing = false);
@@ -120,7 +120,7 @@ impl Canary {
                 self.unheard += 1;
                 return;
             }
-            self.link.metrics.emit(Event::Deaf { missing: self.unheard });
+            self.link.reporter.emit(Event::Deaf { missing: self.unheard });
             self.unheard = 0;
             self.awaited = None;
             self.link.rebuild();
@@ -145,11 +145,11 @@ impl Canary {
 
     fn came_back(&mut self) {
         if let Some(sent) = self.awaited.take() {
-            self.link.metrics.canary_round_trip(sent.elapsed());
+            self.link.reporter.canary_round_trip(sent.elapsed());
         }
         self.unheard = 0;
         if !self.link.status().hearing {
-            self.link.metrics.emit(Event::Hearing);
+            self.link.reporter.emit(Event::Hearing);
             self.link.update(|status| status.hearing = true);
         }
     }
@@ -158,7 +158,7 @@ impl Canary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_observe::metrics::Metrics;
+    use warren_observe::reporter::Reporter;
 
     /// One that has sent as many canaries as may be missing, and whether it then asks for a rebuild
     /// though entries are read all the time.
@@ -170,7 +170,7 @@ mod tests {
             ..BrokerStatus::default()
         };
         let status = watch::Sender::new(working);
-        let link = Arc::new(Link::new(status, Arc::new(Metrics::new()), "one"));
+        let link = Arc::new(Link::new(status, Arc::new(Reporter::new()), "one"));
         let asked = link.rebuilds();
         let (control, mut sent) = mpsc::channel(8);
         let (_heard, heard) = mpsc::channel(1);

@@ -68,15 +68,16 @@ impl Connector {
         loop {
             let url = &self.urls[self.next % self.urls.len()];
             self.next = self.next.wrapping_add(1);
-            let (role, metrics) = (self.role, &self.link.metrics);
+            let (role, reporter) = (self.role, &self.link.reporter);
             match self.attempt(url).await {
                 Ok(connection) => {
-                    metrics.emit(Event::Connected { role, node: SanitizedText::of(url) });
+                    reporter.emit(Event::Connected { role, node: SanitizedText::of(url) });
                     return connection;
                 }
                 Err(problem) => {
                     let problem = format!("{url}: {problem}");
-                    metrics.emit(Event::Unconnected { role, problem: SanitizedText::of(&problem) });
+                    reporter
+                        .emit(Event::Unconnected { role, problem: SanitizedText::of(&problem) });
                     if role != REPLAY {
                         self.link.update(|status| status.problem = Some(problem.as_str().into()));
                     }

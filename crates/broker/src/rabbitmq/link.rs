@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use warren_observe::broker_status::BrokerStatus;
 use warren_observe::events::{self, SanitizedText};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 
 /// Shared by publisher, consumer and canary.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Link {
     status: watch::Sender<BrokerStatus>,
     /// Raised when everything is to be built anew.
     generation: watch::Sender<u64>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) reporter: Arc<Reporter>,
     /// Tells this process's canaries from those of another with the same name.
     pub(super) instance: u64,
     /// Entries that were read.
@@ -32,13 +32,13 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(
         status: watch::Sender<BrokerStatus>,
-        metrics: Arc<Metrics>,
+        reporter: Arc<Reporter>,
         replica: &str,
     ) -> Self {
         Self {
             status,
             generation: watch::Sender::new(0),
-            metrics,
+            reporter,
             instance: fastrand::u64(..),
             read: AtomicU64::new(0),
             taken: AtomicU64::new(0),
@@ -62,7 +62,7 @@ impl Link {
             change(status);
             // A replica that does not read cannot hear itself.
             status.hearing &= status.consuming;
-            self.metrics.broker_status(status);
+            self.reporter.broker_status(status);
             *status != before
         });
     }
@@ -74,11 +74,12 @@ impl Link {
     pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
         match event {
             Event::ConnectionBlocked(reason) => {
-                self.metrics.emit(events::Event::AlarmRaised { reason: SanitizedText::of(reason) });
+                self.reporter
+                    .emit(events::Event::AlarmRaised { reason: SanitizedText::of(reason) });
                 self.update(|status| status.blocked = true);
             }
             Event::ConnectionUnblocked => {
-                self.metrics.emit(events::Event::AlarmCleared);
+                self.reporter.emit(events::Event::AlarmCleared);
                 self.update(|status| status.blocked = false);
             }
             Event::Error(error) => return Err(error),

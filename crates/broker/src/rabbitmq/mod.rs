@@ -60,18 +60,18 @@ pub(super) fn start(
     urls: &AmqpUrls,
 ) -> (Option<Arc<ReplayConsumers>>, JoinHandle<()>) {
     let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
-    ports.metrics.emit(Event::Joining {
+    ports.reporter.emit(Event::Joining {
         nodes: SanitizedText::of(nodes.join(",")),
         exchange: SanitizedText::of(&config.exchange.0),
     });
     connection::prepare();
-    let link = Arc::new(Link::new(ports.status, ports.metrics.clone(), &config.replica.0));
+    let link = Arc::new(Link::new(ports.status, ports.reporter.clone(), &config.replica.0));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);
     let (echo_tx, echoes) = mpsc::unbounded_channel();
     let connector = |role| Connector::new(urls, config, role, &link);
 
-    let topology = Topology::new(config, &ports.metrics);
+    let topology = Topology::new(config, &ports.reporter);
     let messaging = Messaging::new(&ports.tracer, &config.exchange.0, topology.stream());
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {

@@ -249,7 +249,7 @@ mod tests {
     use crate::publisher::{self, PublishAck, PublishReceiver, PublishRequest, Publisher};
     use std::time::Duration;
     use warren_config::Config;
-    use warren_observe::metrics::Metrics;
+    use warren_observe::reporter::Reporter;
     use warren_observe::telemetry::Tracer;
     use warren_protocol::message::Channel;
 
@@ -261,7 +261,7 @@ mod tests {
 
     fn bench(ids: Ids) -> Bench {
         let config = Config::from_vars([]).unwrap();
-        let (publisher, submissions) = publisher::channel(&config, &Arc::new(Metrics::new()));
+        let (publisher, submissions) = publisher::channel(&config, &Arc::new(Reporter::new()));
         let messaging = Messaging::new(&Tracer::default(), "messages", "");
         let outbox = Outbox::new(&new_origin("r"), ids, &messaging);
         Bench { publisher, submissions, outbox }

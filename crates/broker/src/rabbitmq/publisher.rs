@@ -58,7 +58,7 @@ impl Publisher {
         let log = self.config.delivery == DeliveryMode::Log;
         let ids = if log { Ids::Log } else { Ids::Publisher };
         let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
-        let topology = Topology::new(&self.config, &self.link.metrics);
+        let topology = Topology::new(&self.config, &self.link.reporter);
         loop {
             let mut rebuilds = self.link.rebuilds();
             let connection = tokio::select! {
@@ -87,7 +87,7 @@ impl Publisher {
                 connection::close(connection).await;
                 return;
             }
-            self.link.metrics.emit(Event::NotPublishing { problem: SanitizedText::of(&ended) });
+            self.link.reporter.emit(Event::NotPublishing { problem: SanitizedText::of(&ended) });
             if ended.topology_is_gone() {
                 self.link.rebuild();
             }
@@ -116,7 +116,7 @@ impl Publisher {
             }
         });
         let exchange = SanitizedText::of(&self.config.exchange.0);
-        self.link.metrics.emit(Event::Publishing { exchange });
+        self.link.reporter.emit(Event::Publishing { exchange });
 
         let log = self.config.delivery == DeliveryMode::Log;
         let mut status = self.link.watch();
@@ -225,7 +225,7 @@ impl Publisher {
     fn returned(&self, delivery: &Delivered) {
         if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
             let trace_id = TraceField::of(entry::trace(delivery).as_ref());
-            self.link.metrics.emit(Event::MessageReturned { trace_id });
+            self.link.reporter.emit(Event::MessageReturned { trace_id });
         }
     }
 

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 
 /// Readers at a time.
 const READERS: usize = 4;
@@ -116,7 +116,7 @@ impl ReplayConsumers {
 
     /// The first offset that the log has now; `None` if it is empty.
     async fn first_offset(&self, position: u64) -> Result<Option<u64>, Ended> {
-        let _counted = Counted::new(&self.link.metrics);
+        let _counted = Counted::new(&self.link.reporter);
         let connection = self.connection().await?;
         let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
         // A log that nothing was read from may be empty.
@@ -138,7 +138,7 @@ impl ReplayConsumers {
         let _slot = self.slot().await?;
         self.make_room().await;
         let look = async {
-            let _counted = Counted::new(&self.link.metrics);
+            let _counted = Counted::new(&self.link.reporter);
             let connection = self.connection().await?;
             let mut stream =
                 Stream::attach(&connection, &self.stream, From::Last, PREFETCH).await?;
@@ -166,7 +166,7 @@ impl ReplayConsumers {
         };
         let end = (start + PAGE_LEN).min(position + 1);
         let _slot = self.slot().await?;
-        self.link.metrics.log_stretch();
+        self.link.reporter.log_stretch();
         if let Some(reader) = self.take_idle(start, epoch).await
             && let Ok(stretch) = self.read(reader, start, end).await
         {
@@ -325,7 +325,7 @@ impl ReplayConsumers {
     fn reader(&self, stream: Stream, next: u64, epoch: u64, informed: bool) -> Reader {
         let mut entries = Entries::log(self.max_message, &self.link.clock);
         entries.past = true;
-        let _counted = Counted::new(&self.link.metrics);
+        let _counted = Counted::new(&self.link.reporter);
         Reader { stream, entries, epoch, next, informed, _counted }
     }
 
@@ -436,12 +436,12 @@ impl Reader {
 type Raw = Vec<(u64, Delivery)>;
 
 /// Counts readers that there are.
-struct Counted(Arc<Metrics>);
+struct Counted(Arc<Reporter>);
 
 impl Counted {
-    fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.log_readers(1);
-        Self(metrics.clone())
+    fn new(reporter: &Arc<Reporter>) -> Self {
+        reporter.log_readers(1);
+        Self(reporter.clone())
     }
 }
 

@@ -41,9 +41,9 @@ impl Reception {
     /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
     /// it was there before this replica was.
     pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
-        self.link.metrics.consumed();
+        self.link.reporter.consumed();
         if control::is_foreign(&delivery.properties) {
-            self.link.metrics.foreign();
+            self.link.reporter.foreign();
         }
         self.link.read.fetch_add(1, Ordering::Relaxed);
         // It ends when the message was handed on.
@@ -63,7 +63,7 @@ impl Reception {
                 .await;
             }
             Entry::Second(first) => {
-                self.link.metrics.duplicate();
+                self.link.reporter.duplicate();
                 if let Some(span) = &mut span {
                     span.set("warren.duplicate", true);
                 }
@@ -100,7 +100,7 @@ impl Reception {
 
     /// Passes over what cannot be delivered.
     pub(super) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
-        self.link.metrics.emit(Event::Malformed { reason: malformed.label(), trace_id });
+        self.link.reporter.emit(Event::Malformed { reason: malformed.label(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.

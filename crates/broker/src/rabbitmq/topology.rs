@@ -7,7 +7,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 use std::sync::Arc;
 use warren_config::{Config, DeliveryMode};
 use warren_observe::events::{Event, SanitizedText};
-use warren_observe::metrics::Metrics;
+use warren_observe::reporter::Reporter;
 
 /// Bytes that wait for a replica before the oldest are dropped. Dropping at the head, never refusing:
 /// one full replica must not make publishers send again what the others have delivered.
@@ -30,7 +30,7 @@ pub(super) struct TopologyError {
 pub(super) struct Topology {
     exchange: String,
     log: Option<Log>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ struct Log {
 }
 
 impl Topology {
-    pub(super) fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub(super) fn new(config: &Config, reporter: &Arc<Reporter>) -> Self {
         let exchange = config.exchange.0.clone();
         let log = || Log {
             stream: format!("{exchange}.log"),
@@ -51,7 +51,7 @@ impl Topology {
             max_bytes: i64::try_from(config.log_max_bytes.0).unwrap_or(i64::MAX),
         };
         let log = (config.delivery == DeliveryMode::Log).then(log);
-        Self { exchange, log, metrics: metrics.clone() }
+        Self { exchange, log, reporter: reporter.clone() }
     }
 
     /// The name of the stream, empty if there is none.
@@ -69,7 +69,7 @@ impl Topology {
                 if !has_other_retention(&error.source) {
                     return Err(error.into());
                 }
-                self.metrics.emit(Event::OtherRetention { problem: SanitizedText::of(error) });
+                self.reporter.emit(Event::OtherRetention { problem: SanitizedText::of(error) });
                 channel = connection.create_channel().await?;
             }
             bind(&channel, &log.stream, &self.exchange).await?;

@@ -76,7 +76,7 @@ macro_rules! events {
             }),+],
         }),+];
 
-        /// What an operator is told, by `Metrics::tell`.
+        /// What an operator is told, by `Reporter::tell`.
         #[derive(Debug)]
         pub enum Event {
             $($($(#[doc = $meaning])+ $event $({ $($field: $kind),* })?,)+)+

@@ -1,5 +1,5 @@
 //! Everything that an operator is told in the log. Each event is declared once, and has one line and one
-//! counter: `Metrics::tell` does both, and nothing else does either.
+//! counter: `Reporter::tell` does both, and nothing else does either.
 //!
 //! `table` is the one declaration: name, level, message, fields, counter and meaning. The type
 //! [`Event`], its lines and docs/logs.md follow from it. `field` is what can stand in a line, and

@@ -2,7 +2,8 @@
 
 use super::declare::Declaration;
 use super::{Event, SECTIONS, SanitizedText, TraceField};
-use crate::metrics::{self, Metrics};
+use crate::metrics;
+use crate::reporter::Reporter;
 use crate::telemetry::subscriber;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +48,7 @@ fn lines(format: LogFormat, tell: impl FnOnce()) -> Vec<String> {
 }
 
 /// All series that have been counted.
-fn counted(metrics: &Metrics) -> BTreeMap<String, f64> {
+fn counted(metrics: &Reporter) -> BTreeMap<String, f64> {
     let counters = metrics::SECTIONS.iter().flat_map(|section| section.metrics);
     let counters: BTreeSet<_> =
         counters.filter(|it| it.kind == metrics::Kind::Counter).map(|it| it.name).collect();
@@ -64,7 +65,7 @@ fn counted(metrics: &Metrics) -> BTreeMap<String, f64> {
 #[test]
 fn every_event_has_the_line_and_the_counter_that_are_declared() {
     for (declaration, event) in Event::samples() {
-        let metrics = Metrics::new();
+        let metrics = Reporter::new();
         let said = format!("{event:?}");
         let lines = lines(LogFormat::Json, || metrics.emit(event));
         let [line] = &lines[..] else { panic!("{said}: {lines:?}") };
@@ -106,7 +107,7 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
 
 #[test]
 fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
-    let metrics = Metrics::new();
+    let metrics = Reporter::new();
     let tell = |cause| {
         metrics.emit(Event::MessageRejected { cause, trace_id: TraceField::of(None) });
     };
@@ -137,7 +138,7 @@ fn no_text_can_forge_a_line() {
     let forged = "x\"\r\n2026-01-02T03:04:05Z ERROR done event=\"done\"\u{1b}[2J\u{9b}31m\u{2028}\0{}\
                   \",\"event\":\"done\"}\n{\"event\":\"done\"}";
     let tell = || {
-        let metrics = Metrics::new();
+        let metrics = Reporter::new();
         metrics.emit(Event::NotReading { problem: SanitizedText::of(forged) });
         metrics.emit(Event::AlarmRaised { reason: SanitizedText::of(forged) });
         metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(forged.repeat(1000)) });

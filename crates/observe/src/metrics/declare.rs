@@ -107,7 +107,7 @@ macro_rules! metrics {
 
         impl Table {
             /// Registers all of it, with the series that are known beforehand at zero.
-            pub(super) fn new(registry: &Registry) -> Self {
+            pub(crate) fn new(registry: &Registry) -> Self {
                 let mut declarations = SECTIONS.iter().flat_map(|section| section.metrics);
                 // In the order in which they are declared, as in the list.
                 Self { $($($field: declare(declarations.next(), registry),)+)+ }

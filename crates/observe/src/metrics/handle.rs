@@ -93,12 +93,12 @@ impl<V: Vector> Family<V> {
     }
 
     /// The series of a thread.
-    pub(super) fn begin(&self, worker: &str) -> V::One {
+    pub(crate) fn begin(&self, worker: &str) -> V::One {
         self.all.series(&[worker])
     }
 
     /// Shows none of the series any more.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.all.clear();
     }
 }

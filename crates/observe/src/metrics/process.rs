@@ -7,13 +7,13 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The process begins about now.
-pub(super) fn begin(table: &Table) {
+pub(crate) fn begin(table: &Table) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     table.process_start.set(now.as_secs() as i64);
 }
 
 /// Asks for all of it. What cannot be told stays as it was.
-pub(super) fn update(table: &Table) {
+pub(crate) fn update(table: &Table) {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let used = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
     table.process_cpu.inc_by((used - table.process_cpu.get()).max(0.0));

@@ -6,7 +6,7 @@
 use super::TraceSettings;
 use super::client::Client;
 use crate::events::{Event, SanitizedText};
-use crate::metrics::Metrics;
+use crate::reporter::Reporter;
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
@@ -33,7 +33,7 @@ const TELL: Duration = Duration::from_secs(1);
 pub(super) struct Queue {
     sender: mpsc::Sender<SpanData>,
     crowded: Arc<Crowded>,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 impl Queue {
@@ -42,7 +42,7 @@ impl Queue {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.crowded.add(),
             // The thread has ended: nobody delivers any more.
-            Err(TrySendError::Closed(_)) => self.metrics.emit(Event::SpansLeft),
+            Err(TrySendError::Closed(_)) => self.reporter.emit(Event::SpansLeft),
         }
     }
 }
@@ -57,10 +57,10 @@ impl Crowded {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn emit(&self, metrics: &Metrics) {
+    fn emit(&self, reporter: &Reporter) {
         let count = self.0.swap(0, Ordering::Relaxed);
         if count > 0 {
-            metrics.emit_times(count, Event::SpansCrowded);
+            reporter.emit_times(count, Event::SpansCrowded);
         }
     }
 }
@@ -84,7 +84,7 @@ impl Exporter {
 pub(super) fn start(
     settings: &TraceSettings,
     resource: &Resource,
-    metrics: &Arc<Metrics>,
+    reporter: &Arc<Reporter>,
 ) -> io::Result<(Arc<Queue>, Exporter)> {
     let client = http::client().timeout(settings.timeout).build().map_err(io::Error::other)?;
     let client = Client::new(client);
@@ -112,7 +112,7 @@ pub(super) fn start(
         timeout: settings.export_timeout,
         exporter,
         client,
-        metrics: metrics.clone(),
+        reporter: reporter.clone(),
     };
     // Not among those who deliver messages: encoding hundreds of spans takes a while.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -122,7 +122,7 @@ pub(super) fn start(
         let _ = finished.send(());
         runtime.shutdown_background();
     })?;
-    let queue = Queue { sender, crowded, metrics: metrics.clone() };
+    let queue = Queue { sender, crowded, reporter: reporter.clone() };
     Ok((Arc::new(queue), Exporter { closing, done }))
 }
 
@@ -137,17 +137,17 @@ struct Task {
     timeout: Duration,
     exporter: opentelemetry_otlp::SpanExporter,
     client: Client,
-    metrics: Arc<Metrics>,
+    reporter: Arc<Reporter>,
 }
 
 impl Task {
     /// Exports until it is to end, then what is left, and tells what remains.
     async fn run(mut self, mut closing: watch::Receiver<bool>, crowded: &Crowded) {
-        let metrics = self.metrics.clone();
+        let reporter = self.reporter.clone();
         let telling = async {
             loop {
                 sleep(TELL).await;
-                crowded.emit(&metrics);
+                crowded.emit(&reporter);
             }
         };
         let mut ending = closing.clone();
@@ -159,7 +159,7 @@ impl Task {
                 sleep(FLUSH).await;
             } => {}
         }
-        crowded.emit(&metrics);
+        crowded.emit(&reporter);
         self.leave();
     }
 
@@ -171,7 +171,7 @@ impl Task {
             left += 1;
         }
         if left > 0 {
-            self.metrics.emit_times(left, Event::SpansLeft);
+            self.reporter.emit_times(left, Event::SpansLeft);
         }
     }
 
@@ -236,9 +236,10 @@ impl Task {
             Ok(Err(_)) => (count, report.problem),
             Err(_) => (count, "no answer in time".to_owned()),
         };
-        self.metrics.spans_exported(count - lost);
+        self.reporter.spans_exported(count - lost);
         if lost > 0 {
-            self.metrics.emit_times(lost, Event::SpansLost { problem: SanitizedText::of(problem) });
+            self.reporter
+                .emit_times(lost, Event::SpansLost { problem: SanitizedText::of(problem) });
         }
         report.wait
     }
@@ -255,9 +256,9 @@ mod tests {
     use crate::telemetry::Traces;
     use std::ffi::OsString;
 
-    fn dropped(metrics: &Metrics, cause: &str) -> u64 {
+    fn dropped(reporter: &Reporter, cause: &str) -> u64 {
         let series = format!("warren_spans_dropped_total{{cause=\"{cause}\"}} ");
-        let text = String::from_utf8(metrics.render()).unwrap();
+        let text = String::from_utf8(reporter.render()).unwrap();
         let value = text.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
         value.parse().unwrap()
     }
@@ -265,8 +266,8 @@ mod tests {
     /// Ended spans, one for each call.
     fn span() -> SpanData {
         let (sender, mut queue) = mpsc::channel(1);
-        let metrics = Arc::new(Metrics::new());
-        let queue_of = Queue { sender, crowded: Arc::default(), metrics };
+        let reporter = Arc::new(Reporter::new());
+        let queue_of = Queue { sender, crowded: Arc::default(), reporter };
         drop(crate::telemetry::tracer::always(Arc::new(queue_of)).frame());
         queue.try_recv().unwrap()
     }
@@ -274,17 +275,17 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_by_another_and_what_comes_too_late_is_left() {
         let (sender, receiver) = mpsc::channel(1);
-        let metrics = Arc::new(Metrics::new());
+        let reporter = Arc::new(Reporter::new());
         let crowded = Arc::new(Crowded::default());
-        let queue = Queue { sender, crowded: crowded.clone(), metrics: metrics.clone() };
+        let queue = Queue { sender, crowded: crowded.clone(), reporter: reporter.clone() };
         (0..4).for_each(|_| queue.push(span()));
-        assert_eq!(dropped(&metrics, "queue_full"), 0, "nothing is told on the way of a message");
-        crowded.emit(&metrics);
-        crowded.emit(&metrics);
-        assert_eq!(dropped(&metrics, "queue_full"), 3);
+        assert_eq!(dropped(&reporter, "queue_full"), 0, "nothing is told on the way of a message");
+        crowded.emit(&reporter);
+        crowded.emit(&reporter);
+        assert_eq!(dropped(&reporter, "queue_full"), 3);
         drop(receiver);
         queue.push(span());
-        assert_eq!((dropped(&metrics, "queue_full"), dropped(&metrics, "not_exported")), (3, 1));
+        assert_eq!((dropped(&reporter, "queue_full"), dropped(&reporter, "not_exported")), (3, 1));
     }
 
     #[tokio::test]
@@ -299,10 +300,10 @@ mod tests {
         ];
         let vars = vars.map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let settings = TraceSettings::from_vars(vars).unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let traces = Traces::start(settings.as_ref(), "replica", &metrics).unwrap();
+        let reporter = Arc::new(Reporter::new());
+        let traces = Traces::start(settings.as_ref(), "replica", &reporter).unwrap();
         (0..3).for_each(|_| drop(traces.tracer.frame()));
         traces.close().await;
-        assert_eq!(dropped(&metrics, "not_exported"), 3);
+        assert_eq!(dropped(&reporter, "not_exported"), 3);
     }
 }

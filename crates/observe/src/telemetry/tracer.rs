@@ -7,7 +7,7 @@ use super::export::{self, Exporter, Queue};
 use super::settings::Sampling;
 use super::{BroadcastSpan, Span, TraceSettings};
 use crate::events::{Event, SanitizedText};
-use crate::metrics::Metrics;
+use crate::reporter::Reporter;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
@@ -52,14 +52,14 @@ impl Traces {
     pub fn start(
         settings: Option<&TraceSettings>,
         replica: &str,
-        metrics: &Arc<Metrics>,
+        reporter: &Arc<Reporter>,
     ) -> io::Result<Self> {
         let Some(settings) = settings else { return Ok(Self::default()) };
         let resource = resource(settings, replica);
-        let (queue, exporter) = export::start(settings, &resource, metrics)?;
+        let (queue, exporter) = export::start(settings, &resource, reporter)?;
         let scope =
             InstrumentationScope::builder("warren").with_version(env!("CARGO_PKG_VERSION")).build();
-        metrics.emit(Event::Exporting {
+        reporter.emit(Event::Exporting {
             to: SanitizedText::of(settings.destination()),
             sampling: SanitizedText::of(&settings.sampling),
         });

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use warren_broker::{PublishAck, PublishRequest};
 use warren_hub::SubscriberId;
 use warren_observe::events::{Event, TraceField};
-use warren_observe::metrics::Transport;
+use warren_observe::labels::Transport;
 use warren_observe::telemetry::Span;
 use warren_protocol::body::{self, largest_body, size_of_text};
 use warren_protocol::error::PublishError;
@@ -127,7 +127,7 @@ impl Chat {
     fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
         let (code, message) = mistake;
         let trace_id = TraceField::of(None);
-        self.worker.state.metrics.emit(Event::MessageRejected { cause: code, trace_id });
+        self.worker.state.reporter.emit(Event::MessageRejected { cause: code, trace_id });
         complain(reference, code, message, output);
     }
 
@@ -149,7 +149,7 @@ impl Chat {
         let (mut span, trace) = state.tracer.frame();
         match state.publisher.submit(PublishRequest { trace, ..draft }) {
             Ok(outcome) => {
-                state.metrics.received("websocket");
+                state.reporter.received("websocket");
                 self.publishing.push_back(Publishing { reference, outcome, span });
             }
             Err(error) => {
@@ -381,7 +381,7 @@ impl Dialogue for Chat {
     }
 
     fn ended(&mut self, close: Option<CloseReason>) {
-        self.worker.state.metrics.connection_closed(Transport::WebSocket, close);
+        self.worker.state.reporter.connection_closed(Transport::WebSocket, close);
     }
 
     fn patience(&self) -> Duration {

@@ -54,7 +54,7 @@ pub struct WorkerSnapshot {
 
 impl WorkerCounters {
     /// The present thread, under this name.
-    pub(super) fn new(table: &Table, name: &str) -> Self {
+    pub(crate) fn new(table: &Table, name: &str) -> Self {
         Self {
             main: name == MAIN,
             lag: table.loop_lag.begin(name),
@@ -67,7 +67,7 @@ impl WorkerCounters {
         }
     }
 
-    pub(super) fn is_main(&self) -> bool {
+    pub(crate) fn is_main(&self) -> bool {
         self.main
     }
 
@@ -103,7 +103,7 @@ impl WorkerCounters {
 }
 
 /// Puts together what the threads have.
-pub(super) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a WorkerCounters> + Clone) {
+pub(crate) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a WorkerCounters> + Clone) {
     let each = |figure: fn(&Figures) -> &AtomicU64| {
         threads.clone().map(move |thread| figure(&thread.figures).load(Ordering::Relaxed))
     };
