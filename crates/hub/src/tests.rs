@@ -17,23 +17,23 @@ fn channel(name: &str) -> Channel {
     Channel::new(name).unwrap()
 }
 
-/// Appends message `position`, whose frame is its number.
-fn say(hub: &mut Hub, name: &str, position: u64) {
+/// Appends a message whose frame is its position.
+fn append(hub: &mut Hub, name: &str, position: u64) {
     hub.append(EncodedMessage::of_frame(position, channel(name), &position.to_string()));
 }
 
-/// Reads all that waits for `reader`, by two at a time.
-fn read(hub: &mut Hub, reader: SubscriberId) -> Result<Vec<u64>, Overrun> {
+/// Reads everything that waits for a subscriber, two messages at a time.
+fn read(hub: &mut Hub, subscriber: SubscriberId) -> Result<Vec<u64>, Overrun> {
     let mut all = Vec::new();
     loop {
         let mut some: Vec<u64> = Vec::new();
-        hub.peek(reader, |frame| {
+        hub.peek(subscriber, |frame| {
             some.push(String::from_utf8_lossy(&frame.frame).parse().unwrap());
             some.len() < 2
         })?;
-        hub.advance(reader, some.len());
+        hub.advance(subscriber, some.len());
         if some.is_empty() {
-            assert_eq!(hub.lag(reader), 0);
+            assert_eq!(hub.lag(subscriber), 0);
             return Ok(all);
         }
         all.extend(some);
@@ -41,22 +41,22 @@ fn read(hub: &mut Hub, reader: SubscriberId) -> Result<Vec<u64>, Overrun> {
 }
 
 fn open(hub: &mut Hub, names: &[&str], start: ReadFrom) -> SubscriberId {
-    let reader = hub.open();
+    let subscriber = hub.open();
     for name in names {
-        hub.subscribe(reader, &channel(name), start);
+        hub.subscribe(subscriber, &channel(name), start);
     }
-    reader
+    subscriber
 }
 
-const NOW: ReadFrom = ReadFrom::Last(0);
+const NEW_ONLY: ReadFrom = ReadFrom::Last(0);
 
 #[test]
-fn each_reader_gets_its_channels_in_the_order_of_all() {
+fn subscriber_reads_its_channels_in_hub_order() {
     let mut hub = Hub::new(LIMITS);
-    let both = open(&mut hub, &["a", "b"], NOW);
-    let one = open(&mut hub, &["b"], NOW);
+    let both = open(&mut hub, &["a", "b"], NEW_ONLY);
+    let one = open(&mut hub, &["b"], NEW_ONLY);
     for position in 0..10 {
-        say(&mut hub, ["a", "b", "c"][position as usize % 3], position);
+        append(&mut hub, ["a", "b", "c"][position as usize % 3], position);
     }
     assert_eq!(read(&mut hub, both).unwrap(), [0, 1, 3, 4, 6, 7, 9]);
     assert_eq!(read(&mut hub, one).unwrap(), [1, 4, 7]);
@@ -64,68 +64,68 @@ fn each_reader_gets_its_channels_in_the_order_of_all() {
 }
 
 #[test]
-fn a_reader_is_woken_once_for_many_messages() {
+fn many_messages_wake_a_subscriber_once() {
     let mut hub = Hub::new(LIMITS);
     let count = Arc::new(Counter(AtomicUsize::new(0)));
-    let reader = open(&mut hub, &["a", "b"], NOW);
-    hub.set_waker(reader, &count.clone().into());
+    let subscriber = open(&mut hub, &["a", "b"], NEW_ONLY);
+    hub.set_waker(subscriber, &count.clone().into());
     for position in 0..5 {
-        say(&mut hub, "a", position);
-        say(&mut hub, "b", position);
-        say(&mut hub, "elsewhere", position);
+        append(&mut hub, "a", position);
+        append(&mut hub, "b", position);
+        append(&mut hub, "elsewhere", position);
     }
     let wake_due = |hub: &mut Hub| {
         hub.commit();
         while let Some(due) = hub.next_runnable() {
-            assert_eq!(due, reader);
+            assert_eq!(due, subscriber);
             hub.wake(due);
         }
         count.0.load(Ordering::Relaxed)
     };
     assert_eq!(wake_due(&mut hub), 1);
     assert_eq!(wake_due(&mut hub), 1);
-    say(&mut hub, "a", 5);
-    assert_eq!(wake_due(&mut hub), 1, "it has not come since");
-    hub.set_waker(reader, &count.clone().into());
-    say(&mut hub, "elsewhere", 6);
+    append(&mut hub, "a", 5);
+    assert_eq!(wake_due(&mut hub), 1, "not woken again before it registers its waker");
+    hub.set_waker(subscriber, &count.clone().into());
+    append(&mut hub, "elsewhere", 6);
     assert_eq!(wake_due(&mut hub), 1);
-    say(&mut hub, "b", 7);
+    append(&mut hub, "b", 7);
     assert_eq!(wake_due(&mut hub), 2);
 }
 
 #[test]
-fn history_is_the_last_messages_of_each_channel() {
+fn history_returns_the_last_messages_of_each_channel() {
     let mut hub = Hub::new(LIMITS);
     for position in 0..6 {
-        say(&mut hub, ["a", "b"][position as usize % 2], position);
+        append(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    let reader = open(&mut hub, &["a", "b"], ReadFrom::Last(2));
-    assert_eq!(read(&mut hub, reader).unwrap(), [2, 3, 4, 5]);
+    let subscriber = open(&mut hub, &["a", "b"], ReadFrom::Last(2));
+    assert_eq!(read(&mut hub, subscriber).unwrap(), [2, 3, 4, 5]);
 }
 
 #[test]
-fn a_cursor_is_taken_up_whatever_channel_its_message_was_in() {
+fn cursor_of_another_channel_resumes() {
     let mut hub = Hub::new(LIMITS);
     hub.reset_epoch(0);
     for position in 0..6 {
-        say(&mut hub, ["a", "b"][position as usize % 2], position);
+        append(&mut hub, ["a", "b"][position as usize % 2], position);
     }
-    let place = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
-    let reader = open(&mut hub, &["b"], ReadFrom::At(place));
-    assert_eq!(read(&mut hub, reader).unwrap(), [3, 5]);
-    assert_eq!(hub.newest(), Some(&id_at(5, EncodedMessage::CHECK)));
+    let sequence = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
+    let subscriber = open(&mut hub, &["b"], ReadFrom::At(sequence));
+    assert_eq!(read(&mut hub, subscriber).unwrap(), [3, 5]);
+    assert_eq!(hub.newest_id(), Some(&id_at(5, EncodedMessage::CHECK)));
 }
 
 #[test]
-fn an_unknown_cursor_is_not_found() {
+fn unknown_cursor_is_not_found() {
     let mut hub = Hub::new(LIMITS);
     let check = EncodedMessage::CHECK;
     let [seven, eight, nine] = [7, 8, 9].map(|position| id_at(position, check));
-    say(&mut hub, "a", 7);
-    assert_eq!(hub.find(&seven), None, "there is no order");
+    append(&mut hub, "a", 7);
+    assert_eq!(hub.find(&seven), None, "before the first epoch");
     hub.reset_epoch(8);
-    assert_eq!((hub.find(&seven), hub.newest()), (None, None), "it is of another order");
-    say(&mut hub, "a", 8);
+    assert_eq!((hub.find(&seven), hub.newest_id()), (None, None), "of an earlier epoch");
+    append(&mut hub, "a", 8);
     let other = id_at(8, &check.replace('0', "1"));
     let most = id_at(u64::MAX, check);
     let more = format!("{eight}-8");
@@ -140,39 +140,39 @@ fn an_unknown_cursor_is_not_found() {
 }
 
 #[test]
-fn a_replay_joins_where_everything_is_kept_from() {
+fn replay_joins_only_where_memory_is_complete() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 1 });
     assert_eq!(hub.join(0), None);
     hub.reset_epoch(5);
     assert!(hub.join(4).is_none() && hub.join(5).is_some());
-    // The order has holes: canaries, and what could not be delivered.
+    // Positions have gaps: control messages, and messages that cannot be delivered.
     for position in (5..2000).step_by(5) {
-        say(&mut hub, "a", position);
+        append(&mut hub, "a", position);
         hub.commit();
     }
-    let from = hub.kept_from().unwrap();
+    let from = hub.complete_from().unwrap();
     assert!(from > 100 && from % 5 == 1, "{from}");
     assert_eq!(hub.join(from - 1), None);
     for next in [from, from + 1, from + 4] {
         let start = ReadFrom::At(hub.join(next).unwrap());
-        let reader = open(&mut hub, &["a"], start);
-        assert_eq!(read(&mut hub, reader).unwrap()[0], (from + 4), "{next}");
-        hub.close(reader);
+        let subscriber = open(&mut hub, &["a"], start);
+        assert_eq!(read(&mut hub, subscriber).unwrap()[0], (from + 4), "{next}");
+        hub.close(subscriber);
     }
 }
 
 #[test]
-fn what_was_said_before_is_kept_but_not_told() {
+fn backfilled_message_reaches_resumed_subscribers_only() {
     let mut hub = Hub::new(LIMITS);
-    let early = open(&mut hub, &["a"], NOW);
+    let early = open(&mut hub, &["a"], NEW_ONLY);
     hub.reset_epoch(1);
     for position in [1, 2] {
         hub.backfill(EncodedMessage::of_frame(position, channel("a"), &position.to_string()));
     }
-    let place = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
-    let returned = open(&mut hub, &["a"], ReadFrom::At(place));
+    let sequence = hub.find(&id_at(2, EncodedMessage::CHECK)).unwrap();
+    let returned = open(&mut hub, &["a"], ReadFrom::At(sequence));
     hub.backfill(EncodedMessage::of_frame(3, channel("a"), "3"));
-    say(&mut hub, "a", 4);
+    append(&mut hub, "a", 4);
     hub.commit();
     assert_eq!(read(&mut hub, early).unwrap(), [4]);
     assert_eq!(read(&mut hub, returned).unwrap(), [3, 4]);
@@ -181,53 +181,53 @@ fn what_was_said_before_is_kept_but_not_told() {
 }
 
 #[test]
-fn a_reader_can_leave_and_come_to_channels() {
+fn subscriber_unsubscribes_and_subscribes_again() {
     let mut hub = Hub::new(LIMITS);
-    let reader = open(&mut hub, &["a", "b"], NOW);
+    let subscriber = open(&mut hub, &["a", "b"], NEW_ONLY);
     for (position, name) in ["a", "b", "a"].into_iter().enumerate() {
-        say(&mut hub, name, position as u64);
+        append(&mut hub, name, position as u64);
     }
-    hub.unsubscribe(reader, &channel("a"));
-    hub.unsubscribe(reader, &channel("elsewhere"));
-    assert_eq!(read(&mut hub, reader).unwrap(), [1]);
-    hub.subscribe(reader, &channel("a"), ReadFrom::Last(1));
-    say(&mut hub, "a", 3);
-    assert_eq!(read(&mut hub, reader).unwrap(), [2, 3]);
-    hub.close(reader);
-    assert!(hub.logs.iter().all(|(_, log)| log.readers.is_empty()));
+    hub.unsubscribe(subscriber, &channel("a"));
+    hub.unsubscribe(subscriber, &channel("elsewhere"));
+    assert_eq!(read(&mut hub, subscriber).unwrap(), [1]);
+    hub.subscribe(subscriber, &channel("a"), ReadFrom::Last(1));
+    append(&mut hub, "a", 3);
+    assert_eq!(read(&mut hub, subscriber).unwrap(), [2, 3]);
+    hub.close(subscriber);
+    assert!(hub.logs.iter().all(|(_, log)| log.subscribers.is_empty()));
 }
 
 #[test]
-fn who_waits_for_a_position_is_woken_when_it_is_reached() {
+fn committed_position_wakes_its_waiter() {
     let mut hub = Hub::new(LIMITS);
     hub.reset_epoch(0);
     let count = Arc::new(Counter(AtomicUsize::new(0)));
     let waker = count.clone().into();
     assert!(hub.wait_for_position(2, &waker).is_some());
     let given_up = hub.wait_for_position(3, &waker).unwrap();
-    say(&mut hub, "a", 1);
+    append(&mut hub, "a", 1);
     hub.commit();
     assert_eq!(count.0.load(Ordering::Relaxed), 0);
     hub.cancel_wait(given_up);
-    say(&mut hub, "a", 3);
+    append(&mut hub, "a", 3);
     hub.commit();
     assert_eq!(count.0.load(Ordering::Relaxed), 1);
-    assert!(hub.wait_for_position(2, &waker).is_none() && hub.arrivals.is_empty());
+    assert!(hub.wait_for_position(2, &waker).is_none() && hub.position_waiters.is_empty());
 }
 
 #[test]
-fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
+fn subscriber_beyond_backlog_limit_is_detached_alone() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 9 });
-    let slow = open(&mut hub, &["a"], NOW);
-    let quick = open(&mut hub, &["a"], NOW);
+    let slow = open(&mut hub, &["a"], NEW_ONLY);
+    let quick = open(&mut hub, &["a"], NEW_ONLY);
     for position in 0..9 {
-        say(&mut hub, "a", position);
+        append(&mut hub, "a", position);
         hub.commit();
         assert_eq!(read(&mut hub, quick).unwrap(), [position]);
     }
-    assert_eq!(hub.lag(slow), 9, "as much as it may have waiting");
+    assert_eq!(hub.lag(slow), 9, "exactly the limit");
     for position in 10..12 {
-        say(&mut hub, "a", position);
+        append(&mut hub, "a", position);
         hub.commit();
     }
     assert_eq!(read(&mut hub, slow), Err(Overrun));
@@ -236,94 +236,100 @@ fn a_reader_too_far_behind_is_detached_and_costs_the_others_nothing() {
 }
 
 #[test]
-fn memory_is_bounded_and_idle_channels_are_forgotten() {
+fn history_is_bounded_and_idle_channels_are_forgotten() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 80_000, backlog: 1 });
     for position in 0..1000 {
-        say(&mut hub, &format!("channel-{position}"), position);
+        append(&mut hub, &format!("channel-{position}"), position);
         hub.commit();
     }
-    assert!(hub.kept <= 80_800 && hub.channels() < 600 && hub.logs.len() == hub.by_name.len());
-    let reader = open(&mut hub, &["fresh"], NOW);
-    assert!(hub.by_name.contains_key(&channel("fresh")));
-    hub.close(reader);
-    assert!(!hub.by_name.contains_key(&channel("fresh")));
+    assert!(
+        hub.history_bytes <= 80_800 && hub.channels() < 600 && hub.logs.len() == hub.keys.len()
+    );
+    let subscriber = open(&mut hub, &["fresh"], NEW_ONLY);
+    assert!(hub.keys.contains_key(&channel("fresh")));
+    hub.close(subscriber);
+    assert!(!hub.keys.contains_key(&channel("fresh")));
 }
 
 #[test]
-fn a_long_replay_does_not_make_a_reader_slow() {
+fn requested_history_does_not_count_as_lag() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 9 });
     for position in 10..30 {
-        say(&mut hub, "a", position);
+        append(&mut hub, "a", position);
     }
-    let reader = open(&mut hub, &["a"], ReadFrom::Last(20));
-    say(&mut hub, "a", 30);
+    let subscriber = open(&mut hub, &["a"], ReadFrom::Last(20));
+    append(&mut hub, "a", 30);
     hub.commit();
-    assert_eq!(read(&mut hub, reader).unwrap().len(), 21);
+    assert_eq!(read(&mut hub, subscriber).unwrap().len(), 21);
     for position in 31..37 {
-        say(&mut hub, "a", position);
+        append(&mut hub, "a", position);
         hub.commit();
     }
-    assert_eq!(read(&mut hub, reader), Err(Overrun));
+    assert_eq!(read(&mut hub, subscriber), Err(Overrun));
 }
 
 #[test]
-fn a_burst_is_not_held_against_readers_that_had_no_chance_to_read_it() {
+fn uncommitted_burst_does_not_count_as_lag() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 0, backlog: 9 });
-    let reader = open(&mut hub, &["a", "b"], NOW);
+    let subscriber = open(&mut hub, &["a", "b"], NEW_ONLY);
     for position in 0..1000 {
-        say(&mut hub, ["a", "b"][position as usize % 2], position);
+        append(&mut hub, ["a", "b"][position as usize % 2], position);
     }
     hub.commit();
-    assert_eq!(read(&mut hub, reader).unwrap().len(), 1000);
-    say(&mut hub, "a", 1000);
+    assert_eq!(read(&mut hub, subscriber).unwrap().len(), 1000);
+    append(&mut hub, "a", 1000);
     hub.commit();
-    say(&mut hub, "b", 1001);
+    append(&mut hub, "b", 1001);
     hub.commit();
-    assert_eq!(read(&mut hub, reader).unwrap(), [1000, 1001]);
+    assert_eq!(read(&mut hub, subscriber).unwrap(), [1000, 1001]);
 }
 
 #[test]
-fn readers_come_and_go_in_any_order_and_each_keeps_its_seat() {
+fn random_subscribe_and_unsubscribe_keeps_indexes_consistent() {
     let mut hub = Hub::new(LIMITS);
     let names = ["a", "b", "c", "d"];
     let mut rng = fastrand::Rng::with_seed(5);
-    let mut readers: Vec<_> = (0..50).map(|_| open(&mut hub, &names, NOW)).collect();
+    let mut subscribers: Vec<_> = (0..50).map(|_| open(&mut hub, &names, NEW_ONLY)).collect();
     for _ in 0..2000 {
-        let reader = readers[rng.usize(..readers.len())];
+        let subscriber = subscribers[rng.usize(..subscribers.len())];
         let channel = channel(names[rng.usize(..names.len())]);
         let listens = |hub: &Hub| {
-            let index = hub.by_name.get(&channel).copied();
-            index.is_some_and(|index| hub.logs[index].readers.contains(&reader.0))
+            let index = hub.keys.get(&channel).copied();
+            index.is_some_and(|index| hub.logs[index].subscribers.contains(&subscriber.0))
         };
         match rng.u8(..10) {
             0 => {
-                hub.close(reader);
-                readers.retain(|known| *known != reader);
-                readers.push(open(&mut hub, &names, NOW));
+                hub.close(subscriber);
+                subscribers.retain(|known| *known != subscriber);
+                subscribers.push(open(&mut hub, &names, NEW_ONLY));
             }
-            _ if listens(&hub) => hub.unsubscribe(reader, &channel),
-            _ => hub.subscribe(reader, &channel, NOW),
+            _ if listens(&hub) => hub.unsubscribe(subscriber, &channel),
+            _ => hub.subscribe(subscriber, &channel, NEW_ONLY),
         }
-        for (id, reader) in &hub.readers {
-            for cursor in &reader.cursors {
-                assert_eq!(hub.logs[cursor.log()].readers[cursor.index_in_channel as usize], id);
+        for (id, subscriber) in &hub.subscribers {
+            for subscription in &subscriber.subscriptions {
+                assert_eq!(
+                    hub.logs[subscription.log()].subscribers
+                        [subscription.index_in_channel as usize],
+                    id
+                );
             }
         }
-        let seats: usize = hub.logs.iter().map(|(_, log)| log.readers.len()).sum();
-        assert_eq!(seats, hub.subscriptions());
+        let subscriptions: usize = hub.logs.iter().map(|(_, log)| log.subscribers.len()).sum();
+        assert_eq!(subscriptions, hub.subscriptions());
     }
 }
 
 #[test]
-fn channels_count_for_as_long_as_something_of_them_is_kept() {
+fn channel_cost_counts_while_its_messages_are_kept() {
     let mut hub = Hub::new(HubLimits { hubs: 1, history: 200_000, backlog: 1 });
     let kept_of = |hub: &mut Hub, name: &dyn Fn(u64) -> String, from| {
         for position in from..from + 10_000 {
             hub.append(EncodedMessage::of_frame(position, channel(&name(position)), "x"));
             hub.commit();
         }
-        assert!(hub.kept() <= 201_000, "{}", hub.kept());
-        hub.order.len()
+        assert!(hub.history_bytes() <= 201_000, "{}", hub.history_bytes());
+        hub.messages.len()
     };
     let one = kept_of(&mut hub, &|_| "one".to_owned(), 0);
     let many = kept_of(&mut hub, &|n| format!("{n:0255}"), 10_000);

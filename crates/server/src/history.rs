@@ -80,7 +80,7 @@ impl Page {
     async fn begin(&mut self, worker: &Rc<Worker>, wish: &Wish) -> Result<Option<Lost>, ApiError> {
         let (beginning, kept_from) = {
             let hub = worker.hub.borrow();
-            (hub.beginning(), hub.kept_from())
+            (hub.epoch_start(), hub.complete_from())
         };
         let Some(replays) = &worker.state.replays else {
             self.remember(worker, wish, ReadFrom::At(beginning));

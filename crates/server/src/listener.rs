@@ -177,7 +177,7 @@ impl<T: Clone> Listener<T> {
     /// The first wish is met from memory.
     fn met(&mut self, start: ReadFrom, lost: Option<Lost>) -> Said<T> {
         let recovered = matches!(start, ReadFrom::At(_));
-        let newest = self.worker.hub.borrow().newest().map(ToString::to_string);
+        let newest = self.worker.hub.borrow().newest_id().map(ToString::to_string);
         let cursor = newest.filter(|newest| !recovered && !is_vague(newest));
         match self.listen(start) {
             Some(name) => Said::Met(name, Met { recovered, reason: lost.map(Lost::code), cursor }),

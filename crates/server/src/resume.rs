@@ -82,14 +82,15 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     }
     let place = worker.hub.borrow().find(id);
     let Some(replays) = &worker.state.replays else {
-        if place.is_none() && worker.hub.borrow().end().is_none_or(|end| end <= position) {
+        if place.is_none() && worker.hub.borrow().next_position().is_none_or(|end| end <= position)
+        {
             arrival(worker, position).await;
         }
         let place = worker.hub.borrow().find(id);
         let lost = || Resumed::Lost(gone(worker, id, position));
         return Ok(place.map_or_else(lost, Resumed::Memory));
     };
-    if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe(*place)) {
+    if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe_from_eviction(*place)) {
         return Ok(Resumed::Memory(place));
     }
     let ready = || worker.state.status.borrow().unready().is_none();
@@ -104,7 +105,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         }
         return Ok(Resumed::Lost(Lost::Unknown));
     }
-    let in_memory = || worker.hub.borrow().kept_from().is_some_and(|from| from <= position);
+    let in_memory = || worker.hub.borrow().complete_from().is_some_and(|from| from <= position);
     if place.is_none() {
         arrival(worker, position).await;
         let place = worker.hub.borrow().find(id);
@@ -165,8 +166,8 @@ impl Drop for Arrival {
 fn gone(worker: &Worker, id: &str, position: u64) -> Lost {
     let hub = worker.hub.borrow();
     let check = |id: &str| id.split_once('-').map(|(_, check)| check.to_owned());
-    let ours = hub.newest().is_some_and(|newest| check(newest) == check(id));
-    let before = hub.kept_from().is_some_and(|from| position < from);
+    let ours = hub.newest_id().is_some_and(|newest| check(newest) == check(id));
+    let before = hub.complete_from().is_some_and(|from| position < from);
     if ours && before { Lost::Expired } else { Lost::Unknown }
 }
 
@@ -211,7 +212,7 @@ impl Replay {
         Self {
             replays: replays.clone(),
             next,
-            epochs: (epoch, hub.kept_from().map(|_| hub.epoch())),
+            epochs: (epoch, hub.complete_from().map(|_| hub.epoch())),
             arrival: Arrival::new(worker),
             page: None,
             coming: None,
@@ -228,14 +229,14 @@ impl Replay {
         loop {
             let hub = worker.hub.borrow();
             // What this worker has not seen yet will come from memory, and must not come twice.
-            let Some(end) = hub.end() else {
+            let Some(end) = hub.next_position() else {
                 drop(hub);
                 ready!(self.arrival.poll(u64::MAX, context));
                 continue;
             };
             if *self.epochs.1.get_or_insert(hub.epoch()) != hub.epoch() {
                 // The client was told of the gap, and everything from then on is in memory.
-                return Poll::Ready(Ok(Step::Joined(hub.beginning())));
+                return Poll::Ready(Ok(Step::Joined(hub.epoch_start())));
             }
             if self.next > end {
                 drop(hub);
@@ -243,7 +244,7 @@ impl Replay {
                 continue;
             }
             if let Some(place) = hub.join(self.next)
-                && (self.next >= end || hub.is_safe(place))
+                && (self.next >= end || hub.is_safe_from_eviction(place))
             {
                 return Poll::Ready(Ok(Step::Joined(place)));
             }

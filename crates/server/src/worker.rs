@@ -250,7 +250,7 @@ impl Worker {
         let mut survey = WorkerSnapshot {
             channels: hub.channels(),
             listeners: hub.subscriptions(),
-            history: hub.kept(),
+            history: hub.history_bytes(),
             ..WorkerSnapshot::default()
         };
         let much = self.state.config.client_backlog.0 as u64 / 2;
