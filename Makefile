@@ -18,7 +18,7 @@ run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 	$(CARGO) run --release
 
 test: setup ## Every test there is; those with RabbitMQ against 4.0: make test RABBITMQ=4
-	RABBITMQ=$(RABBITMQ) $(CARGO) test --workspace --locked
+	RABBITMQ=$(RABBITMQ) scripts/with-rabbitmq $(CARGO) test --workspace --locked
 ifndef RABBITMQ
 	$(PYTHON) -m pytest tests/chart tests/repository
 	scripts/fuzz $(FUZZ_SECONDS)

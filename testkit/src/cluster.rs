@@ -2,7 +2,7 @@
 
 use super::LIMIT;
 use super::process::POLL;
-use super::rabbitmq::{Family, RabbitMq, node_name};
+use super::rabbitmq::{NodeGroup, RabbitMq, node_name};
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::fmt::Write;
@@ -21,21 +21,21 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three new nodes that find each other, and waits until they have.
     pub async fn start() -> Self {
-        Self::of(&Family::start().await).await
+        Self::of(&NodeGroup::start().await).await
     }
 
     /// The same of nodes that have small disks, which can be filled. Only root may do that.
     pub async fn on_small_disks() -> Self {
-        Self::of(&Family::on_small_disks().await).await
+        Self::of(&NodeGroup::on_small_disks().await).await
     }
 
-    async fn of(family: &Arc<Family>) -> Self {
+    async fn of(group: &Arc<NodeGroup>) -> Self {
         let names: Vec<_> = (0..NODES).map(|_| node_name()).collect();
         let mut settings = "cluster_formation.peer_discovery_backend = classic_config\n".to_owned();
         for (n, name) in (1..).zip(&names) {
             writeln!(settings, "cluster_formation.classic_config.nodes.{n} = {name}").unwrap();
         }
-        let nodes = names.iter().map(|name| RabbitMq::new(family, name, &settings)).collect();
+        let nodes = names.iter().map(|name| RabbitMq::new(group, name, &settings)).collect();
         let mut cluster = Self { nodes };
         join_all(cluster.nodes.iter_mut().map(RabbitMq::start_again)).await;
         let joined = |status: &Value| status["running_nodes"].as_array().unwrap().len() == NODES;

@@ -1,6 +1,6 @@
 //! Programs, clients and brokers that the tests and benches share.
 
-#![allow(missing_debug_implementations)]
+#![allow(missing_debug_implementations, clippy::len_without_is_empty)]
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod amqp_peer;
@@ -22,6 +22,7 @@ pub mod prometheus;
 pub mod promql;
 pub mod proxy;
 pub mod rabbitmq;
+pub mod rabbitmq_node;
 pub mod rabbitmq_release;
 pub mod raw;
 pub mod raw_amqp;

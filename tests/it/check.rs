@@ -26,7 +26,7 @@ fn started(arguments: &[&str]) -> Process {
 
 /// Two replicas on one RabbitMQ and these exchanges, and their addresses.
 async fn two(exchanges: [&str; 2], more: &[(&str, &str)]) -> ([Replica; 2], [String; 2]) {
-    let url = shared().await.url();
+    let url = shared().url();
     let a = Replica::joined("check-a", &url, exchanges[0], more).await;
     let b = Replica::joined("check-b", &url, exchanges[1], more).await;
     let addresses = [&a, &b].map(|replica| replica.addr.to_string());

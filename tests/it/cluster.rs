@@ -14,7 +14,7 @@ const MESSAGES: usize = 50;
 
 #[tokio::test]
 async fn every_client_gets_every_message_once_and_in_its_publishers_order() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let start = |name| {
         let (url, exchange) = (rabbitmq.url(), exchange.clone());
         async move { Replica::joined(name, &url, &exchange, &[]).await }

@@ -27,7 +27,7 @@ const READERS: usize = 4;
 async fn a_crowd_is_served_by_few_readers_and_in_little_memory() {
     let _alone = ONE_AT_A_TIME.lock().await;
     allow_open_files(4096);
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings =
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
     let name = unique("crowded");
@@ -109,7 +109,7 @@ const ERA: usize = 256;
 async fn those_who_were_away_for_different_times_wait_for_their_turn() {
     let _alone = ONE_AT_A_TIME.lock().await;
     allow_open_files(4096);
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings =
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
     let replica = Replica::joined("eras", &rabbitmq.url(), &exchange, &settings).await;

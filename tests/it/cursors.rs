@@ -29,7 +29,7 @@ fn offset(id: &str) -> u64 {
 
 #[tokio::test]
 async fn what_is_no_id_or_is_the_id_of_nothing_here() {
-    let (rabbitmq, exchange, elsewhere) = (shared().await, unique("messages"), unique("elsewhere"));
+    let (rabbitmq, exchange, elsewhere) = (shared(), unique("messages"), unique("elsewhere"));
     let quiet = [("CANARY_INTERVAL", "0s")];
     let replica = Replica::joined("here", &rabbitmq.url(), &exchange, &quiet).await;
     let other = Replica::joined("there", &rabbitmq.url(), &elsewhere, &quiet).await;
@@ -59,7 +59,7 @@ async fn what_is_no_id_or_is_the_id_of_nothing_here() {
 
 #[tokio::test]
 async fn what_is_no_longer_kept() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("LOG_MAX_BYTES", "1MiB")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let padding = "x".repeat(32 << 10);
@@ -92,7 +92,7 @@ async fn what_is_no_longer_kept() {
 
 #[tokio::test]
 async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let quiet = [("CANARY_INTERVAL", "0s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &quiet).await;
     let stream = format!("{exchange}.log");
@@ -155,7 +155,7 @@ async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
 
 #[tokio::test]
 async fn live_keeps_nothing_to_come_back_to() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let id = replica.say("lobby", "heard").await;
     for transport in TRANSPORTS {

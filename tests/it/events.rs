@@ -42,7 +42,7 @@ async fn what_is_said_arrives_as_events() {
 
 #[tokio::test]
 async fn the_header_of_a_browser_that_comes_back_counts_before_the_address() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();
     for n in 0..5 {

@@ -23,7 +23,8 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::{WebSocketStream, client_async};
 use warren_testkit::LIMIT;
 use warren_testkit::process::Process;
-use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::rabbitmq::{shared, unique};
+use warren_testkit::rabbitmq_node::Node;
 use warren_testkit::replica::Replica;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
@@ -151,7 +152,7 @@ impl Ids {
 
 /// Where examples are run.
 struct Stage {
-    rabbitmq: &'static RabbitMq,
+    rabbitmq: &'static Node,
     exchange: String,
     replica: Replica,
     ids: Ids,
@@ -159,7 +160,7 @@ struct Stage {
 
 impl Stage {
     async fn set(settings: &[(&str, &str)]) -> Self {
-        let (rabbitmq, exchange) = (shared().await, unique("messages"));
+        let (rabbitmq, exchange) = (shared(), unique("messages"));
         // One worker: what one client was answered, the next one's `ready` stands for. Heartbeats find
         // that `curl` has left.
         let settings = [settings, &[("WORKERS", "1"), ("PING_INTERVAL", "5s")]].concat();

@@ -8,6 +8,7 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
 use warren_testkit::http;
 use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
+use warren_testkit::rabbitmq_node::Node;
 use warren_testkit::replica::{LIVE, Replica};
 
 /// Reads on to the message with this text; errors and gaps may come before it.
@@ -112,7 +113,7 @@ async fn a_replica_starts_without_rabbitmq_and_tells_its_senders() {
 }
 
 /// The queues bound to an exchange.
-async fn queues(rabbitmq: &RabbitMq, exchange: &str) -> Vec<String> {
+async fn queues(rabbitmq: &Node, exchange: &str) -> Vec<String> {
     let bindings = rabbitmq.ctl(&["list_bindings", "source_name", "destination_name"]).await;
     let queues =
         bindings.lines().filter_map(|line| line.strip_prefix(exchange)?.strip_prefix('\t'));
@@ -121,7 +122,7 @@ async fn queues(rabbitmq: &RabbitMq, exchange: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let other = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
@@ -146,7 +147,7 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
 
 #[tokio::test]
 async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let url = rabbitmq.url();
     let mut replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
@@ -191,7 +192,7 @@ async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
 
 #[tokio::test]
 async fn another_node_is_tried_when_one_is_gone() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let nobody = warren_testkit::ports::free_port();
     let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());
     let replica = Replica::joined("host", &urls, &exchange, &[]).await;

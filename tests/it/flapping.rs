@@ -15,7 +15,7 @@ const MESSAGES: usize = 2_000;
 
 #[tokio::test]
 async fn what_is_confirmed_is_heard_once_though_the_binding_comes_and_goes() {
-    let (url, exchange) = (shared().await.url(), unique("messages"));
+    let (url, exchange) = (shared().url(), unique("messages"));
     let stream = format!("{exchange}.log");
     let settings = [("PUBLISH_TIMEOUT", "50s"), ("CLIENT_RATE", "1000000/s")];
     let replica = Replica::joined("one", &url, &exchange, &settings).await;

@@ -109,7 +109,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
 
 #[tokio::test]
 async fn the_first_connection_to_rabbitmq_that_ends_may_end_without_a_file_left() {
-    let (rabbitmq, name) = (shared().await, unique("full"));
+    let (rabbitmq, name) = (shared(), unique("full"));
     let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
     let mut client = replica.client("").await;
     open_files::allow(replica.process.id(), Some(0));

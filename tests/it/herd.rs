@@ -139,7 +139,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
 async fn five_thousand_that_return_at_once_are_served_by_the_two_others() {
     // On both sides of the load balancer, and on this one.
     allow_open_files(4 * CLIENTS as u64);
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let (url, room) = (rabbitmq.url(), ROOM.to_string());
     let settings = [("MAX_CONNECTIONS", room.as_str()), ("PING_INTERVAL", "10m")];
     let crowded = [("MAX_CONNECTIONS", "6000"), ("PING_INTERVAL", "10m")];

@@ -123,7 +123,7 @@ async fn what_a_request_has_in_it_is_text_in_the_answer() {
 
 #[tokio::test]
 async fn names_of_other_programs_are_text_wherever_they_are_shown() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     // As a replica would call itself that can call itself so.

@@ -15,7 +15,7 @@ const CLIENTS: usize = 300;
 
 #[tokio::test]
 async fn connections_are_closed_evenly_and_what_was_accepted_gets_out() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("DRAIN_DELAY", "1s"), ("DRAIN_PERIOD", "3s"), ("CLIENT_RATE", "10000/s")];
     let mut leaving = Replica::joined("leaving", &rabbitmq.url(), &exchange, &settings).await;
     let staying = Replica::joined("staying", &rabbitmq.url(), &exchange, &[]).await;

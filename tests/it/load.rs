@@ -42,7 +42,7 @@ fn url(address: SocketAddr) -> String {
 
 /// Two replicas on these exchanges, and their addresses.
 async fn two(exchanges: [&str; 2]) -> ([Replica; 2], [String; 2]) {
-    let rabbitmq = shared().await.url();
+    let rabbitmq = shared().url();
     // What a replica bears in a second is more than one client may publish.
     let rate = [("CLIENT_RATE", "100000/s")];
     let a = Replica::joined("load-a", &rabbitmq, exchanges[0], &rate).await;

@@ -21,7 +21,7 @@ async fn messages(client: &mut Client, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn there_is_one_order_whoever_publishes_and_wherever_one_listens() {
     const EACH: usize = 60;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -82,7 +82,7 @@ async fn there_is_one_order_whoever_publishes_and_wherever_one_listens() {
 
 #[tokio::test]
 async fn what_it_declares_is_what_the_document_says() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("LOG_MAX_AGE", "2h"), ("LOG_MAX_BYTES", "512MiB")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let stream = format!("{exchange}.log");
@@ -115,7 +115,7 @@ async fn what_it_declares_is_what_the_document_says() {
 
 #[tokio::test]
 async fn bodies_and_properties_are_those_of_live() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("?channel=news").await;
@@ -189,7 +189,7 @@ async fn while_rabbitmq_is_away_clients_stay_and_afterwards_they_have_missed_not
 
 #[tokio::test]
 async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("away");
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut two = Replica::joined(&name, &rabbitmq.url(), &exchange, &[]).await;
@@ -228,7 +228,7 @@ async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
 
 #[tokio::test]
 async fn a_new_replica_knows_old_messages_before_it_is_ready() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let old = Replica::joined("old", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();
     for n in 0..40 {

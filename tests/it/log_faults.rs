@@ -45,7 +45,7 @@ async fn pages(replica: &Replica, after: Option<&str>, limit: usize) -> Vec<Stri
 async fn an_offset_that_rabbitmq_uses_itself_is_no_end() {
     /// Offset at which the first part of the stream is full.
     const HOLE: u64 = 256;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     // Parts of 256 KiB.
     let settings = [&FORGETFUL[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
     let old = Replica::joined("old", &rabbitmq.url(), &exchange, &settings).await;
@@ -93,7 +93,7 @@ async fn gap(client: &mut Client) {
 /// the new one, which is not as long as the old one for long.
 async fn found_again(body: impl Fn(usize) -> String) {
     const OLD: usize = 3000;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -163,7 +163,7 @@ async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
     const LISTENERS: usize = 150;
     const ROUNDS: usize = 20;
     const EACH: usize = 500;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("WORKERS", "1"), ("CLIENT_BACKLOG", "64MiB"), ("CANARY_INTERVAL", "100ms")];
     let other = Replica::joined("other", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let slow = Replica::joined("slow", &rabbitmq.url(), &exchange, &settings).await;
@@ -201,7 +201,7 @@ async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
 
 #[tokio::test]
 async fn an_empty_log_has_an_empty_page() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let empty = json!({ "messages": [], "recovered": true, "more": false });
@@ -221,7 +221,7 @@ async fn an_empty_log_has_an_empty_page() {
 
 #[tokio::test]
 async fn a_log_of_one_entry_is_read_without_canaries_as_well() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let first = one.say("lobby", "first").await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
@@ -236,7 +236,7 @@ async fn a_log_of_one_entry_is_read_without_canaries_as_well() {
 #[tokio::test]
 async fn a_new_log_is_found_though_only_its_end_tells_it_from_the_old_one() {
     const OLD: usize = 3000;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;

@@ -278,7 +278,7 @@ async fn a_message_that_fails_is_told_with_its_trace_whether_or_not_there_are_tr
 
 #[tokio::test]
 async fn a_message_of_another_program_is_told_with_its_trace() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut headers = FieldTable::default();
@@ -317,7 +317,7 @@ async fn text_has_the_same_fields() {
 
 #[tokio::test]
 async fn what_is_said_what_clients_choose_and_secrets_are_in_no_line() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let url = rabbitmq.url().replace("guest:guest", "guest:hunter2");
     let settings = [
         ("AMQP_URL", url.as_str()),

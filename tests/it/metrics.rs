@@ -98,7 +98,7 @@ fn labels(sample: &str) -> BTreeMap<&str, &str> {
 
 #[tokio::test]
 async fn a_scrape_has_what_is_declared_and_nothing_else() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("").await;
     let mut events = replica.events("").await;
@@ -255,7 +255,7 @@ async fn threads_and_the_process_tell_how_they_are() {
 
 #[tokio::test]
 async fn messages_of_other_programs_are_counted() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
@@ -276,7 +276,7 @@ async fn messages_of_other_programs_are_counted() {
 
 #[tokio::test]
 async fn returned_messages_are_counted_and_get_out_all_the_same() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     // No canary comes first.
     let settings = [("CANARY_INTERVAL", "60s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;

@@ -27,7 +27,7 @@ async fn command(client: &mut Client, key: &str, text: &str) -> String {
 
 #[tokio::test]
 async fn a_key_that_was_seen_is_answered_with_the_first_id_wherever_it_arrives() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut listener = one.client("?channel=lobby&channel=news").await;
@@ -63,7 +63,7 @@ async fn a_key_that_was_seen_is_answered_with_the_first_id_wherever_it_arrives()
 #[tokio::test]
 async fn of_two_that_arrive_at_once_on_two_replicas_one_is_delivered() {
     const KEYS: usize = 50;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
@@ -90,7 +90,7 @@ async fn of_two_that_arrive_at_once_on_two_replicas_one_is_delivered() {
 #[tokio::test]
 async fn the_second_copy_is_nowhere() {
     const COUNT: usize = 150;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let padding = "x".repeat(4 << 10);
@@ -142,7 +142,7 @@ async fn the_second_copy_is_nowhere() {
 
 #[tokio::test]
 async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
@@ -171,7 +171,7 @@ fn keyed(key: &[u8]) -> BasicProperties {
 
 #[tokio::test]
 async fn keys_of_other_programs_count_if_they_are_keys() {
-    let rabbitmq = shared().await;
+    let rabbitmq = shared();
     for delivery in [LIVE, ("DELIVERY", "log")] {
         let exchange = unique("messages");
         let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[delivery]).await;
@@ -203,7 +203,7 @@ async fn keys_of_other_programs_count_if_they_are_keys() {
 
 #[tokio::test]
 async fn live_answers_a_second_copy_with_the_id_that_was_delivered() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut listener = replica.client("").await;
     let mut client = replica.v1("").await;

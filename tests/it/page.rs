@@ -10,7 +10,7 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
 
 #[tokio::test]
 async fn two_pages_on_two_replicas() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut node = Command::new("node");

@@ -26,7 +26,7 @@ async fn all(replica: &Replica, channels: &str, limit: usize) -> Vec<Value> {
 #[tokio::test]
 async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
     const COUNT: usize = 210;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let forgetful = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let other = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let padding = "x".repeat(4 << 10);
@@ -71,7 +71,7 @@ async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
 
 #[tokio::test]
 async fn a_rare_channel_is_found_behind_much_that_others_said() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let first = replica.say("rare", "first").await;

@@ -24,7 +24,7 @@ async fn say(replica: &Replica, client: &mut Client, text: Value) -> String {
 
 #[tokio::test]
 async fn names_that_are_not_utf8_stop_nobody() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let mut client = replica.client("").await;
     let mut raw = RawAmqp::connect(rabbitmq.port()).await;
@@ -77,7 +77,7 @@ async fn names_that_are_not_utf8_stop_nobody() {
 
 #[tokio::test]
 async fn what_cannot_be_delivered_is_passed_over_in_replays_as_well() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("MAX_MESSAGE", "8KiB")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;

@@ -14,7 +14,7 @@ use warren_testkit::replica::{LIVE, Replica};
 
 #[tokio::test]
 async fn a_message_crosses_from_one_replica_to_another() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let quick = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &quick).await;
@@ -43,7 +43,7 @@ async fn a_message_crosses_from_one_replica_to_another() {
 
 #[tokio::test]
 async fn bodies_and_properties_are_what_any_amqp_program_expects() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
@@ -87,7 +87,7 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
 
 #[tokio::test]
 async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("tracks");
     let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[LIVE]).await;
     let connections = rabbitmq.ctl(&["list_connections", "client_properties"]).await;
@@ -110,7 +110,7 @@ async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
 
 #[tokio::test]
 async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica =
         Replica::joined("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -159,7 +159,7 @@ async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
 
 #[tokio::test]
 async fn the_node_server_it_grew_from_shares_the_exchange() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut node = Command::new("node");
     node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe/recipe.mjs"))
         .env("AMQP_URL", rabbitmq.url())
@@ -183,7 +183,7 @@ async fn the_node_server_it_grew_from_shares_the_exchange() {
 
 #[tokio::test]
 async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
-    let rabbitmq = shared().await;
+    let rabbitmq = shared();
     let url = rabbitmq.url();
     for (delivery, difference) in [
         ("live", "received 'false' but current is 'true'"),
@@ -220,7 +220,7 @@ async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
 
 #[tokio::test]
 async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
@@ -244,7 +244,7 @@ async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
 #[tokio::test]
 async fn with_release_4_asked_for_all_tests_have_one_that_refuses_what_is_deprecated() {
     let asked_for_4 = std::env::var("RABBITMQ").is_ok_and(|release| release == "4");
-    let rabbitmq = shared().await;
+    let rabbitmq = shared();
     let version = rabbitmq.ctl(&["version"]).await;
     assert!(version.starts_with("4.") || !asked_for_4, "{version}");
     let peer = AmqpPeer::live(&rabbitmq.url(), &unique("messages")).await;

@@ -39,7 +39,7 @@ fn number(message: &Value) -> usize {
 
 #[tokio::test]
 async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transport() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut all = fill(&replica, &peer, 240).await;
@@ -76,7 +76,7 @@ async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transpo
 
 #[tokio::test]
 async fn who_reads_at_once_has_the_log_read_once_however_long_its_messages_are() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let first = replica.say("lobby", "first").await;
     let text = "x".repeat(60_000);
@@ -97,7 +97,7 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
     const OLD: usize = 150;
     const CLIENTS: usize = 30;
     const FURTHER: usize = 40;
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let padding = "x".repeat(4 << 10);
@@ -134,7 +134,7 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
 
 #[tokio::test]
 async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let proxy = Proxy::to(rabbitmq.port()).await;
     let url = format!("amqp://guest:guest@{}", proxy.addr);
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
@@ -162,7 +162,7 @@ async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
 
 #[tokio::test]
 async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = [("WORKERS", "1")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &one).await;
     for transport in TRANSPORTS {

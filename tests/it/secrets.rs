@@ -49,7 +49,7 @@ async fn says_nothing(mut replica: Replica, trouble: &str) {
 
 #[tokio::test]
 async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
-    let (rabbitmq, exchange, user) = (shared().await, unique("messages"), unique("user"));
+    let (rabbitmq, exchange, user) = (shared(), unique("messages"), unique("user"));
     let port = rabbitmq.port();
     rabbitmq.ctl(&["add_user", &user, SECRET]).await;
     let url = |scheme: &str, user: &str, port: u16, rest: &str| {

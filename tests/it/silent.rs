@@ -90,7 +90,7 @@ async fn while_much_is_said() {
 #[tokio::test]
 async fn while_they_are_given_what_they_missed() {
     allow_open_files(4096);
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let first = replica.say("lobby", 0).await;

@@ -35,7 +35,7 @@ fn parent(flags: &str) -> String {
 }
 
 async fn replica(name: &str, exchange: &str, more: &[(&str, &str)]) -> Replica {
-    let url = shared().await.url();
+    let url = shared().url();
     Replica::joined(name, &url, exchange, &[&[SOON], more].concat()).await
 }
 
@@ -52,7 +52,7 @@ async fn amqplib(exchange: &str, traceparent: &str, text: &str) {
     let mut node = Command::new("node");
     node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe/publish.mjs"))
         .arg(text)
-        .env("AMQP_URL", shared().await.url())
+        .env("AMQP_URL", shared().url())
         .env("EXCHANGE", exchange)
         .env("ROUTING_KEY", "news")
         .env("TRACEPARENT", traceparent);
@@ -176,7 +176,7 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
     assert!(spans.iter().all(|span| span.service == "warren"));
 
     // What cannot be delivered is told apart.
-    let peer = AmqpPeer::connect(&shared().await.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&shared().url(), &exchange).await;
     let mut headers = FieldTable::default();
     let other = TRACE.replace('0', "1");
     let parent = format!("00-{other}-{CALLER}-01");
@@ -196,7 +196,7 @@ async fn a_message_without_a_trace_is_in_one_that_all_replicas_agree_on() {
         ("OTEL_TRACES_SAMPLER_ARG", "0.5"),
     ];
     let _replicas = three(&exchange, &settings).await;
-    let peer = AmqpPeer::connect(&shared().await.url(), &exchange).await;
+    let peer = AmqpPeer::connect(&shared().url(), &exchange).await;
     for n in 0..40 {
         peer.publish("news", n.to_string().as_bytes(), BasicProperties::default()).await;
     }
@@ -222,7 +222,7 @@ async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
     let endpoint = collector.endpoint();
     let settings = [LIVE, (ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
     let replica = replica("quiet", &exchange, &[&settings[..], &QUICK].concat()).await;
-    let mut peer = AmqpPeer::live(&shared().await.url(), &exchange).await;
+    let mut peer = AmqpPeer::live(&shared().url(), &exchange).await;
     let mut client = replica.v1("?channel=news").await;
 
     let state = format!("traceparent: {}\r\ntracestate: vendor=1\r\n", parent("00"));

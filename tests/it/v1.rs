@@ -21,7 +21,7 @@ async fn fails(client: &mut Client, command: &Value) -> String {
 
 #[tokio::test]
 async fn publishing_is_answered_with_the_id_that_everybody_sees() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut listener = two.client("?channel=news&channel=lobby&channel=first").await;
@@ -60,7 +60,7 @@ async fn publishing_is_answered_with_the_id_that_everybody_sees() {
 
 #[tokio::test]
 async fn many_commands_may_be_on_their_way_at_once() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.v1("?channel=a").await;
@@ -119,7 +119,7 @@ async fn one_subscribes_and_unsubscribes() {
 
 #[tokio::test]
 async fn a_subscription_joins_its_replay_and_what_is_being_said() {
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let first = replica.say("a", 0).await;
@@ -312,7 +312,7 @@ async fn a_cursor_without_a_channel_is_no_reason_to_wait() {
         assert_eq!(client.ask(&subscribe).await["subscribed"]["channel"], "news");
     }
 
-    let (rabbitmq, exchange) = (shared().await, unique("messages"));
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("WORKERS", "1")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut witness = replica.client("?channel=news").await;
