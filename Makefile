@@ -68,7 +68,7 @@ deny: setup ## Licences, versions, sources and known vulnerabilities of what War
 conformance: ## Runs the Autobahn fuzzing client; needs a Python 2.7
 	scripts/conformance
 
-interop: ## Programs of others beside Warren: actionlint, on the workflows; needs Go 1.25
+interop: ## Checks by programs of other projects: actionlint, on the workflows; needs Go 1.25
 	@scripts/interop
 
 image: ## Builds the image, with docker, podman or buildah: make image BUILDER=buildah

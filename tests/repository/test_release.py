@@ -1,4 +1,4 @@
-"""One version everywhere, and scripts/set-version changes it everywhere."""
+"""The version of Warren: the same in every file, and changed in every file by scripts/set-version."""
 import re
 import shutil
 import subprocess
@@ -39,7 +39,7 @@ def test_changelog_has_the_version_or_what_is_not_released(root):
 
 
 def test_set_version_changes_it_everywhere(root, copy):
-    # Lines about the past, texts that are no version of this program, and what `make manifests` makes.
+    # Files with versions of the past, or with a text that only looks like one. `make manifests` updates k8s/.
     others = {"CHANGELOG.md", "SECURITY.md", "docs/renamed.md", "docs/SUMMARY.md", "docs/releasing.md",
               "benches/fanout/dialect.rs", "tests/browser/client.test.mjs", "Cargo.lock", "fuzz/Cargo.lock"}
     old = re.compile(rf"(?<![\d.]){re.escape(version(root))}(?![\d.])")

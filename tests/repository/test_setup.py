@@ -1,4 +1,4 @@
-"""scripts/setup downloads nothing that is there; scripts/apt-get waits for the locks of apt, and not for ever."""
+"""scripts/setup without anything to install, and scripts/apt-get while another process holds a lock of apt."""
 import contextlib
 import fcntl
 import os
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-# Each lock of apt, below its directory, and a command that takes it.
+# Locks of apt, below its directory, and a command that takes each.
 LOCKS = {
     "state/lists/lock": ["update"],
     "state/lock-frontend": ["install"],
@@ -16,7 +16,7 @@ LOCKS = {
 
 @pytest.fixture
 def apt(root, tmp_path):
-    """Starts scripts/apt-get, with an apt that has everything in a directory of its own, and no sources."""
+    """Starts scripts/apt-get with a configuration of apt that has its own directories and no sources."""
     for directory in ["cache/archives/partial", "etc", "state/lists/partial"]:
         (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "state/status").touch()

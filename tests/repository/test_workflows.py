@@ -1,5 +1,5 @@
-"""The workflows of GitHub and the development container: pinned, with few permissions, and on commands and versions that
-developers have. actionlint looks at the rest: `make interop`."""
+"""The workflows of GitHub and the development container: pinned actions, least permissions, and the commands and versions
+that developers use. actionlint checks the rest: `make interop`."""
 import json
 import re
 import tomllib
