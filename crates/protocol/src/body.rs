@@ -1,11 +1,12 @@
-//! Message bodies on the exchange: ours, the 40-line Node server's, and everybody else's.
+//! Message bodies on the exchange: `{"text","date"}` as Warren and the 40-line Node server write it, and
+//! any other body.
 
 use crate::message::{Channel, Message, write_json_string};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// A body that cannot be delivered; it is counted, and the consumer goes on.
+/// A message on the exchange that cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("not UTF-8")]
@@ -33,15 +34,15 @@ impl Malformed {
     }
 }
 
-/// The properties of an AMQP message that matter here.
+/// AMQP properties that decoding uses.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Properties<'a> {
     pub routing_key: &'a str,
-    /// Seconds since 1970.
+    /// Seconds since the Unix epoch.
     pub timestamp: Option<u64>,
 }
 
-/// `{"text","date"}`, as far as a body is one.
+/// The object `{"text","date"}`.
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
@@ -50,24 +51,24 @@ struct Body<'a> {
     date: Option<&'a RawValue>,
 }
 
-/// Bytes that a body with a text of `max_message` can have: JSON escapes a byte to six at most, and
-/// the rest is for names, date and white space.
+/// Largest body of a message with a text of `max_message` bytes: JSON escapes a byte to six at most; the
+/// rest is for names, date and white space.
 pub fn largest_body(max_message: usize) -> usize {
     max_message.saturating_mul(6).saturating_add(4096)
 }
 
-/// What a body and its properties say to clients.
+/// The parts of a message that its body and properties hold.
 #[derive(Debug)]
 pub struct Decoded {
     pub channel: Channel,
-    /// Any JSON.
+    /// Any JSON value.
     pub text: Box<RawValue>,
-    /// RFC 3339, if the message says when it was written.
+    /// Date in the body or the properties, RFC 3339.
     pub date: Option<String>,
 }
 
 impl Decoded {
-    /// The message of this id; one without a date gets `now`'s.
+    /// Builds the message. Without a date it gets `now`.
     pub fn message(
         self,
         id: Arc<str>,
@@ -80,12 +81,12 @@ impl Decoded {
     }
 }
 
-/// Reads a body. `text` is what the object has under that name; other JSON, or text that is no
-/// JSON at all, is delivered whole. A missing or unreadable date is the timestamp's, if there is one.
+/// Decodes a body. If it is an object with `text`, that is the text; any other JSON, or plain text, is the
+/// text as a whole. A missing or invalid date is replaced by the timestamp property.
 ///
 /// # Errors
-/// [`Malformed`] for what cannot be delivered to a client. `max_message` is in bytes and counts a
-/// text as a client would send it, not as JSON writes it.
+/// [`Malformed`] if the message cannot be delivered. `max_message` limits the bytes of a text as a client
+/// would send it, without JSON escapes.
 pub fn decode(
     body: &[u8],
     properties: Properties<'_>,
@@ -107,7 +108,7 @@ pub fn decode(
     Ok(Decoded { channel, text, date: date.or_else(|| timestamp(properties.timestamp)) })
 }
 
-/// Writes the body of a message, the same as the Node server's.
+/// Encodes a body as the Node server does.
 pub fn encode(text: &RawValue, date: &str) -> Vec<u8> {
     let mut body = Vec::with_capacity(text.get().len() + date.len() + 24);
     body.extend_from_slice(b"{\"text\":");
@@ -118,30 +119,30 @@ pub fn encode(text: &RawValue, date: &str) -> Vec<u8> {
     body
 }
 
-/// A body that is our object. serde would also take an array for one.
+/// Parses a body that is an object with `text`. The check for `{` excludes arrays, which serde accepts.
 fn object(body: &str) -> Option<Body<'_>> {
     body.trim_start().starts_with('{').then(|| serde_json::from_str(body).ok()).flatten()
 }
 
-/// A body that is not our object: any JSON as it is, all else as a string.
+/// Any JSON as it is, and other text as a JSON string.
 fn whole(body: &str) -> Box<RawValue> {
     serde_json::from_str::<&RawValue>(body).map_or_else(|_| string(body), ToOwned::to_owned)
 }
 
-/// Text as a JSON string.
+/// Encodes text as a JSON string.
 pub fn string(text: &str) -> Box<RawValue> {
     serde_json::value::to_raw_value(text).unwrap_or_default()
 }
 
-/// A date that clients can rely on to be RFC 3339, or none.
+/// Parses a date, and returns it in RFC 3339.
 fn date_of(raw: &RawValue) -> Option<String> {
     let date: String = serde_json::from_str(raw.get()).ok()?;
     let timestamp = date.parse::<jiff::Timestamp>().ok()?;
-    // jiff reads more than that: other ISO 8601, names of time zones, years before Christ.
+    // jiff also accepts other forms of ISO 8601, time zone names, and negative years.
     [date, timestamp.to_string()].into_iter().find(|date| is_rfc_3339(date))
 }
 
-/// Whether a date is written so that every browser's `Date` reads it; they know no leap seconds.
+/// True if every browser's `Date` parses the date; none accepts leap seconds.
 fn is_rfc_3339(date: &str) -> bool {
     let form = date.replace(|sign: char| sign.is_ascii_digit(), "0");
     let Some(rest) = form.strip_prefix("0000-00-00T00:00:00") else { return false };
@@ -154,7 +155,7 @@ fn timestamp(seconds: Option<u64>) -> Option<String> {
     jiff::Timestamp::from_second(seconds).ok().map(|timestamp| timestamp.to_string())
 }
 
-/// Bytes of a text as its sender counts them: a string by its contents, all else as JSON.
+/// Size of a text in bytes as its publisher counts it: a string by its contents, other values as JSON.
 pub fn size_of_text(text: &RawValue) -> usize {
     let json = text.get();
     if !json.starts_with('"') || !json.contains('\\') {
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_writes_it_reads() {
+    fn encoded_body_decodes_to_the_same_message() {
         let text = string("a \"b\" \u{1} é");
         let body = encode(&text, "2026-01-02T03:04:05.678Z");
         let message = read(&body, Properties::default()).unwrap();
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn any_json_is_a_text_and_other_bodies_are_texts_as_a_whole() {
+    fn body_without_text_is_the_text_as_a_whole() {
         for (body, text) in [
             (r#"{"text":{"a":[1]},"more":0}"#, r#"{"a":[1]}"#),
             (r#"{"text":null}"#, "null"),
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_rfc_3339_or_replaced() {
+    fn invalid_date_is_replaced() {
         let date = |date: &str| text_and_date(&format!(r#"{{"text":1,"date":{date}}}"#)).1;
         assert_eq!(date(r#""2026-01-02T03:04:05+01:00""#), "2026-01-02T03:04:05+01:00");
         for other in ["20260102T030405+0100", "2026-01-02 03:04:05+01", "2026-01-02t02:04:05z"] {
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_count_the_text_and_not_its_escapes() {
+    fn size_limit_ignores_json_escapes() {
         let body = |text: &str| encode(&string(text), "");
         read(&body(&"\u{1}".repeat(16)), Properties::default()).unwrap();
         for text in ["\u{1}".repeat(17), "x".repeat(17)] {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_delivered() {
+    fn undeliverable_body_is_refused() {
         assert_eq!(read(b"caf\xe9", Properties::default()).unwrap_err(), Malformed::NotUtf8);
         let properties = Properties { routing_key: "a\nb", ..Properties::default() };
         assert_eq!(read(b"1", properties).unwrap_err(), Malformed::BadChannel);

@@ -1,24 +1,24 @@
-//! A message in the forms that go to clients: each made once, and shared by all workers and clients.
+//! A message in the forms that clients receive: each encoded once, and shared by all workers and clients.
 
 use crate::message::{Channel, Message};
 use crate::websocket::{Deflater, FrameBuilder, Window, deflated};
 use bytes::Bytes;
 use std::sync::{Arc, OnceLock};
 
-/// See the module.
+/// A message with its WebSocket frame, its compressed frame and its server-sent event.
 #[derive(Debug)]
 pub struct EncodedMessage {
     pub id: Arc<str>,
-    /// Its place in the order shared by all replicas, where there is one; never falls.
+    /// Position in the order that all replicas share, where there is one. Never decreases.
     pub position: Option<u64>,
     pub channel: Channel,
-    /// The WebSocket frame, header included.
+    /// WebSocket frame, with its header.
     pub frame: Bytes,
-    /// The same, compressed, if that was worth it.
+    /// Compressed frame, if it is shorter.
     compressed: Option<Bytes>,
-    /// Where the JSON object begins in the frame.
+    /// Size of the frame header: the JSON object follows.
     header: usize,
-    /// The server-sent event, made when the first client needs it.
+    /// Server-sent event, encoded when the first client needs it.
     event: OnceLock<Bytes>,
 }
 
@@ -40,7 +40,7 @@ impl EncodedMessage {
         }
     }
 
-    /// Compressed as well, if that makes it shorter.
+    /// Adds the compressed frame, if it is shorter.
     pub fn compressed(self, deflater: &mut Deflater) -> Self {
         Self { compressed: deflated(&self.frame, deflater), ..self }
     }
@@ -48,7 +48,7 @@ impl EncodedMessage {
     #[cfg(any(test, feature = "test-util"))]
     pub const CHECK: &str = "0123456789abcdef";
 
-    /// One whose frame is these bytes, for tests of what handles frames.
+    /// A message with this frame and the fingerprint [`Self::CHECK`], for tests.
     #[cfg(any(test, feature = "test-util"))]
     pub fn of_frame(position: u64, channel: Channel, frame: &str) -> Arc<Self> {
         let (id, frame) =
@@ -58,7 +58,7 @@ impl EncodedMessage {
         Arc::new(Self { id, position, channel, frame, compressed, header: 0, event })
     }
 
-    /// The same, with these bytes for clients that take compressed messages.
+    /// Adds a compressed frame, for tests.
     #[cfg(any(test, feature = "test-util"))]
     #[allow(clippy::unwrap_used, reason = "tests hold the only reference")]
     pub fn or_compressed(self: Arc<Self>, frame: &str) -> Arc<Self> {
@@ -67,7 +67,7 @@ impl EncodedMessage {
         Arc::new(broadcast)
     }
 
-    /// The WebSocket frame for clients with this window.
+    /// WebSocket frame for clients with this window.
     pub fn frame_for(&self, window: Window) -> &Bytes {
         match &self.compressed {
             Some(compressed) if window.holds(self.frame.len()) => compressed,
@@ -75,26 +75,26 @@ impl EncodedMessage {
         }
     }
 
-    /// Whether it was worth compressing.
+    /// True if there is a compressed frame.
     pub fn is_compressed(&self) -> bool {
         self.compressed.is_some()
     }
 
-    /// What its frames take together, in bytes.
+    /// Size of all frames, in bytes.
     pub fn size(&self) -> usize {
         self.frame.len() + self.compressed.as_ref().map_or(0, Bytes::len)
     }
 
-    /// The JSON object that clients get.
+    /// JSON object that clients receive.
     pub fn json(&self) -> &[u8] {
         &self.frame[self.header..]
     }
 
-    /// As an event of an event stream: `id:` and `data:`.
+    /// Server-sent event: `id:` and `data:` lines.
     pub fn event(&self) -> &Bytes {
         self.event.get_or_init(|| {
             let mut event = Vec::with_capacity(self.frame.len() + self.id.len() + 24);
-            // An id with a line end would be another field.
+            // A line end in the id would start another field.
             if !self.id.contains(['\r', '\n', '\0']) {
                 event.extend_from_slice(b"id: ");
                 event.extend_from_slice(self.id.as_bytes());
@@ -107,7 +107,7 @@ impl EncodedMessage {
     }
 }
 
-/// Writes the `data:` lines of an event: JSON may be spread over lines, which its reader joins again.
+/// Appends the `data:` lines of a server-sent event. JSON may span lines; the client joins them.
 pub fn write_data(event: &mut Vec<u8>, data: &[u8]) {
     for line in data.split(|byte| matches!(byte, b'\r' | b'\n')) {
         event.extend_from_slice(b"data: ");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_has_the_same_json_as_the_frame_whatever_its_lines() {
+    fn event_and_frame_carry_the_same_json() {
         for text in ["1", "[1,\n2,\r\n3]", &format!("\"{}\"", "x".repeat(70_000))] {
             let broadcast = broadcast("7-ab", text);
             let event = String::from_utf8(broadcast.event().to_vec()).unwrap();

@@ -1,6 +1,6 @@
-//! Errors that clients are told.
+//! Errors that publishers receive.
 
-/// Why a message did not get out. The client may send it again.
+/// A message was not confirmed. The publisher may send it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     #[error("too many messages wait for RabbitMQ; try again later")]
@@ -14,7 +14,7 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// The name of this error towards clients, and its metric label.
+    /// Error code in answers to clients, and metric label.
     pub fn code(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",

@@ -1,30 +1,30 @@
-//! The one type that crosses the house, and the names it carries.
+//! The message, its channel, key and id.
 
 use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest channel name in bytes: what an AMQP routing key can hold.
+/// Longest channel name in bytes: the limit of an AMQP routing key.
 pub const MAX_CHANNEL: usize = 255;
 
 /// Name of a channel. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Channel(Arc<str>);
 
-/// A name that no channel can have.
+/// An invalid channel name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a channel name has 1 to {MAX_CHANNEL} bytes and no control characters")]
 pub struct BadChannel;
 
 impl Channel {
-    /// The channel of those who name none; an empty routing key on the exchange.
+    /// Channel of clients that name none. Its routing key is empty.
     pub const DEFAULT: &str = "lobby";
 
-    /// A name given by a client.
+    /// Checks a channel name.
     ///
     /// # Errors
-    /// [`BadChannel`] for one that is empty, too long, or holds control characters.
+    /// [`BadChannel`] if it is empty, too long, or contains control characters.
     pub fn new(name: &str) -> Result<Self, BadChannel> {
         if name.is_empty() || name.len() > MAX_CHANNEL || name.contains(char::is_control) {
             return Err(BadChannel);
@@ -32,15 +32,15 @@ impl Channel {
         Ok(Self(name.into()))
     }
 
-    /// The channel that a routing key means.
+    /// Channel of a routing key. The empty key is the default channel.
     ///
     /// # Errors
-    /// As [`Channel::new`], but an empty key is the default channel.
+    /// As [`Channel::new`].
     pub fn from_routing_key(key: &str) -> Result<Self, BadChannel> {
         if key.is_empty() { Ok(Self::default()) } else { Self::new(key) }
     }
 
-    /// The routing key that means this channel.
+    /// Routing key of this channel.
     pub fn routing_key(&self) -> &str {
         if &*self.0 == Self::DEFAULT { "" } else { &self.0 }
     }
@@ -65,20 +65,20 @@ impl fmt::Display for Channel {
 /// Longest key in bytes.
 pub const MAX_KEY: usize = 128;
 
-/// A sender's own name for a message: the same key again is the same message.
+/// A publisher's own name for a message. A second message with the same channel and key is a duplicate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
-/// A key that is none.
+/// An invalid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key has 1 to {MAX_KEY} bytes")]
 pub struct BadKey;
 
 impl Key {
-    /// A key given by a client.
+    /// Checks a key.
     ///
     /// # Errors
-    /// [`BadKey`] for one that is empty or too long.
+    /// [`BadKey`] if it is empty or too long.
     pub fn new(key: &str) -> Result<Self, BadKey> {
         if (1..=MAX_KEY).contains(&key.len()) { Ok(Self(key.to_owned())) } else { Err(BadKey) }
     }
@@ -88,26 +88,26 @@ impl Key {
     }
 }
 
-/// One message, on its way in or out.
+/// A message as it was read from the broker.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Names this message among all; opaque to clients, who may return it as a cursor.
+    /// Unique name. Opaque to clients, who return it as a cursor.
     pub id: Arc<str>,
-    /// Its place in the one order that all replicas share, where there is such an order.
+    /// Position in the order that all replicas share. `None` where there is no such order.
     pub position: Option<u64>,
     pub channel: Channel,
-    /// Any JSON.
+    /// Any JSON value.
     pub text: Box<RawValue>,
-    /// RFC 3339.
+    /// Time of publishing, RFC 3339.
     pub date: String,
-    /// It is its sender who says so; otherwise it is when the message was read.
+    /// True if the publisher gave the date; otherwise the date is the time of reading.
     pub dated: bool,
-    /// What is recorded of it here, if anything is.
+    /// Trace context of the recorded span, if the message is sampled.
     pub trace: Option<SpanContext>,
 }
 
 impl Message {
-    /// The JSON object that clients get: `{"id","channel","text","date"}`.
+    /// Appends the JSON object that clients receive: `{"id","channel","text","date"}`.
     pub fn write_client_json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"id\":");
         write_json_string(out, &self.id);
@@ -121,33 +121,35 @@ impl Message {
     }
 }
 
-/// Digits of the part of an id that tells messages from others at the same position.
-const CHECK: usize = 16;
+/// Hex digits of the fingerprint in an id.
+const FINGERPRINT_LEN: usize = 16;
 
-/// The id of the message at `position`; `check` tells it from others that may stand there in another
-/// order.
-pub fn id_at(position: u64, check: &str) -> Arc<str> {
-    format!("{position:x}-{check}").into()
+/// Id of the message at `position`. The fingerprint tells it from a message at the same position of
+/// another epoch.
+pub fn id_at(position: u64, fingerprint: &str) -> Arc<str> {
+    format!("{position:x}-{fingerprint}").into()
 }
 
-/// The position that an id claims. Whether that message stands there is for the reader to check.
+/// Position that an id claims. `None` if the id is malformed. The caller must check that the message at
+/// that position has this id.
 pub fn position_of(id: &str) -> Option<u64> {
-    let (position, check) = id.split_once('-')?;
-    let (check, distance) = check.split_once('-').unwrap_or((check, "0"));
+    let (position, rest) = id.split_once('-')?;
+    let (fingerprint, distance) = rest.split_once('-').unwrap_or((rest, "0"));
     let hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let well_formed = hex(position) && hex(check) && check.len() == CHECK && hex(distance);
+    let well_formed =
+        hex(position) && hex(fingerprint) && fingerprint.len() == FINGERPRINT_LEN && hex(distance);
     u64::from_str_radix(position, 16).ok().filter(|_| well_formed)
 }
 
-/// Whether an id is of a message that nothing tells from others that say the same: it cannot be found
-/// again with certainty.
+/// True if the message of this id has no distinguishing properties, so that it cannot be found again
+/// with certainty.
 pub fn is_vague(id: &str) -> bool {
     id.splitn(3, '-').nth(2) == Some("0")
 }
 
 /// Appends `text` as a JSON string.
 pub fn write_json_string(out: &mut Vec<u8>, text: &str) {
-    // Writing a string to memory has no way to fail.
+    // Writing a string to memory cannot fail.
     let _ = serde_json::to_writer(out, text);
 }
 
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_channel_is_the_empty_routing_key() {
+    fn default_channel_has_the_empty_routing_key() {
         let lobby = Channel::from_routing_key("").unwrap();
         assert_eq!((lobby.as_str(), lobby.routing_key()), ("lobby", ""));
         assert_eq!(Channel::new("lobby").unwrap().routing_key(), "");
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_channel_can_have() {
+    fn invalid_channel_name_is_refused() {
         for name in ["", "a\nb", "\u{7f}", &"x".repeat(256)] {
             assert_eq!(Channel::new(name), Err(BadChannel));
         }
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_ids_from_outside_cannot_break_the_frame() {
+    fn special_characters_are_escaped_in_client_json() {
         let message = Message {
             id: "\"},{".into(),
             position: None,

@@ -1,22 +1,22 @@
 //! The one table of close codes: code, reason, metric label, and what a client should do next.
 
-/// Whether a client that was closed should come back.
+/// Reconnect policy for a client that was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reconnect {
-    /// It closed by itself.
+    /// The client closed the connection: no reconnect.
     No,
-    /// The client is at fault, and would be closed again unless it does better: with long pauses.
+    /// The client broke the protocol and would be closed again: reconnect after long delays.
     Slowly,
-    /// Come back with growing, jittered pauses.
+    /// Reconnect with growing, jittered delays.
     Backoff,
-    /// The reason holds the pause: `…; retry in <n>ms`.
+    /// Reconnect after the delay in the reason: `…; retry in <n>ms`.
     AfterHint,
 }
 
-/// Why the server closes a WebSocket. Each has one row in [`TABLE`].
+/// Reason for which the server closes a WebSocket. Each has one row in [`TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client closed, and its code is returned to it.
+    /// The client sent a close frame; its code is echoed.
     ByClient,
     ProtocolError,
     BinaryData,
@@ -36,7 +36,7 @@ pub struct CloseRow {
     pub close: CloseReason,
     /// RFC 6455 status code.
     pub code: u16,
-    /// Text after the code in the close frame, in English, at most 123 bytes.
+    /// Text after the code in the close frame, at most 123 bytes.
     pub reason: &'static str,
     /// Value of the metric label `reason`.
     pub label: &'static str,
@@ -45,7 +45,7 @@ pub struct CloseRow {
 
 macro_rules! rows {
     ($($close:ident $code:literal $label:literal $reconnect:ident $reason:literal),* $(,)?) => {
-        /// Every way in which the server ends a WebSocket, in the order of [`CloseReason`].
+        /// Every close reason, in the order of [`CloseReason`].
         pub const TABLE: &[CloseRow] = &[$(CloseRow {
             close: CloseReason::$close,
             code: $code,
@@ -61,7 +61,7 @@ macro_rules! rows {
     };
 }
 
-/// What a connection is counted as that ended without a word.
+/// Metric label of a connection that ended without a close frame.
 pub const GONE: &str = "gone";
 
 rows! {
@@ -79,7 +79,7 @@ rows! {
 }
 
 impl CloseReason {
-    /// This close's row of [`TABLE`].
+    /// Row of this reason in [`TABLE`].
     pub fn row(self) -> &'static CloseRow {
         &TABLE[self as usize]
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_the_order_of_the_enum_and_fits_a_frame() {
+    fn close_table_matches_the_enum_and_fits_a_frame() {
         for (place, row) in TABLE.iter().enumerate() {
             assert_eq!(row.close as usize, place);
             assert!(row.reason.len() <= 123 - "; retry in 4294967295ms".len());

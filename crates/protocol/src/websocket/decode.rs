@@ -1,7 +1,8 @@
-//! Frames from a client: a state machine that is fed bytes as they come and owns none while idle.
+//! Decoding of client frames: a state machine that takes bytes as they arrive and owns no memory while
+//! idle.
 //!
-//! A header is judged as soon as it is complete, before any of its payload is kept: that bounds the
-//! memory of a connection by the largest message it may send.
+//! A header is checked as soon as it is complete, before any payload is kept. This bounds the memory of
+//! a connection by the largest message it may send.
 
 use super::utf8::{Invalid, Utf8};
 use super::{CloseReason, Inflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
@@ -12,39 +13,39 @@ use std::mem;
 /// Longest header of a client frame: two bytes, a 64-bit length, a mask.
 const MAX_HEADER: usize = 14;
 
-/// What a reader lets through.
+/// Messages that a decoder accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits<'a> {
-    /// Largest message in bytes, over all its fragments, and not compressed.
+    /// Largest message in bytes: all fragments together, inflated.
     pub max_message: usize,
-    /// Whether binary messages are let through; otherwise they are [`CloseReason::BinaryData`].
+    /// Accept binary messages. Otherwise they are refused with [`CloseReason::BinaryData`].
     pub binary: bool,
-    /// What inflates compressed messages, if those were agreed on; it is borrowed for a message at a time.
+    /// Decompressor, if compression was negotiated. Borrowed for one message at a time.
     pub inflater: Option<&'a RefCell<Inflater>>,
 }
 
 impl ReadLimits<'_> {
-    /// Most bytes that the largest message may come in. Those that cannot be compressed get longer:
-    /// whoever flushes often adds 5 bytes to a hundred or two, and nobody needs to add an eighth.
-    fn most(&self, compressed: bool) -> usize {
+    /// Largest payload on the wire. Incompressible data grows when compressed: frequent flushes add 5 bytes
+    /// to every hundred or two, and an eighth is ample.
+    fn max_payload(&self, compressed: bool) -> usize {
         let more = if compressed { self.max_message / 8 + 64 } else { 0 };
         self.max_message.saturating_add(more)
     }
 }
 
-/// What a client said.
+/// A complete message or control frame of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FrameEvent<'a> {
     Text(Cow<'a, str>),
     Binary(Cow<'a, [u8]>),
     Ping(Cow<'a, [u8]>),
     Pong,
-    /// The client's close code, if it gave one. What follows on the wire is not read.
+    /// The client's close code, if any. Bytes after a close frame are ignored.
     Close(Option<u16>),
 }
 
 impl FrameEvent<'_> {
-    /// Bytes of the message that it brings.
+    /// Size of the message in bytes; zero for control frames.
     pub fn size(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -54,7 +55,8 @@ impl FrameEvent<'_> {
     }
 }
 
-/// What a client must not do, as the close that answers it. Events before it were delivered.
+/// A violation of the protocol or of the limits, as the close reason that answers it. Events before it were
+/// delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.row().reason)]
 pub struct ProtocolViolation(pub CloseReason);
@@ -65,16 +67,16 @@ impl From<Invalid> for ProtocolViolation {
     }
 }
 
-/// One direction of one connection.
+/// Decoder of the frames of one client.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     state: State,
-    /// The message whose fragments are being gathered.
+    /// The message whose fragments are being collected.
     message: Option<Message>,
-    /// Its payload so far. Empty, and without memory of its own, between messages.
-    gathered: Vec<u8>,
+    /// Payload of that message so far. Empty and without capacity between messages.
+    payload: Vec<u8>,
     utf8: Utf8,
-    /// Payload so far of a control frame that came in pieces.
+    /// Payload so far of a control frame that arrived in pieces.
     control: Vec<u8>,
 }
 
@@ -85,7 +87,7 @@ enum State {
         have: u8,
     },
     Payload(Frame),
-    /// A close frame was read.
+    /// After a close frame.
     Closed,
     Violated(ProtocolViolation),
 }
@@ -96,42 +98,42 @@ impl Default for State {
     }
 }
 
-/// What the first frame says of its message.
+/// Properties of a message, from its first frame.
 #[derive(Clone, Copy, Debug)]
 struct Message {
     opcode: Opcode,
     compressed: bool,
 }
 
-/// A frame whose payload is awaited.
+/// A frame whose payload is being read.
 #[derive(Clone, Copy, Debug)]
 struct Frame {
     fin: bool,
     opcode: Opcode,
     compressed: bool,
     mask: [u8; 4],
-    /// Payload bytes still to come.
+    /// Payload bytes not yet received.
     left: usize,
 }
 
 impl FrameDecoder {
-    /// Reads on in `data` up to the next event; `None` when `data` is used up.
+    /// Decodes `data` up to the next event, and removes the bytes read from it. `None` if `data` is used up.
     ///
-    /// The payload is unmasked in place, and a message that lies in `data` as a whole is not copied.
+    /// The payload is unmasked in place. A message that is complete in `data` is not copied.
     ///
     /// # Errors
-    /// A [`ProtocolViolation`] is final: whatever follows, it is the answer.
+    /// A [`ProtocolViolation`] is final: every later call returns it again.
     pub fn next<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: ReadLimits<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
-        self.advance(data, accept).inspect_err(|violation| {
+        self.advance(data, limits).inspect_err(|violation| {
             *self = Self { state: State::Violated(*violation), ..Self::default() };
         })
     }
 
-    /// Nothing that follows on the wire is read.
+    /// True after a close frame or a violation: later bytes are ignored.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Closed | State::Violated(_))
     }
@@ -139,7 +141,7 @@ impl FrameDecoder {
     fn advance<'a>(
         &mut self,
         data: &mut &'a mut [u8],
-        accept: ReadLimits<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         loop {
             match &mut self.state {
@@ -152,7 +154,7 @@ impl FrameDecoder {
                     let Some(header) = take_header(bytes, have, data) else {
                         return Ok(None);
                     };
-                    let frame = self.admit(&header, accept)?;
+                    let frame = self.check_header(&header, limits)?;
                     self.state = State::Payload(frame);
                 }
                 State::Payload(frame) => {
@@ -168,7 +170,7 @@ impl FrameDecoder {
                     if frame.left == 0 {
                         self.state = State::default();
                     }
-                    if let Some(event) = self.payload(frame, chunk, accept)? {
+                    if let Some(event) = self.add_payload(frame, chunk, limits)? {
                         return Ok(Some(event));
                     }
                 }
@@ -176,8 +178,12 @@ impl FrameDecoder {
         }
     }
 
-    /// Judges a complete header.
-    fn admit(&self, header: &[u8], accept: ReadLimits<'_>) -> Result<Frame, ProtocolViolation> {
+    /// Checks a complete header.
+    fn check_header(
+        &self,
+        header: &[u8],
+        limits: ReadLimits<'_>,
+    ) -> Result<Frame, ProtocolViolation> {
         let protocol = ProtocolViolation(CloseReason::ProtocolError);
         let (first, second) = (header[0], header[1]);
         let compressed = first & RSV1 != 0;
@@ -201,19 +207,20 @@ impl FrameDecoder {
                 return Err(protocol);
             }
         } else {
-            // A message is begun by its type and continued by continuations, nothing else.
+            // A message starts with its type and continues with continuation frames only.
             if (opcode == Opcode::Continuation) != self.message.is_some() {
                 return Err(protocol);
             }
-            // Its first frame says of the whole message that it is compressed.
-            if compressed && (self.message.is_some() || accept.inflater.is_none()) {
+            // Only the first frame of a message may mark it as compressed.
+            if compressed && (self.message.is_some() || limits.inflater.is_none()) {
                 return Err(protocol);
             }
-            if opcode == Opcode::Binary && !accept.binary {
+            if opcode == Opcode::Binary && !limits.binary {
                 return Err(ProtocolViolation(CloseReason::BinaryData));
             }
-            let most = accept.most(self.message.map_or(compressed, |message| message.compressed));
-            if length > most.saturating_sub(self.gathered.len()) as u64 {
+            let max =
+                limits.max_payload(self.message.map_or(compressed, |message| message.compressed));
+            if length > max.saturating_sub(self.payload.len()) as u64 {
                 return Err(ProtocolViolation(CloseReason::TooBig));
             }
         }
@@ -221,17 +228,17 @@ impl FrameDecoder {
         Ok(Frame { fin, opcode, compressed, mask, left: length as usize })
     }
 
-    /// Takes a piece of a frame's payload, unmasked. `frame.left` is what follows it.
-    fn payload<'a>(
+    /// Adds an unmasked piece of a frame's payload. `frame.left` bytes follow it.
+    fn add_payload<'a>(
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: ReadLimits<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         if frame.opcode.is_control() {
             self.control_payload(frame, chunk)
         } else {
-            self.data_payload(frame, chunk, accept)
+            self.data_payload(frame, chunk, limits)
         }
     }
 
@@ -239,36 +246,36 @@ impl FrameDecoder {
         &mut self,
         frame: Frame,
         chunk: &'a [u8],
-        accept: ReadLimits<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<Option<FrameEvent<'a>>, ProtocolViolation> {
         let Frame { opcode, compressed, .. } = frame;
         let message = *self.message.get_or_insert(Message { opcode, compressed });
         let complete = frame.fin && frame.left == 0;
-        if complete && self.gathered.is_empty() {
+        if complete && self.payload.is_empty() {
             self.message = None;
-            return message.of(chunk.into(), accept).map(Some);
+            return message.complete(chunk.into(), limits).map(Some);
         }
-        self.make_room(frame, chunk.len(), accept.most(message.compressed));
-        self.gathered.extend_from_slice(chunk);
+        self.make_room(frame, chunk.len(), limits.max_payload(message.compressed));
+        self.payload.extend_from_slice(chunk);
         if message.opcode == Opcode::Text && !message.compressed {
-            self.utf8.check(&self.gathered)?;
+            self.utf8.check(&self.payload)?;
         }
         if !complete {
             return Ok(None);
         }
         self.message = None;
         self.utf8 = Utf8::default();
-        message.of(mem::take(&mut self.gathered).into(), accept).map(Some)
+        message.complete(mem::take(&mut self.payload).into(), limits).map(Some)
     }
 
-    /// Sees to it that the rest of a frame fits. What more fragments may need is doubled, to be copied
-    /// seldom, but never beyond `most`.
-    fn make_room(&mut self, frame: Frame, size: usize, most: usize) {
-        let (have, room) = (self.gathered.len(), self.gathered.capacity());
+    /// Reserves memory for the rest of a frame. If more fragments may follow, capacity doubles, to copy
+    /// seldom, but stays within `max`.
+    fn make_room(&mut self, frame: Frame, size: usize, max: usize) {
+        let (have, room) = (self.payload.len(), self.payload.capacity());
         let need = have + size + frame.left;
         if need > room {
-            let ahead = if frame.fin { 0 } else { (2 * room).min(most) };
-            self.gathered.reserve_exact(need.max(ahead) - have);
+            let ahead = if frame.fin { 0 } else { (2 * room).min(max) };
+            self.payload.reserve_exact(need.max(ahead) - have);
         }
     }
 
@@ -299,14 +306,14 @@ impl FrameDecoder {
 }
 
 impl Message {
-    /// The message with this payload.
-    fn of<'a>(
+    /// Inflates the payload if needed, and checks that text is UTF-8.
+    fn complete<'a>(
         self,
         payload: Cow<'a, [u8]>,
-        accept: ReadLimits<'_>,
+        limits: ReadLimits<'_>,
     ) -> Result<FrameEvent<'a>, ProtocolViolation> {
-        let payload = match accept.inflater.filter(|_| self.compressed) {
-            Some(inflater) => inflater.borrow_mut().inflate(&payload, accept.max_message)?.into(),
+        let payload = match limits.inflater.filter(|_| self.compressed) {
+            Some(inflater) => inflater.borrow_mut().inflate(&payload, limits.max_message)?.into(),
             None => payload,
         };
         Ok(match (self.opcode, payload) {
@@ -321,7 +328,7 @@ impl Message {
     }
 }
 
-/// Moves bytes of a header from `data` to `bytes`; the header once it is complete.
+/// Moves bytes of a header from `data` to `bytes`, and returns the header once it is complete.
 fn take_header(
     bytes: &mut [u8; MAX_HEADER],
     have: &mut u8,
@@ -337,7 +344,7 @@ fn take_header(
                     127 => 8,
                     _ => 0,
                 };
-                // A frame without a mask is refused, not waited for.
+                // An unmasked frame is refused without waiting for more.
                 2 + length + if bytes[1] & 0x80 != 0 { 4 } else { 0 }
             }
         };
@@ -355,7 +362,7 @@ fn take_header(
     }
 }
 
-/// Applies the mask, and turns it so that it fits what follows.
+/// Applies the mask, and rotates it to fit the bytes that follow.
 fn unmask(chunk: &mut [u8], mask: &mut [u8; 4]) {
     let word = u32::from_ne_bytes(*mask);
     let wide = u64::from(word) << 32 | u64::from(word);
@@ -372,7 +379,7 @@ fn unmask(chunk: &mut [u8], mask: &mut [u8; 4]) {
     mask.rotate_left(turn);
 }
 
-/// The code in a close frame's payload, checked with its reason (RFC 6455, 7.4).
+/// Checks the payload of a close frame (RFC 6455, 7.4), and returns its code.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolViolation> {
     match payload {
         [] => Ok(None),

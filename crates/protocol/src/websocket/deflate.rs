@@ -1,25 +1,25 @@
-//! Messages compressed with DEFLATE, each by itself (RFC 7692, 7.2): nothing is kept from one to the
-//! next, so one deflater and one inflater serve any number of connections.
+//! Compression of single messages with DEFLATE (RFC 7692, 7.2). No context is kept between messages, so
+//! one deflater and one inflater serve any number of connections.
 
 use super::{CloseReason, ProtocolViolation};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The least effort that chooses its codes by what is to be compressed. What more effort saves is little.
+/// Lowest level with dynamic Huffman codes. Higher levels save little.
 const LEVEL: u32 = 2;
-/// An empty block without compression, less its header: what ends a flush, and is not sent.
+/// Empty stored block without its header: ends a flush, and is not sent.
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
-/// An empty final block. It is only read as such where a block has just ended.
+/// Empty final block. Valid only where a block has just ended.
 const END: [u8; 2] = [3, 0];
-/// Room that a message is inflated into at first, as a multiple of what it has now.
-const GUESS: usize = 4;
-/// The least of it, in bytes.
-const LEAST: usize = 64;
-/// Bytes of a plain message that take as long as one of a compressed one can at worst, where each block
-/// describes all codes there are and uses none.
-const COST: usize = 32;
+/// Initial capacity of an inflated message, as a multiple of its compressed size.
+const INITIAL_RATIO: usize = 4;
+/// Smallest capacity of an inflated message, in bytes.
+const MIN_CAPACITY: usize = 64;
+/// Cost of one compressed byte in bytes of a plain message, at worst: blocks that declare all codes and
+/// use none.
+const COST_PER_BYTE: usize = 32;
 
-/// Compresses messages.
+/// Compressor of messages.
 #[derive(Debug)]
 pub struct Deflater(Compress);
 
@@ -30,7 +30,7 @@ impl Default for Deflater {
 }
 
 impl Deflater {
-    /// Appends `message`, compressed, and says whether that is shorter. Its back references span no more
+    /// Appends the compressed `message` to `out`. Returns true if it is shorter. Back references span no more
     /// than the message, which [`Window::holds`](super::Window::holds) relies on.
     pub(super) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
         let room = message.len() + TAIL.len();
@@ -42,18 +42,18 @@ impl Deflater {
             *self = Self::default();
             return false;
         };
-        // What takes all of the room is not shorter, or not all of it.
+        // A result that fills the capacity is not shorter, or incomplete.
         let shorter = done.is_ok() && out.len() < limit && out.ends_with(&TAIL);
         out.truncate(out.len().saturating_sub(TAIL.len()));
         shorter
     }
 }
 
-/// Inflates messages.
+/// Decompressor of messages.
 #[derive(Debug)]
 pub struct Inflater {
     stream: Decompress,
-    /// Compressed bytes since the cost was taken.
+    /// Compressed bytes since the last call of `take_cost`.
     bytes: usize,
 }
 
@@ -64,59 +64,59 @@ impl Default for Inflater {
 }
 
 impl Inflater {
-    /// What was inflated since this was asked last, in bytes of plain messages that take as long.
+    /// Cost of inflating since the last call, in bytes of plain messages that take as long.
     pub fn take_cost(&mut self) -> usize {
-        std::mem::take(&mut self.bytes).saturating_mul(COST)
+        std::mem::take(&mut self.bytes).saturating_mul(COST_PER_BYTE)
     }
 
-    /// The message whose compressed form is `payload`, the frames' payloads put together.
+    /// Inflates a message from the concatenated payloads of its frames.
     ///
     /// # Errors
-    /// [`CloseReason::TooBig`] as soon as there are more than `most` bytes, [`CloseReason::BadDeflate`] where it is no
-    /// compressed message, or not a whole one.
+    /// [`CloseReason::TooBig`] as soon as the message exceeds `max` bytes, [`CloseReason::BadDeflate`] if the data
+    /// is not a complete compressed message.
     pub(super) fn inflate(
         &mut self,
         payload: &[u8],
-        most: usize,
+        max: usize,
     ) -> Result<Vec<u8>, ProtocolViolation> {
         if payload.is_empty() {
-            // Some write an empty message as no block at all.
+            // Some clients write an empty message as no block at all.
             return Ok(Vec::new());
         }
         self.bytes = self.bytes.saturating_add(payload.len());
-        let guess = payload.len().saturating_mul(GUESS);
-        let mut message = Vec::with_capacity(guess.min(most.saturating_add(1)));
+        let guess = payload.len().saturating_mul(INITIAL_RATIO);
+        let mut message = Vec::with_capacity(guess.min(max.saturating_add(1)));
         let mut rest = payload;
         self.stream.reset(false);
-        while let Some(behind) = self.feed(rest, &mut message, most)? {
-            // A block that says that it is the last. What follows it begins anew.
+        while let Some(rest_of_input) = self.feed(rest, &mut message, max)? {
+            // After a final block, a new stream begins.
             self.stream.reset(false);
-            rest = behind;
+            rest = rest_of_input;
             if rest.is_empty() {
                 return Ok(message);
             }
         }
-        // All blocks are whole if, put back, the tail ends the last one, and then the stream can end.
-        let behind = match self.feed(&TAIL, &mut message, most)? {
-            None => self.feed(&END, &mut message, most)?,
+        // With the tail restored, a complete message ends at a block boundary, where a final block fits.
+        let rest_of_input = match self.feed(&TAIL, &mut message, max)? {
+            None => self.feed(&END, &mut message, max)?,
             last => last,
         };
-        match behind {
+        match rest_of_input {
             Some([]) => Ok(message),
             _ => Err(ProtocolViolation(CloseReason::BadDeflate)),
         }
     }
 
-    /// Takes all of `input`, or what there is up to the end of a final block: what is behind that.
+    /// Inflates `input` up to its end, or up to the end of a final block: returns what follows that block.
     fn feed<'a>(
         &mut self,
         mut input: &'a [u8],
         message: &mut Vec<u8>,
-        most: usize,
+        max: usize,
     ) -> Result<Option<&'a [u8]>, ProtocolViolation> {
         const BAD: ProtocolViolation = ProtocolViolation(CloseReason::BadDeflate);
         loop {
-            make_room(message, most);
+            make_room(message, max);
             let (taken, had) = (self.stream.total_in(), message.len());
             let inflate = || self.stream.decompress_vec(input, message, FlushDecompress::None);
             let Some(status) = contained(inflate) else {
@@ -126,12 +126,12 @@ impl Inflater {
             let status = status.map_err(|_| BAD)?;
             let taken = (self.stream.total_in() - taken) as usize;
             input = input.get(taken..).ok_or(BAD)?;
-            if message.len() > most {
+            if message.len() > max {
                 return Err(ProtocolViolation(CloseReason::TooBig));
             }
             match status {
                 Status::StreamEnd => return Ok(Some(input)),
-                // With room left it had nothing more to say.
+                // With capacity left, all output was written.
                 _ if input.is_empty() && message.len() < message.capacity() => return Ok(None),
                 _ if taken == 0 && message.len() == had => return Err(BAD),
                 _ => {}
@@ -140,17 +140,17 @@ impl Inflater {
     }
 }
 
-/// What `work` returns, unless it panics: the crate has a way to do so at another level, and what is
-/// said by anyone passes here.
+/// Runs `work` and returns `None` if it panics: the compression library can panic at another level, and
+/// anyone's input passes here.
 fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
-/// Sees to it that there is room for one byte, and never for more than one beyond `most`.
-fn make_room(message: &mut Vec<u8>, most: usize) {
+/// Makes room for at least one byte, and for at most one byte beyond `max`.
+fn make_room(message: &mut Vec<u8>, max: usize) {
     let (have, room) = (message.len(), message.capacity());
     if have == room {
-        let room = (2 * room).max(LEAST).min(most.saturating_add(1));
+        let room = (2 * room).max(MIN_CAPACITY).min(max.saturating_add(1));
         message.reserve_exact(room.saturating_sub(have).max(1));
     }
 }
@@ -160,13 +160,13 @@ mod tests {
     use super::*;
 
     const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-    /// The same as a final block.
+    /// The same message as a final block.
     const LAST: [u8; 7] = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-    /// And without compression.
+    /// The same message as a stored block.
     const STORED: &[u8] = b"\x00\x05\x00\xfa\xffHello";
 
-    fn inflate(payload: &[u8], most: usize) -> Result<Vec<u8>, CloseReason> {
-        Inflater::default().inflate(payload, most).map_err(|ProtocolViolation(close)| close)
+    fn inflate(payload: &[u8], max: usize) -> Result<Vec<u8>, CloseReason> {
+        Inflater::default().inflate(payload, max).map_err(|ProtocolViolation(close)| close)
     }
 
     fn deflate(message: &[u8]) -> Option<Vec<u8>> {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rfc_7692_has_as_examples() {
+    fn examples_of_rfc_7692_inflate() {
         // 7.2.3: one block, two, without compression, a final one.
         let two =
             [&[0xf2, 0x48, 0x05, 0, 0, 0, 0xff, 0xff][..], &[0xca, 0xc9, 0xc9, 7, 0]].concat();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_may_end_and_begin_in_any_way() {
+    fn any_sequence_of_blocks_inflates() {
         const EMPTY: &[u8] = b"\x00\x00\x00\xff\xff";
         for (blocks, message) in [
             (&[][..], ""),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message() {
+    fn incomplete_or_corrupt_data_is_refused() {
         let text = "what is cut somewhere is not whole, wherever that is; ".repeat(4);
         let whole = deflate(text.as_bytes()).unwrap();
         assert_eq!(inflate(&whole, 1 << 10).unwrap(), text.as_bytes());
@@ -219,13 +219,13 @@ mod tests {
             );
         }
         for payload in [
-            // A type of block that there is not, lengths that differ, a reference to before the message.
+            // An invalid block type, differing lengths, a back reference to before the message.
             &b"\x07"[..],
             b"\x00\x05\x00\xfb\xffHello\x00",
             b"\x02\x06\x00\x00",
-            // Its tail was not taken off.
+            // With its tail.
             &[&HELLO[..], &TAIL].concat(),
-            // What is behind a final block is none.
+            // What is follows a final block is not a block.
             &[&LAST[..], b"\xff"].concat(),
         ] {
             assert_eq!(inflate(payload, 1 << 10), Err(CloseReason::BadDeflate), "{payload:02x?}");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_inflated_than_a_message_may_have() {
+    fn inflating_stops_at_the_limit() {
         for size in [0usize, 1, 63, 64, 65, 1000, 100_000] {
             let zeros = vec![0; size];
             let mut payload = Vec::with_capacity(size + 64);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gets_shorter_is_compressed_and_comes_back() {
+    fn shorter_result_is_kept_and_inflates_to_the_message() {
         let mut deflater = Deflater::default();
         let mut inflater = Inflater::default();
         let mut random = fastrand::Rng::with_seed(1);
@@ -263,7 +263,7 @@ mod tests {
                     compressed += 1;
                     assert!(out.len() < size);
                     assert_eq!(inflater.inflate(&out, size).unwrap(), message);
-                    // Nothing is kept from one message to the next.
+                    // No context is kept between messages.
                     assert_eq!(deflate(&message), Some(out));
                 }
             }

@@ -1,4 +1,4 @@
-//! Frames towards clients: unmasked, unfragmented, encoded once and shared.
+//! Encoding of server frames: unmasked and unfragmented, so that one encoded frame serves all clients.
 
 use super::{CloseReason, Deflater, MAX_CONTROL_PAYLOAD, Opcode, RSV1};
 use bytes::Bytes;
@@ -7,10 +7,10 @@ use bytes::Bytes;
 const MAX_HEADER: usize = 10;
 const FIN: u8 = 0x80;
 
-/// A text frame whose payload is written in place: one allocation, no copy.
+/// Builder of a text frame whose payload is written in place: one allocation, no copy.
 ///
 /// ```
-/// let mut frame = warren::wire::FrameBuilder::with_capacity(5);
+/// let mut frame = warren_protocol::websocket::FrameBuilder::with_capacity(5);
 /// frame.payload().extend_from_slice(b"hello");
 /// assert_eq!(&frame.finish()[..], b"\x81\x05hello");
 /// ```
@@ -21,19 +21,19 @@ pub struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Reserves room for `payload` bytes; more may be written.
+    /// Reserves space for `payload` bytes. More may be written.
     pub fn with_capacity(payload: usize) -> Self {
         let mut buffer = Vec::with_capacity(MAX_HEADER + payload);
         buffer.resize(MAX_HEADER, 0);
         Self { buffer }
     }
 
-    /// Where the payload is to be appended.
+    /// Buffer to append the payload to.
     pub fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// The size of the header of a frame that was built.
+    /// Size in bytes of the header of an encoded frame.
     pub fn header_of(frame: &[u8]) -> usize {
         match frame.get(1) {
             Some(126) => 4,
@@ -42,7 +42,7 @@ impl FrameBuilder {
         }
     }
 
-    /// Puts the header in front of what was written.
+    /// Completes the frame with its header.
     pub fn finish(self) -> Bytes {
         self.finish_as(FIN | Opcode::Text as u8)
     }
@@ -56,7 +56,7 @@ impl FrameBuilder {
     }
 }
 
-/// A text or binary frame with its payload compressed; `None` if that would not be shorter.
+/// Compresses the payload of a text or binary frame. `None` if the result would not be shorter.
 pub fn deflated(frame: &[u8], deflater: &mut Deflater) -> Option<Bytes> {
     let (first, payload) = (frame.first()?, frame.get(FrameBuilder::header_of(frame)..)?);
     let mut compressed = FrameBuilder::with_capacity(0);
@@ -67,7 +67,7 @@ pub fn deflated(frame: &[u8], deflater: &mut Deflater) -> Option<Bytes> {
     Some(compressed.finish_as(first | RSV1))
 }
 
-/// Header of an unmasked frame with this first byte, and its size in bytes.
+/// Header of an unmasked frame, and its size in bytes.
 fn header(first: u8, length: usize) -> ([u8; MAX_HEADER], usize) {
     let mut header = [0; MAX_HEADER];
     header[0] = first;
@@ -97,28 +97,28 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     frame.into()
 }
 
-/// A text frame.
+/// Encodes a text frame.
 pub fn text_frame(text: &str) -> Bytes {
     frame(Opcode::Text, text.as_bytes())
 }
 
-/// A binary frame.
+/// Encodes a binary frame.
 pub fn binary_frame(data: &[u8]) -> Bytes {
     frame(Opcode::Binary, data)
 }
 
-/// A ping without payload.
+/// Encodes a ping without payload.
 pub fn ping_frame() -> Bytes {
     Bytes::from_static(&[FIN | Opcode::Ping as u8, 0])
 }
 
-/// The answer to a ping; what exceeds the limit of a control frame is cut off.
+/// Encodes the answer to a ping. Payload beyond the limit of a control frame is cut off.
 pub fn pong_frame(payload: &[u8]) -> Bytes {
     frame(Opcode::Pong, &payload[..payload.len().min(MAX_CONTROL_PAYLOAD)])
 }
 
-/// A close frame. `code` overrides the table's (to return a client's own); `hint_ms` is the pause in
-/// milliseconds that the client is asked to make before it returns.
+/// Encodes a close frame. `code` overrides the code of the table, to echo a client's own; `hint_ms` is
+/// the time in milliseconds after which the client should reconnect.
 pub fn close_frame(close: CloseReason, code: Option<u16>, hint_ms: Option<u32>) -> Bytes {
     let row = close.row();
     let mut payload = code.unwrap_or(row.code).to_be_bytes().to_vec();
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_take_the_shortest_form() {
+    fn length_is_encoded_in_the_shortest_form() {
         for (length, header) in [
             (0usize, &[0x81, 0][..]),
             (125, &[0x81, 125]),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_says_when_to_return() {
+    fn restart_close_carries_the_retry_hint() {
         let frame = close_frame(CloseReason::Restart, None, Some(1500));
         assert_eq!(frame[..2], [0x88, frame.len() as u8 - 2]);
         assert_eq!(&frame[2..], b"\x03\xf4restart; retry in 1500ms");

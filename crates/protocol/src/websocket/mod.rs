@@ -1,8 +1,11 @@
-//! WebSocket frames (RFC 6455) as plain data: bytes in, events out, and the reverse.
+//! WebSocket frames (RFC 6455) as plain data.
 //!
-//! Owns the syntax of a connection: frame headers, masking, UTF-8, fragmentation, compression (RFC 7692),
-//! close codes.
-//! Must not know sockets, tasks or what a message means; whoever holds the socket feeds it.
+//! - `decode`, `encode`: frame headers, masking, fragmentation.
+//! - `utf8`: incremental validation.
+//! - `deflate`, `negotiate`: permessage-deflate (RFC 7692).
+//! - `close`: the table of close codes.
+//!
+//! Knows no sockets, no tasks, and not what a message means.
 
 mod close;
 mod decode;
@@ -19,10 +22,10 @@ pub use encode::{
 };
 pub use negotiate::{NegotiatedDeflate, Window, negotiate};
 
-/// Payload bytes that a control frame may carry (RFC 6455, 5.5).
+/// Largest payload of a control frame in bytes (RFC 6455, 5.5).
 const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// The bit of a message's first frame that says that it is compressed (RFC 7692, 6).
+/// Bit that marks a compressed message in its first frame (RFC 7692, 6).
 const RSV1: u8 = 0x40;
 
 /// Frame types (RFC 6455, 5.2).

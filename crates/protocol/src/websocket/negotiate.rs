@@ -1,49 +1,47 @@
-//! What is agreed on in a handshake: which of a client's offers of permessage-deflate is taken
-//! (RFC 7692, 5 and 7.1), and what the answer says.
+//! Negotiation of permessage-deflate in the handshake (RFC 7692, 5 and 7.1).
 
 use std::borrow::Cow;
 
 /// Name of the extension.
 const NAME: &str = "permessage-deflate";
-/// Most bits that a window has, and what a client has that says nothing of it.
-const MOST: u8 = 15;
+/// Largest window in bits, and the window of a client that does not ask for another.
+const MAX_BITS: u8 = 15;
 
-/// What a client can inflate: nothing at all, or messages compressed with a window of so many bits.
+/// LZ77 window that a client inflates with, in bits. Zero if the client does not inflate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window(u8);
 
 impl Window {
-    /// Nothing is compressed.
+    /// No compression.
     pub const NONE: Self = Self(0);
-    /// Whatever is compressed.
-    pub const FULL: Self = Self(MOST);
+    /// The largest window.
+    pub const FULL: Self = Self(MAX_BITS);
 
-    /// Whether a frame can be inflated that was so long before it was compressed by itself. Its back
-    /// references may span all of it.
+    /// True if a frame of `length` bytes, compressed on its own, can be inflated with this window: its
+    /// back references may span the whole frame.
     pub fn holds(self, length: usize) -> bool {
-        self.0 == MOST || length >> self.0 == 0
+        self.0 == MAX_BITS || length >> self.0 == 0
     }
 }
 
-/// An offer that was taken.
+/// An accepted offer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NegotiatedDeflate {
     pub window: Window,
-    /// The value of `Sec-WebSocket-Extensions` in the answer.
+    /// Value of `Sec-WebSocket-Extensions` in the response.
     pub answer: String,
 }
 
-/// Takes the first acceptable offer in the values of `Sec-WebSocket-Extensions`. One that is malformed,
-/// or asks for what is not known, is declined: the next one counts, and without any there is no
-/// compression.
+/// Accepts the first acceptable offer in the values of `Sec-WebSocket-Extensions`. Malformed offers and
+/// unknown parameters are declined. `None` if no offer is acceptable.
 ///
-/// Neither side keeps anything from one message to the next. So a message is compressed once for all
-/// clients, and a connection needs no memory for it.
+/// Neither side keeps context between messages. A message is therefore compressed once for all
+/// clients, and a connection needs no memory for compression.
 pub fn negotiate<'a>(values: impl IntoIterator<Item = &'a str>) -> Option<NegotiatedDeflate> {
-    values.into_iter().flat_map(|value| split(value, ',')).find_map(take)
+    values.into_iter().flat_map(|value| split(value, ',')).find_map(accept)
 }
 
-fn take(offer: &str) -> Option<NegotiatedDeflate> {
+fn accept(offer: &str) -> Option<NegotiatedDeflate> {
     let mut parts = split(offer, ';');
     if parts.next()? != NAME {
         return None;
@@ -55,9 +53,9 @@ fn take(offer: &str) -> Option<NegotiatedDeflate> {
             _ if seen.contains(&name) => return None,
             ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
             ("server_max_window_bits", Some(bits)) => asked = Some(window_bits(bits)?),
-            // Its window may be as large as it likes.
+            // The client may use any window: Warren inflates with the largest.
             ("client_max_window_bits", bits) => {
-                bits.map_or(Some(MOST), window_bits)?;
+                bits.map_or(Some(MAX_BITS), window_bits)?;
             }
             _ => return None,
         }
@@ -70,7 +68,7 @@ fn take(offer: &str) -> Option<NegotiatedDeflate> {
     Some(NegotiatedDeflate { window: asked.map_or(Window::FULL, Window), answer })
 }
 
-/// The parts between separators, without the blanks around them. Separators in quotes are none.
+/// Splits at separators outside quotes, and trims the parts.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(move |c| {
@@ -89,7 +87,7 @@ fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// `name`, `name=value` or `name="value"`.
+/// Parses `name`, `name=value` or `name="value"`.
 fn parameter(text: &str) -> Option<(&str, Option<Cow<'_, str>>)> {
     let Some((name, value)) = text.split_once('=') else { return Some((text, None)) };
     let value = trim(value);
@@ -113,7 +111,7 @@ fn unquote(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// 8 to 15, and no zeros in front.
+/// Parses 8 to 15, without leading zeros.
 fn window_bits(value: &str) -> Option<u8> {
     let valid = matches!(value.as_bytes(), [b'8' | b'9'] | [b'1', b'0'..=b'5']);
     value.parse().ok().filter(|_| valid)
@@ -133,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_are_taken() {
+    fn first_acceptable_offer_is_accepted() {
         let asked = |bits: u8| Some((bits, format!("; server_max_window_bits={bits}")));
         let plain = Some((15, String::new()));
         for (values, taken) in [
-            // What browsers say.
+            // As browsers offer.
             (&["permessage-deflate; client_max_window_bits"][..], plain.clone()),
             (&["permessage-deflate"], plain.clone()),
             (
@@ -151,7 +149,7 @@ mod tests {
             (&["permessage-deflate; server_max_window_bits = \"10\""], asked(10)),
             (&["permessage-deflate; server_max_window_bits=\"\\9\""], asked(9)),
             (&["permessage-deflate; server_max_window_bits=8"], asked(8)),
-            // The first that is acceptable, wherever it stands.
+            // The first acceptable one, wherever it stands.
             (
                 &[
                     "x-webkit-deflate-frame, permessage-deflate; server_max_window_bits=9, permessage-deflate",
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_that_are_declined() {
+    fn malformed_or_unknown_offer_is_declined() {
         assert_eq!(window(&[]), None);
         for offer in [
             "",
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_holds_what_is_shorter() {
+    fn window_holds_only_shorter_frames() {
         assert!((0..1 << 20).step_by(333).all(|length| Window(15).holds(length)));
         assert!(Window(8).holds(255) && !Window(8).holds(256 + 1));
         assert!(!Window::NONE.holds(1));

@@ -1,17 +1,19 @@
-//! UTF-8 checked while it arrives, so that a bad byte is refused before the rest is read.
+//! Incremental UTF-8 validation: an invalid byte is refused before the rest arrives.
 
-/// How far a growing buffer is known to be valid UTF-8.
+/// Validation state of a growing buffer.
 #[derive(Debug, Default)]
 pub(super) struct Utf8 {
+    /// Bytes known to be valid.
     valid: usize,
 }
 
-/// The text can never become valid, whatever follows.
+/// The text is not valid UTF-8, whatever follows.
 #[derive(Debug)]
 pub(super) struct Invalid;
 
 impl Utf8 {
-    /// Checks what `text` has gained since the last call. A character cut in half is left for the next.
+    /// Validates the bytes added to `text` since the last call. An incomplete character at the end is
+    /// left for the next call.
     pub(super) fn check(&mut self, text: &[u8]) -> Result<(), Invalid> {
         match std::str::from_utf8(&text[self.valid..]) {
             Ok(_) => self.valid = text.len(),
@@ -27,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_may_arrive_byte_by_byte() {
+    fn character_in_pieces_is_valid() {
         let text = "κόσμε🐇".as_bytes();
         let mut utf8 = Utf8::default();
         for end in 1..=text.len() {
@@ -37,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_surrogate_is_refused_at_its_second_byte() {
+    fn surrogate_is_refused_at_its_second_byte() {
         let mut utf8 = Utf8::default();
         utf8.check(b"ok\xed").unwrap();
         utf8.check(b"ok\xed\xa0").unwrap_err();

@@ -3,7 +3,7 @@ use super::*;
 const ACCEPT: ReadLimits<'_> = ReadLimits { max_message: 64, binary: false, inflater: None };
 const MASK: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
 
-/// A masked client frame.
+/// Encodes a masked client frame.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![first];
     match payload.len() {
@@ -18,20 +18,20 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Everything that a reader says of `bytes` when it gets them in pieces of `size`. A violation stays.
-fn read(bytes: &[u8], size: usize, accept: ReadLimits<'_>) -> (Vec<String>, Option<CloseReason>) {
-    let mut reader = FrameDecoder::default();
+/// Decodes `bytes` in pieces of `size`: events, and the violation if any.
+fn read(bytes: &[u8], size: usize, limits: ReadLimits<'_>) -> (Vec<String>, Option<CloseReason>) {
+    let mut decoder = FrameDecoder::default();
     let mut said = Vec::new();
     for piece in bytes.to_vec().chunks_mut(size) {
         let mut data = piece;
         loop {
-            match reader.next(&mut data, accept) {
+            match decoder.next(&mut data, limits) {
                 Ok(Some(event)) => said.push(format!("{event:?}")),
                 Ok(None) => break,
                 Err(violation) => {
                     let mut more = frame(0x81, b"more");
-                    assert_eq!(reader.next(&mut &mut more[..], accept), Err(violation));
-                    assert!(reader.is_over() && reader.gathered.capacity() == 0);
+                    assert_eq!(decoder.next(&mut &mut more[..], limits), Err(violation));
+                    assert!(decoder.is_over() && decoder.payload.capacity() == 0);
                     return (said, Some(violation.0));
                 }
             }
@@ -41,7 +41,7 @@ fn read(bytes: &[u8], size: usize, accept: ReadLimits<'_>) -> (Vec<String>, Opti
     (said, None)
 }
 
-/// The same, whatever the pieces.
+/// Decodes `bytes` in pieces of several sizes, with equal results.
 fn read_any(bytes: &[u8]) -> (Vec<String>, Option<CloseReason>) {
     let at_once = read(bytes, bytes.len().max(1), ACCEPT);
     for size in 1..bytes.len().min(20) {
@@ -51,7 +51,7 @@ fn read_any(bytes: &[u8]) -> (Vec<String>, Option<CloseReason>) {
 }
 
 #[test]
-fn a_conversation() {
+fn frames_in_any_pieces_give_the_same_events() {
     let mut bytes = frame(0x81, b"hello");
     bytes.extend(frame(0x01, "kó".as_bytes()));
     bytes.extend(frame(0x89, b"beat"));
@@ -76,7 +76,7 @@ fn a_conversation() {
 }
 
 #[test]
-fn violations_are_named_after_what_came_before_them_was_delivered() {
+fn violation_comes_after_the_events_before_it() {
     let long = "x".repeat(65);
     let cases: &[(&str, Vec<u8>, CloseReason)] = &[
         ("reserved bit", frame(0xc1, b"a"), CloseReason::ProtocolError),
@@ -104,7 +104,7 @@ fn violations_are_named_after_what_came_before_them_was_delivered() {
 }
 
 #[test]
-fn an_oversized_frame_is_refused_by_its_header_alone() {
+fn oversized_frame_is_refused_by_its_header() {
     for announced in [65u64, 1 << 32, u64::MAX] {
         let mut header = vec![0x81, 0xff];
         header.extend_from_slice(&announced.to_be_bytes());
@@ -114,7 +114,7 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
 }
 
 #[test]
-fn fragments_are_bounded_together() {
+fn fragments_together_exceed_the_limit() {
     let mut bytes = frame(0x01, &[b'a'; 40]);
     bytes.extend(frame(0x00, &[b'b'; 24]));
     assert_eq!(read_any(&bytes).1, None);
@@ -123,28 +123,28 @@ fn fragments_are_bounded_together() {
 }
 
 #[test]
-fn gathering_takes_no_more_memory_than_the_largest_message() {
+fn fragments_take_no_more_memory_than_the_largest_message() {
     for size in 1..=64 {
-        let mut reader = FrameDecoder::default();
+        let mut decoder = FrameDecoder::default();
         let mut fragments = frame(0x01, b"");
         for fragment in [b'a'; 64].chunks(size) {
             fragments.extend(frame(0x00, fragment));
         }
-        assert_eq!(reader.next(&mut &mut fragments[..], ACCEPT), Ok(None));
-        assert_eq!(reader.gathered.len(), 64);
-        assert!(reader.gathered.capacity() <= 64, "in fragments of {size}");
+        assert_eq!(decoder.next(&mut &mut fragments[..], ACCEPT), Ok(None));
+        assert_eq!(decoder.payload.len(), 64);
+        assert!(decoder.payload.capacity() <= 64, "in fragments of {size}");
     }
 }
 
 #[test]
-fn a_message_cannot_begin_inside_another() {
+fn message_inside_a_fragmented_message_is_refused() {
     let mut bytes = frame(0x01, b"");
     bytes.extend(frame(0x81, b"x"));
     assert_eq!(read_any(&bytes), (vec![], Some(CloseReason::ProtocolError)));
 }
 
 #[test]
-fn bad_text_is_refused_before_its_frame_is_complete() {
+fn invalid_text_is_refused_before_its_frame_is_complete() {
     let bytes = frame(0x81, b"ab\xffcd");
     let (said, violation) = read(&bytes[..bytes.len() - 2], 1, ACCEPT);
     assert_eq!((said.len(), violation), (0, Some(CloseReason::InvalidUtf8)));
@@ -152,42 +152,42 @@ fn bad_text_is_refused_before_its_frame_is_complete() {
 
 #[test]
 fn an_idle_reader_owns_no_memory() {
-    let mut reader = FrameDecoder::default();
+    let mut decoder = FrameDecoder::default();
     for piece in [frame(0x01, b"par"), frame(0x80, b"ts")] {
         for mut byte in piece {
-            while reader.next(&mut std::slice::from_mut(&mut byte), ACCEPT).unwrap().is_some() {}
+            while decoder.next(&mut std::slice::from_mut(&mut byte), ACCEPT).unwrap().is_some() {}
         }
     }
-    assert_eq!(reader.gathered.capacity() + reader.control.capacity(), 0);
+    assert_eq!(decoder.payload.capacity() + decoder.control.capacity(), 0);
     assert!(size_of::<FrameDecoder>() <= 128);
 }
 
 #[test]
-fn binary_passes_where_it_is_accepted() {
-    let accept = ReadLimits { binary: true, ..ACCEPT };
-    assert_eq!(read(&frame(0x82, &[0xff]), 3, accept), (vec!["Binary([255])".into()], None));
+fn binary_is_accepted_if_enabled() {
+    let limits = ReadLimits { binary: true, ..ACCEPT };
+    assert_eq!(read(&frame(0x82, &[0xff]), 3, limits), (vec!["Binary([255])".into()], None));
 }
 
 const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 
-/// A frame with RSV1.
+/// Encodes a masked client frame with RSV1.
 fn compressed(first: u8, payload: &[u8]) -> Vec<u8> {
     frame(first | RSV1, payload)
 }
 
-/// What is said of `bytes` where compression was agreed on, whatever the pieces.
+/// Decodes `bytes` with compression negotiated, in pieces of several sizes.
 fn inflated(bytes: &[u8]) -> (Vec<String>, Option<CloseReason>) {
     let inflater = RefCell::default();
-    let accept = ReadLimits { inflater: Some(&inflater), binary: true, ..ACCEPT };
-    let at_once = read(bytes, bytes.len().max(1), accept);
+    let limits = ReadLimits { inflater: Some(&inflater), binary: true, ..ACCEPT };
+    let at_once = read(bytes, bytes.len().max(1), limits);
     for size in 1..bytes.len().min(20) {
-        assert_eq!(read(bytes, size, accept), at_once, "in pieces of {size}");
+        assert_eq!(read(bytes, size, limits), at_once, "in pieces of {size}");
     }
     at_once
 }
 
 #[test]
-fn compressed_messages_among_others() {
+fn compressed_and_plain_messages_mix() {
     let mut bytes = frame(0x81, b"plain");
     bytes.extend(compressed(0x81, HELLO));
     bytes.extend(compressed(0x01, &HELLO[..3]));
@@ -215,8 +215,8 @@ fn compressed_messages_among_others() {
 }
 
 #[test]
-fn what_is_not_compressed_as_it_should_be() {
-    // Without compression; 65 times "a", as zlib has it.
+fn invalid_compression_is_refused() {
+    // A stored block; 65 times "a" as zlib compresses it.
     let latin = b"\x00\x04\x00\xfb\xffcaf\xe9\x00";
     let many = [0x4a, 0x4c, 0xa4, 0x10, 0x00];
     let cases: &[(&str, Vec<u8>, CloseReason)] = &[
@@ -254,24 +254,24 @@ fn what_is_not_compressed_as_it_should_be() {
     assert_eq!(
         read_any(&compressed(0x81, HELLO)).1,
         Some(CloseReason::ProtocolError),
-        "not agreed on"
+        "not negotiated"
     );
 }
 
 #[test]
-fn what_gathers_is_what_came_and_not_what_comes_of_it() {
+fn compressed_fragments_are_kept_compressed() {
     let inflater = RefCell::default();
-    let accept = ReadLimits { inflater: Some(&inflater), ..ACCEPT };
+    let limits = ReadLimits { inflater: Some(&inflater), ..ACCEPT };
     let mut header = vec![0xc1, 0xff];
     header.extend_from_slice(&(1u64 << 32).to_be_bytes());
     header.extend_from_slice(&MASK);
-    assert_eq!(read(&header, 1, accept).1, Some(CloseReason::TooBig), "by its header");
-    let mut reader = FrameDecoder::default();
+    assert_eq!(read(&header, 1, limits).1, Some(CloseReason::TooBig), "by its header");
+    let mut decoder = FrameDecoder::default();
     let mut parts = compressed(0x01, b"");
     for _ in 0..136 {
         parts.extend(frame(0x00, b"\0"));
     }
-    assert_eq!(reader.next(&mut &mut parts[..], accept), Ok(None));
-    assert_eq!(reader.gathered.len(), 136);
-    assert!(reader.gathered.capacity() <= 136);
+    assert_eq!(decoder.next(&mut &mut parts[..], limits), Ok(None));
+    assert_eq!(decoder.payload.len(), 136);
+    assert!(decoder.payload.capacity() <= 136);
 }
