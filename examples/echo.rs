@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep_until};
 use warren_protocol::websocket::{
     Deflater, Inflater, ReadLimits, Window, binary_frame, deflated, negotiate, text_frame,
 };
-use warren_server::ws::{Connection, Dialogue, Order, Output};
+use warren_server::connection::{Connection, ConnectionCommand, MessageHandler, WriteQueue};
 
 /// Says what it hears, compressed if it may be.
 struct Echo {
@@ -46,21 +46,21 @@ impl Echo {
     }
 }
 
-impl Dialogue for Echo {
+impl MessageHandler for Echo {
     fn accept(&self) -> ReadLimits<'_> {
         let inflater = Some(&self.tools.inflater).filter(|_| self.window != Window::NONE);
         ReadLimits { max_message: 16 << 20, binary: true, inflater }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, _: &mut Output) {
+    fn poll(&mut self, context: &mut Context<'_>, _: &mut WriteQueue) {
         self.late |= self.deadline.as_mut().is_some_and(|d| d.as_mut().poll(context).is_ready());
     }
 
-    fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
+    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
         output.push(self.deflated(text_frame(&text)));
     }
 
-    fn binary(&mut self, data: Cow<'_, [u8]>, output: &mut Output) {
+    fn binary(&mut self, data: Cow<'_, [u8]>, output: &mut WriteQueue) {
         output.push(self.deflated(binary_frame(&data)));
     }
 
@@ -68,8 +68,8 @@ impl Dialogue for Echo {
         self.deadline = Some(Box::pin(sleep_until(deadline.into())));
     }
 
-    fn take_order(&mut self) -> Option<Order> {
-        self.late.then_some(Order::Abort)
+    fn take_order(&mut self) -> Option<ConnectionCommand> {
+        self.late.then_some(ConnectionCommand::Abort)
     }
 }
 
@@ -93,7 +93,7 @@ async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Err
     let key = values("sec-websocket-key").next().ok_or("no WebSocket handshake")?;
     let agreed = negotiate(values("sec-websocket-extensions"));
     io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await?;
-    io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-ReadLimits: ").await?;
+    io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-Accept: ").await?;
     io.write_all(&hash_key(key.trim().as_bytes())).await?;
     if let Some(agreed) = &agreed {
         io.write_all(b"\r\nSec-WebSocket-Extensions: ").await?;
@@ -116,7 +116,7 @@ async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
             if let Ok((window, early)) = handshake(&mut io).await {
                 let scratch = tools.scratch.clone();
                 let echo = Echo { window, tools, deadline: None, late: false };
-                Connection::new(io, scratch, early, Output::new(window), echo).await;
+                Connection::new(io, scratch, early, WriteQueue::new(window), echo).await;
             }
         });
     }

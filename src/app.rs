@@ -14,10 +14,10 @@ use warren_observe::events::{Event, SanitizedText};
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
 use warren_observe::telemetry::{TraceSettings, Traces};
-use warren_server::compression::{Compressor, DeflateClientCount};
+use warren_server::admin::{self, Health};
+use warren_server::fanout::compression::{Compressor, DeflateClientCount};
 use warren_server::fanout::{self, WorkerMessage, WorkerSenders};
-use warren_server::health::{self, Health};
-use warren_server::replays::ReplayCache;
+use warren_server::replay_cache::ReplayCache;
 use warren_server::{AppState, Connections};
 
 /// How long the acceptor may take to pause.
@@ -137,7 +137,7 @@ impl Application {
         };
         let door = self.clients.try_clone()?;
         let clients = warren_server::serve(self.clients, state)?;
-        let admin = health::serve(self.admin, health)?;
+        let admin = admin::serve(self.admin, health)?;
         let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
         let mut clients = tokio::spawn(clients);
         let admin = tokio::spawn(admin);

@@ -1,6 +1,6 @@
 //! How many clients there are, and how many there may be.
 
-use crate::compression::DeflateClientCount;
+use crate::fanout::compression::DeflateClientCount;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ pub struct Connections {
 
 /// Leave for one connection; given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub struct ConnectionPermit {
     connections: Arc<Connections>,
     stream: bool,
     /// It takes compressed messages.
@@ -74,19 +74,19 @@ impl Connections {
     }
 
     /// Leave for one more, if there is room.
-    pub fn acquire(self: &Arc<Self>) -> Option<Permit> {
+    pub fn acquire(self: &Arc<Self>) -> Option<ConnectionPermit> {
         self.permit(false)
     }
 
     /// Leave for one more event stream, if there is room.
-    pub fn acquire_stream(self: &Arc<Self>) -> Option<Permit> {
+    pub fn acquire_stream(self: &Arc<Self>) -> Option<ConnectionPermit> {
         self.permit(true)
     }
 
-    fn permit(self: &Arc<Self>, stream: bool) -> Option<Permit> {
+    fn permit(self: &Arc<Self>, stream: bool) -> Option<ConnectionPermit> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let streams = self.streams.fetch_add(stream.into(), Ordering::Relaxed);
-        let permit = Permit { connections: self.clone(), stream, compressed: false };
+        let permit = ConnectionPermit { connections: self.clone(), stream, compressed: false };
         // Counts again when dropped.
         (before < self.limit && !(stream && streams >= self.most_streams)).then_some(permit)
     }
@@ -127,7 +127,7 @@ impl Connections {
     }
 }
 
-impl Permit {
+impl ConnectionPermit {
     /// For a client that takes compressed messages.
     pub fn take_compressed(&mut self) {
         if !std::mem::replace(&mut self.compressed, true) {
@@ -147,7 +147,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let connections = &self.connections;
         if self.compressed {

@@ -1,11 +1,12 @@
 //! The client port: a listener, worker threads, and the routes that each of them serves.
 
-use super::answer::Answer;
-use super::error::ApiError;
-use super::gate::{Gate, Line};
-use super::unread::{self, Unread};
-use super::worker::Worker;
-use super::{AppState, events, history, messages, page, replicas, upgrade, ws};
+use crate::endpoints::{history, page, publish, replicas};
+use crate::http::error::{ApiError, only};
+use crate::http::guarded_body::GuardedBody;
+use crate::http::guarded_stream::{GuardedStream, REQUEST_TIMEOUT, RequestPacing};
+use crate::http::held_payload::{self, HeldPayload};
+use crate::worker::Worker;
+use crate::{AppState, sse, upgrade, ws};
 use actix_http::HttpService;
 use actix_server::Server;
 use actix_service::{
@@ -15,7 +16,7 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use actix_web::{App, Route, web};
+use actix_web::{App, web};
 use socket2::{Domain, Socket, Type};
 use std::future::ready;
 use std::io;
@@ -31,8 +32,6 @@ const BACKLOG: i32 = 4096;
 const SEND_BUFFER: usize = 128 << 10;
 /// What the kernel takes from one client ahead of us, likewise.
 const RECEIVE_BUFFER: usize = 128 << 10;
-/// How long a client may take to send the head of its request, and how long its body.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take nothing of what is sent to it: longer than a WebSocket may be silent with
 /// the default ping interval, and all that limits who asks over HTTP and does not read.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -90,11 +89,11 @@ pub fn serve(listener: TcpListener, state: Arc<AppState>) -> io::Result<Server> 
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
-                .on_connect_ext(|gate: &Gate, data| drop(data.insert(gate.line().clone())))
+                .on_connect_ext(|gate: &GuardedStream, data| drop(data.insert(gate.line().clone())))
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
             // Nobody asks whose address it is: it would be a load balancer's.
-            let accepted = |io| ready(Ok((Gate::new(io), None)));
+            let accepted = |io| ready(Ok((GuardedStream::new(io), None)));
             fn_service(accepted).and_then(http)
         })?;
     Ok(server.run())
@@ -113,9 +112,9 @@ pub fn app(
     let app = App::new()
         .app_data(worker)
         .wrap_fn(|mut request, service| {
-            let line = Line::of(request.request());
+            let line = RequestPacing::of(request.request());
             line.iter().for_each(|line| line.begin());
-            let unread = unread::hold(&mut request);
+            let unread = held_payload::hold(&mut request);
             let answer = service.call(request);
             async move {
                 let answer: ServiceResponse<BoxBody> = answer.await?;
@@ -128,13 +127,11 @@ pub fn app(
         .service(
             web::resource("/messages")
                 .route(web::get().to(history::page))
-                .route(web::post().to(messages::publish))
+                .route(web::post().to(publish::publish))
                 .default_service(only("GET, POST")),
         )
         .service(
-            web::resource("/events")
-                .route(web::get().to(events::events))
-                .default_service(only("GET")),
+            web::resource("/events").route(web::get().to(sse::events)).default_service(only("GET")),
         )
         .service(
             web::resource("/replicas")
@@ -149,23 +146,18 @@ pub fn app(
 /// What all answers have in common.
 fn finish(
     mut answer: ServiceResponse<BoxBody>,
-    line: Option<Rc<Line>>,
-    unread: Option<Unread>,
+    line: Option<Rc<RequestPacing>>,
+    unread: Option<HeldPayload>,
 ) -> ServiceResponse<BoxBody> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let nosniff = HeaderValue::from_static("nosniff");
         answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     }
-    answer.map_body(|_, body| BoxBody::new(Answer { body, line, _unread: unread }))
+    answer.map_body(|_, body| BoxBody::new(GuardedBody { body, line, _unread: unread }))
 }
 
 async fn not_found() -> Result<&'static str, ApiError> {
     Err(ApiError::NotFound)
-}
-
-/// Refuses other methods than these.
-pub fn only(methods: &'static str) -> Route {
-    web::to(move || async move { Err::<&str, _>(ApiError::Method(methods)) })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! How a socket leaves actix: requests that ask for a WebSocket come here with their socket, are routed
 //! like any other, and if the answer is 101 the socket goes to a connection of our own.
 
-use super::gate::Gate;
-use super::server::app;
-use super::worker::Worker;
-use super::ws::{self, Admitted};
+use crate::http::guarded_stream::GuardedStream;
+use crate::server::app;
+use crate::worker::Worker;
+use crate::ws::{self, AcceptedUpgrade, UpgradeMarker};
 use actix_codec::Encoder;
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::h1::{Codec, Message};
@@ -21,14 +21,10 @@ use std::pin::pin;
 use std::rc::Rc;
 
 /// A socket with the HTTP/1 codec that read its request, and what was read behind it.
-type Framed = actix_codec::Framed<Gate, Codec>;
+type Framed = actix_codec::Framed<GuardedStream, Codec>;
 
 /// What the answer to a handshake takes, or a little more.
 const ANSWER: usize = 512;
-
-/// Marks a request whose socket can be taken.
-#[derive(Debug)]
-pub struct Takeable;
 
 /// The service that actix-http hands WebSocket requests to.
 pub fn factory(
@@ -42,7 +38,7 @@ pub fn factory(
             Ok::<_, ()>(fn_service(move |(request, framed): (Request, Framed)| {
                 let (app, worker) = (app.clone(), worker.clone());
                 async move {
-                    request.extensions_mut().insert(Takeable);
+                    request.extensions_mut().insert(UpgradeMarker);
                     let response = app.call(request).await?;
                     // A client that is gone before it has its answer is nobody's error.
                     let _ = answer(response, framed, &worker).await;
@@ -59,7 +55,7 @@ async fn answer(
     worker: &Rc<Worker>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (_, mut response) = response.into_parts();
-    let admitted = response.extensions_mut().remove::<Admitted>();
+    let admitted = response.extensions_mut().remove::<AcceptedUpgrade>();
     if let Some(admitted) =
         admitted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
     {

@@ -1,7 +1,7 @@
 //! The frames of subprotocol `warren.v1`: commands of a client, and their answers.
 
-use crate::error::told;
-use crate::listener::Met;
+use crate::http::error::told;
+use crate::session::subscriptions::SubscribeResult;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -134,8 +134,8 @@ pub fn published(reference: &Reference, id: Option<&str>) -> Bytes {
     Answer::Published { r#ref: &reference.0, id }.frame()
 }
 
-pub fn subscribed(reference: &Reference, channel: &str, met: &Met) -> Bytes {
-    let Met { recovered, reason, cursor } = met;
+pub fn subscribed(reference: &Reference, channel: &str, met: &SubscribeResult) -> Bytes {
+    let SubscribeResult { recovered, reason, cursor } = met;
     let (recovered, reason, cursor) = (*recovered, *reason, cursor.as_deref());
     Answer::Subscribed { r#ref: &reference.0, channel, recovered, reason, cursor }.frame()
 }

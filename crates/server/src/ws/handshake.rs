@@ -1,12 +1,11 @@
 //! `GET /ws`: who may connect, and to what.
 
 use super::commands::V1;
-use crate::connections::Permit;
-use crate::error::ApiError;
-use crate::listener::Wish;
-use crate::origin;
-use crate::query::{self, Query};
-use crate::upgrade::Takeable;
+use crate::connections::ConnectionPermit;
+use crate::http::error::ApiError;
+use crate::http::origin;
+use crate::http::query::{self, Query};
+use crate::session::subscriptions::SubscribeRequest;
 use crate::worker::Worker;
 use actix_web::http::header::{
     CONTENT_LENGTH, HeaderValue, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL,
@@ -17,15 +16,19 @@ use warren_observe::events::Event;
 use warren_observe::phase::Phase;
 use warren_protocol::websocket::{Window, negotiate};
 
+/// Marks a request whose socket can be taken.
+#[derive(Debug)]
+pub struct UpgradeMarker;
+
 /// A client that was let in, on its way from the handshake to its connection.
 #[derive(Debug)]
-pub struct Admitted {
-    pub wish: Wish,
+pub struct AcceptedUpgrade {
+    pub wish: SubscribeRequest,
     /// Whether it speaks `warren.v1`.
     pub v1: bool,
     /// What it can inflate.
     pub window: Window,
-    pub permit: Permit,
+    pub permit: ConnectionPermit,
 }
 
 /// Lets a client in, or says why not.
@@ -59,7 +62,7 @@ fn admit(
     if length.is_some_and(|length| length.as_bytes() != b"0") {
         return Err(ApiError::NoWebSocket("a handshake has no body".to_owned()));
     }
-    if request.extensions().get::<Takeable>().is_none() {
+    if request.extensions().get::<UpgradeMarker>().is_none() {
         return Err(ApiError::NoWebSocket("Upgrade must be exactly 'websocket'".to_owned()));
     }
     if *state.phase.borrow() >= Phase::Draining {
@@ -77,7 +80,7 @@ fn admit(
         permit.take_compressed();
         window = agreed.window;
     }
-    response.extensions_mut().insert(Admitted { wish, v1, window, permit });
+    response.extensions_mut().insert(AcceptedUpgrade { wish, v1, window, permit });
     Ok(response)
 }
 

@@ -1,15 +1,9 @@
-//! Plain WebSockets: the handshake, and the task that owns a socket afterwards.
+//! WebSockets: the handshake, and the session that gives a meaning to messages.
 
-mod chat;
-mod client;
 mod commands;
-mod connection;
 mod handshake;
 mod limiter;
-mod output;
+mod session;
 
-pub use chat::{MAX_CHANNELS, spawn};
-pub use client::{Client, Order};
-pub use connection::{Connection, Dialogue, Line};
-pub use handshake::{Admitted, handshake};
-pub use output::{Output, Written};
+pub use handshake::{AcceptedUpgrade, UpgradeMarker, handshake};
+pub use session::spawn;

@@ -1,9 +1,9 @@
 //! One client's way through what it listens to: what it missed first, then what is said from now on.
 //! The same for WebSockets and event streams.
 
-use super::resume::{Cut, Lost, Replay, Resumed, Step, resume};
-use super::worker::Worker;
-use super::ws::Client;
+use super::resume::{Replay, ReplayError, ReplayItem, ResumeFailure, Resumed, resume};
+use crate::connection::ConnectionHandle;
+use crate::worker::Worker;
 use futures_util::future::LocalBoxFuture;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,9 +17,12 @@ use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::{Channel, is_vague};
 use warren_protocol::websocket::CloseReason;
 
+/// Channels that one client may listen to.
+pub const MAX_CHANNELS: usize = 64;
+
 /// What is to be listened to, and from where on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscribeRequest {
     pub channels: Vec<Channel>,
     /// Id of the last message that the client has.
     pub after: Option<String>,
@@ -29,7 +32,7 @@ pub struct Wish {
 
 /// How a wish was met.
 #[derive(Debug, Default)]
-pub struct Met {
+pub struct SubscribeResult {
     pub recovered: bool,
     pub reason: Option<&'static str>,
     /// Where to come back to before a message has arrived.
@@ -38,20 +41,20 @@ pub struct Met {
 
 /// What a client is to be told next. `T` names the wish that is answered.
 #[derive(Debug)]
-pub enum Said<T> {
-    Met(T, Met),
+pub enum SubscriptionEvent<T> {
+    SubscribeResult(T, SubscribeResult),
     Message(Arc<EncodedMessage>),
     /// It cannot go on.
     Failed(CloseReason),
 }
 
 /// See the module.
-pub struct Listener<T> {
+pub struct Subscriptions<T> {
     worker: Rc<Worker>,
-    pub client: Rc<Client>,
+    pub client: Rc<ConnectionHandle>,
     channels: Vec<Channel>,
     /// Wishes that are being met, one after the other.
-    wishes: VecDeque<(T, Wish, Stage)>,
+    wishes: VecDeque<(T, SubscribeRequest, Stage)>,
 }
 
 enum Stage {
@@ -60,16 +63,16 @@ enum Stage {
     Replaying(Replay),
 }
 
-impl<T> std::fmt::Debug for Listener<T> {
+impl<T> std::fmt::Debug for Subscriptions<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("channels", &self.channels).finish_non_exhaustive()
+        f.debug_struct("Subscriptions").field("channels", &self.channels).finish_non_exhaustive()
     }
 }
 
-impl<T: Clone> Listener<T> {
+impl<T: Clone> Subscriptions<T> {
     /// A client of this worker that listens to nothing yet. `answers`: it can show that it lives.
     pub fn new(worker: &Rc<Worker>, answers: bool) -> Self {
-        let client = Rc::new(Client::new(worker.hub.borrow_mut().open(), answers));
+        let client = Rc::new(ConnectionHandle::new(worker.hub.borrow_mut().open(), answers));
         worker.enter(&client);
         let (channels, wishes) = (Vec::new(), VecDeque::new());
         Self { worker: worker.clone(), client, channels, wishes }
@@ -81,7 +84,7 @@ impl<T: Clone> Listener<T> {
     }
 
     /// Meets a wish for channels that are not listened to, after those before it.
-    pub fn wish(&mut self, name: T, wish: Wish) {
+    pub fn wish(&mut self, name: T, wish: SubscribeRequest) {
         // Most have one channel and one wish: room for no more is made.
         self.channels.reserve_exact(wish.channels.len());
         self.channels.extend(wish.channels.iter().cloned());
@@ -105,9 +108,9 @@ impl<T: Clone> Listener<T> {
     }
 
     /// What is to be told before anything that waits in the hub. The task is woken when there is more.
-    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<SubscriptionEvent<T>> {
         let said = self.step(context);
-        if let Poll::Ready(Said::Failed(_)) = said {
+        if let Poll::Ready(SubscriptionEvent::Failed(_)) = said {
             self.wishes.clear();
         }
         said
@@ -120,7 +123,7 @@ impl<T: Clone> Listener<T> {
         }
     }
 
-    fn step(&mut self, context: &mut Context<'_>) -> Poll<Said<T>> {
+    fn step(&mut self, context: &mut Context<'_>) -> Poll<SubscriptionEvent<T>> {
         while let Some((name, wish, stage)) = self.wishes.front_mut() {
             match stage {
                 // Without channels nothing was missed.
@@ -141,31 +144,36 @@ impl<T: Clone> Listener<T> {
                     };
                     return Poll::Ready(match resumed {
                         Ok(Resumed::Memory(place)) => self.met(ReadFrom::At(place), None),
-                        Ok(Resumed::Lost(lost)) => {
+                        Ok(Resumed::Failed(lost)) => {
                             let history = wish.history;
                             self.met(ReadFrom::Last(history), Some(lost))
                         }
                         Ok(Resumed::Log(replay)) => {
                             *stage = Stage::Replaying(replay);
-                            Said::Met(name.clone(), Met::recovered())
+                            SubscriptionEvent::SubscribeResult(
+                                name.clone(),
+                                SubscribeResult::recovered(),
+                            )
                         }
-                        Err(_) => Said::Failed(CloseReason::LogUnreadable),
+                        Err(_) => SubscriptionEvent::Failed(CloseReason::LogUnreadable),
                     });
                 }
                 Stage::Replaying(replay) => {
                     match replay.poll(&self.worker, &wish.channels, context) {
                         Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(Step::Message(message))) => {
-                            return Poll::Ready(Said::Message(message));
+                        Poll::Ready(Ok(ReplayItem::Message(message))) => {
+                            return Poll::Ready(SubscriptionEvent::Message(message));
                         }
-                        Poll::Ready(Ok(Step::Joined(place))) => {
+                        Poll::Ready(Ok(ReplayItem::Joined(place))) => {
                             drop(self.listen(ReadFrom::At(place)))
                         }
-                        Poll::Ready(Err(Cut::Overtaken)) => {
-                            return Poll::Ready(Said::Failed(CloseReason::Overtaken));
+                        Poll::Ready(Err(ReplayError::Overtaken)) => {
+                            return Poll::Ready(SubscriptionEvent::Failed(CloseReason::Overtaken));
                         }
-                        Poll::Ready(Err(Cut::Unreadable(_))) => {
-                            return Poll::Ready(Said::Failed(CloseReason::LogUnreadable));
+                        Poll::Ready(Err(ReplayError::Unreadable(_))) => {
+                            return Poll::Ready(SubscriptionEvent::Failed(
+                                CloseReason::LogUnreadable,
+                            ));
                         }
                     }
                 }
@@ -175,14 +183,17 @@ impl<T: Clone> Listener<T> {
     }
 
     /// The first wish is met from memory.
-    fn met(&mut self, start: ReadFrom, lost: Option<Lost>) -> Said<T> {
+    fn met(&mut self, start: ReadFrom, lost: Option<ResumeFailure>) -> SubscriptionEvent<T> {
         let recovered = matches!(start, ReadFrom::At(_));
         let newest = self.worker.hub.borrow().newest_id().map(ToString::to_string);
         let cursor = newest.filter(|newest| !recovered && !is_vague(newest));
         match self.listen(start) {
-            Some(name) => Said::Met(name, Met { recovered, reason: lost.map(Lost::code), cursor }),
+            Some(name) => SubscriptionEvent::SubscribeResult(
+                name,
+                SubscribeResult { recovered, reason: lost.map(ResumeFailure::code), cursor },
+            ),
             // It was there when this was called.
-            None => Said::Failed(CloseReason::Restart),
+            None => SubscriptionEvent::Failed(CloseReason::Restart),
         }
     }
 
@@ -198,13 +209,13 @@ impl<T: Clone> Listener<T> {
     }
 }
 
-impl Met {
+impl SubscribeResult {
     fn recovered() -> Self {
         Self { recovered: true, reason: None, cursor: None }
     }
 }
 
-impl<T> Drop for Listener<T> {
+impl<T> Drop for Subscriptions<T> {
     fn drop(&mut self) {
         self.worker.hub.borrow_mut().close(self.client.reader);
         self.worker.leave(self.client.reader);

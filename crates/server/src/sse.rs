@@ -3,14 +3,14 @@
 //! The response stays with actix, whose buffers cost more than a WebSocket of ours; it is for clients
 //! that have nothing better.
 
-use super::connections::Permit;
-use super::error::ApiError;
-use super::gate::Line;
-use super::listener::{Listener, Said};
-use super::origin;
-use super::query::{self, Query};
-use super::worker::Worker;
-use super::ws::Order;
+use crate::connection::ConnectionCommand;
+use crate::connections::ConnectionPermit;
+use crate::http::error::ApiError;
+use crate::http::guarded_stream::RequestPacing;
+use crate::http::origin;
+use crate::http::query::{self, Query};
+use crate::session::subscriptions::{SubscriptionEvent, Subscriptions};
+use crate::worker::Worker;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -60,12 +60,12 @@ fn begin(
     }
     let permit = state.connections.acquire_stream().ok_or(ApiError::TooManyConnections)?;
     permit.opened();
-    let mut listener = Listener::new(worker, false);
+    let mut listener = Subscriptions::new(worker, false);
     listener.wish((), wish);
     let events = Events {
         worker: worker.clone(),
         listener,
-        line: Line::of(request),
+        line: RequestPacing::of(request),
         greeted: false,
         ended: false,
         close: None,
@@ -88,14 +88,14 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
 /// The body: events, as they come.
 struct Events {
     worker: Rc<Worker>,
-    listener: Listener<()>,
-    line: Option<Rc<Line>>,
+    listener: Subscriptions<()>,
+    line: Option<Rc<RequestPacing>>,
     /// It was told what it begins with; nothing is said before that.
     greeted: bool,
     ended: bool,
     /// Why, if it was this side that ended it.
     close: Option<CloseReason>,
-    _permit: Permit,
+    _permit: ConnectionPermit,
 }
 
 impl Events {
@@ -119,7 +119,7 @@ impl Events {
         while out.len() < CHUNK {
             let Poll::Ready(said) = self.listener.poll(context) else { break };
             match said {
-                Said::Met((), met) => {
+                SubscriptionEvent::SubscribeResult((), met) => {
                     out.extend_from_slice(b"event: ready\n");
                     if let Some(cursor) = &met.cursor {
                         out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
@@ -129,11 +129,11 @@ impl Events {
                     self.greeted = true;
                     self.write_gap(out);
                 }
-                Said::Message(message) => {
+                SubscriptionEvent::Message(message) => {
                     out.extend_from_slice(message.event());
                     deliveries += 1;
                 }
-                Said::Failed(close) => return self.end(close),
+                SubscriptionEvent::Failed(close) => return self.end(close),
             }
         }
         let reader = self.listener.client.reader;
@@ -179,14 +179,14 @@ impl Stream for Events {
         }
         self.write(context, &mut out);
         match client.take_order() {
-            Some(Order::Ping) => out.extend_from_slice(HEARTBEAT),
-            Some(Order::Close(close, hint)) => {
+            Some(ConnectionCommand::Ping) => out.extend_from_slice(HEARTBEAT),
+            Some(ConnectionCommand::Close(close, hint)) => {
                 if let Some(hint) = hint {
                     out.extend_from_slice(format!("retry: {hint}\n\n").as_bytes());
                 }
                 self.end(close);
             }
-            Some(Order::Abort) => self.ended = true,
+            Some(ConnectionCommand::Abort) => self.ended = true,
             None => {}
         }
         match (out.is_empty(), self.ended) {

@@ -1,7 +1,7 @@
 //! How a client goes on that names the last message it has: from memory, from the log, or not.
 
-use super::worker::Worker;
-use crate::replays::{Page, ReplayCache};
+use crate::replay_cache::{LogPage, ReplayCache};
+use crate::worker::Worker;
 use futures_util::future::LocalBoxFuture;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -27,12 +27,12 @@ pub enum Resumed {
     Memory(Sequence),
     /// What it missed is in the log.
     Log(Replay),
-    Lost(Lost),
+    Failed(ResumeFailure),
 }
 
 /// Why what a client missed is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum ResumeFailure {
     /// It names something that is no id.
     Malformed,
     /// There is no such message here: it is of another log, broker or run.
@@ -43,7 +43,7 @@ pub enum Lost {
     Live,
 }
 
-impl Lost {
+impl ResumeFailure {
     /// The name towards clients, and the metric label.
     pub fn code(self) -> &'static str {
         match self {
@@ -65,7 +65,7 @@ pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     match &resumed {
         Ok(Resumed::Memory(_)) => reporter.resumed("memory"),
         Ok(Resumed::Log(_)) => reporter.resumed("log"),
-        Ok(Resumed::Lost(lost)) => reporter.emit(Event::ResumeLost { outcome: lost.code() }),
+        Ok(Resumed::Failed(lost)) => reporter.emit(Event::ResumeLost { outcome: lost.code() }),
         Err(error) => reporter.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
     }
     resumed
@@ -74,11 +74,13 @@ pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
 async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let config = &worker.state.config;
     if config.amqp_url.is_some() && config.delivery == DeliveryMode::Live {
-        return Ok(Resumed::Lost(Lost::Live));
+        return Ok(Resumed::Failed(ResumeFailure::Live));
     }
-    let Some(position) = position_of(id) else { return Ok(Resumed::Lost(Lost::Malformed)) };
+    let Some(position) = position_of(id) else {
+        return Ok(Resumed::Failed(ResumeFailure::Malformed));
+    };
     if is_vague(id) {
-        return Ok(Resumed::Lost(Lost::Unknown));
+        return Ok(Resumed::Failed(ResumeFailure::Unknown));
     }
     let place = worker.hub.borrow().find(id);
     let Some(replays) = &worker.state.replays else {
@@ -87,7 +89,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
             arrival(worker, position).await;
         }
         let place = worker.hub.borrow().find(id);
-        let lost = || Resumed::Lost(gone(worker, id, position));
+        let lost = || Resumed::Failed(gone(worker, id, position));
         return Ok(place.map_or_else(lost, Resumed::Memory));
     };
     if let Some(place) = place.filter(|place| worker.hub.borrow().is_safe_from_eviction(*place)) {
@@ -103,7 +105,7 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
         if !ready || replays.log().reaches(position).await? {
             return Err(LogError("this replica has not read so far yet".to_owned()));
         }
-        return Ok(Resumed::Lost(Lost::Unknown));
+        return Ok(Resumed::Failed(ResumeFailure::Unknown));
     }
     let in_memory = || worker.hub.borrow().complete_from().is_some_and(|from| from <= position);
     if place.is_none() {
@@ -113,16 +115,16 @@ async fn find(worker: &Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
             return Ok(Resumed::Memory(place));
         }
         if in_memory() {
-            return Ok(Resumed::Lost(Lost::Unknown));
+            return Ok(Resumed::Failed(ResumeFailure::Unknown));
         }
     }
     let page = replays.clone().page(position).await?;
     if page.from > position {
-        return Ok(Resumed::Lost(Lost::Expired));
+        return Ok(Resumed::Failed(ResumeFailure::Expired));
     }
     let found = page.messages.iter().find(|message| message.position == Some(position));
     if found.is_none_or(|message| &*message.id != id) {
-        return Ok(Resumed::Lost(Lost::Unknown));
+        return Ok(Resumed::Failed(ResumeFailure::Unknown));
     }
     Ok(Resumed::Log(Replay::new(worker, replays, position + 1, page.epoch)))
 }
@@ -163,12 +165,12 @@ impl Drop for Arrival {
 }
 
 /// Why the memory does not have a message, where there is nothing else.
-fn gone(worker: &Worker, id: &str, position: u64) -> Lost {
+fn gone(worker: &Worker, id: &str, position: u64) -> ResumeFailure {
     let hub = worker.hub.borrow();
     let check = |id: &str| id.split_once('-').map(|(_, check)| check.to_owned());
     let ours = hub.newest_id().is_some_and(|newest| check(newest) == check(id));
     let before = hub.complete_from().is_some_and(|from| position < from);
-    if ours && before { Lost::Expired } else { Lost::Unknown }
+    if ours && before { ResumeFailure::Expired } else { ResumeFailure::Unknown }
 }
 
 /// Reads the log from a position on, until the memory has what follows.
@@ -179,8 +181,8 @@ pub struct Replay {
     /// Which log it is, as the log itself and as the memory know it, once it does.
     epochs: (u64, Option<u64>),
     arrival: Arrival,
-    page: Option<(Arc<Page>, usize)>,
-    coming: Option<LocalBoxFuture<'static, Result<Arc<Page>, LogError>>>,
+    page: Option<(Arc<LogPage>, usize)>,
+    coming: Option<LocalBoxFuture<'static, Result<Arc<LogPage>, LogError>>>,
 }
 
 impl std::fmt::Debug for Replay {
@@ -191,7 +193,7 @@ impl std::fmt::Debug for Replay {
 
 /// One step of a replay.
 #[derive(Debug)]
-pub enum Step {
+pub enum ReplayItem {
     Message(Arc<EncodedMessage>),
     /// From this place on it is all in memory.
     Joined(Sequence),
@@ -199,7 +201,7 @@ pub enum Step {
 
 /// Why a replay is over before its time.
 #[derive(Debug)]
-pub enum Cut {
+pub enum ReplayError {
     /// What was to follow is not kept any more.
     Overtaken,
     Unreadable(LogError),
@@ -225,7 +227,7 @@ impl Replay {
         worker: &Worker,
         channels: &[Channel],
         context: &mut Context<'_>,
-    ) -> Poll<Result<Step, Cut>> {
+    ) -> Poll<Result<ReplayItem, ReplayError>> {
         loop {
             let hub = worker.hub.borrow();
             // What this worker has not seen yet will come from memory, and must not come twice.
@@ -236,7 +238,7 @@ impl Replay {
             };
             if *self.epochs.1.get_or_insert(hub.epoch()) != hub.epoch() {
                 // The client was told of the gap, and everything from then on is in memory.
-                return Poll::Ready(Ok(Step::Joined(hub.epoch_start())));
+                return Poll::Ready(Ok(ReplayItem::Joined(hub.epoch_start())));
             }
             if self.next > end {
                 drop(hub);
@@ -246,7 +248,7 @@ impl Replay {
             if let Some(place) = hub.join(self.next)
                 && (self.next >= end || hub.is_safe_from_eviction(place))
             {
-                return Poll::Ready(Ok(Step::Joined(place)));
+                return Poll::Ready(Ok(ReplayItem::Joined(place)));
             }
             drop(hub);
             let Some((page, place)) = &mut self.page else {
@@ -275,7 +277,7 @@ impl Replay {
             *place += 1;
             self.next = next;
             if channels.contains(&message.channel) {
-                return Poll::Ready(Ok(Step::Message(message)));
+                return Poll::Ready(Ok(ReplayItem::Message(message)));
             }
         }
     }
@@ -287,7 +289,7 @@ impl Replay {
     }
 
     /// Gets the page that has what follows.
-    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ReplayError>> {
         let next = self.next;
         let coming = self.coming.get_or_insert_with(|| Box::pin(self.replays.clone().page(next)));
         let page = match Pin::new(coming).poll(context) {
@@ -297,12 +299,12 @@ impl Replay {
         self.coming = None;
         let page = match page {
             Ok(page) if page.epoch == self.epochs.0 => page,
-            Ok(_) => return Poll::Ready(Err(Cut::Overtaken)),
-            Err(error) => return Poll::Ready(Err(Cut::Unreadable(error))),
+            Ok(_) => return Poll::Ready(Err(ReplayError::Overtaken)),
+            Err(error) => return Poll::Ready(Err(ReplayError::Unreadable(error))),
         };
         // A page without what follows would be asked for again and again.
         if page.from > next || page.to <= next {
-            return Poll::Ready(Err(Cut::Overtaken));
+            return Poll::Ready(Err(ReplayError::Overtaken));
         }
         let read = |message: &Arc<EncodedMessage>| message.position < Some(next);
         let place = page.messages.partition_point(read);

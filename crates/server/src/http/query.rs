@@ -1,8 +1,8 @@
 //! What a client asks to listen to, in the query of its request.
 
 use super::error::ApiError;
-use super::listener::Wish;
-use super::ws::MAX_CHANNELS;
+use crate::session::subscriptions::MAX_CHANNELS;
+use crate::session::subscriptions::SubscribeRequest;
 use actix_web::web;
 use warren_protocol::message::Channel;
 
@@ -17,9 +17,9 @@ pub type Query = Result<web::Query<Vec<(String, String)>>, actix_web::Error>;
 pub fn wish(
     query: Query,
     mut other: impl FnMut(&str, &str) -> Result<(), ApiError>,
-) -> Result<Wish, ApiError> {
+) -> Result<SubscribeRequest, ApiError> {
     let query = query.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let mut wish = Wish::default();
+    let mut wish = SubscribeRequest::default();
     let channels = &mut wish.channels;
     for (name, value) in query.iter() {
         match name.as_str() {
@@ -50,7 +50,7 @@ pub fn number(name: &str, value: &str) -> Result<usize, ApiError> {
     number.map_err(|_| ApiError::BadRequest(format!("{name}: a whole number of messages")))
 }
 
-impl Wish {
+impl SubscribeRequest {
     /// The lobby is what those listen to who name nothing.
     pub fn or_lobby(mut self) -> Self {
         if self.channels.is_empty() {

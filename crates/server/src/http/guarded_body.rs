@@ -1,7 +1,7 @@
 //! The body of an answer, with what lasts until it is handed over.
 
-use super::gate::Line;
-use super::unread::Unread;
+use super::guarded_stream::RequestPacing;
+use super::held_payload::HeldPayload;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// See the module.
-pub struct Answer {
+pub struct GuardedBody {
     pub body: BoxBody,
-    pub line: Option<Rc<Line>>,
-    pub _unread: Option<Unread>,
+    pub line: Option<Rc<RequestPacing>>,
+    pub _unread: Option<HeldPayload>,
 }
 
-impl MessageBody for Answer {
+impl MessageBody for GuardedBody {
     type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
@@ -30,7 +30,7 @@ impl MessageBody for Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for GuardedBody {
     fn drop(&mut self) {
         self.line.iter().for_each(|line| line.end());
     }

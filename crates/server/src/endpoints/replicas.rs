@@ -1,6 +1,6 @@
 //! `GET /replicas`: who serves, and who else does.
 
-use super::worker::Worker;
+use crate::worker::Worker;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;

@@ -21,10 +21,10 @@ pub type Source<'a> = (&'a RefCell<Hub>, SubscriberId);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub struct Output {
+pub struct WriteQueue {
     /// The rest of a frame whose beginning is written.
     torn: Bytes,
-    own: VecDeque<Own>,
+    own: VecDeque<QueuedFrame>,
     finished: bool,
     /// Which form of a shared frame the client takes.
     window: Window,
@@ -32,7 +32,7 @@ pub struct Output {
 
 /// A frame that waits here.
 #[derive(Debug)]
-struct Own {
+struct QueuedFrame {
     frame: Bytes,
     /// A message that others get, too.
     shared: bool,
@@ -58,7 +58,7 @@ pub struct Written {
     pub deliveries: usize,
 }
 
-impl Output {
+impl WriteQueue {
     /// For a client with this window.
     pub fn new(window: Window) -> Self {
         Self { window, ..Self::default() }
@@ -76,7 +76,7 @@ impl Output {
 
     fn add(&mut self, frame: Bytes, shared: bool) {
         if !self.finished {
-            self.own.push_back(Own { frame, shared });
+            self.own.push_back(QueuedFrame { frame, shared });
         }
     }
 
@@ -244,7 +244,7 @@ mod tests {
 
     /// Writes on to a socket that takes `width` bytes and then none; whether all is written.
     fn step(
-        output: &mut Output,
+        output: &mut WriteQueue,
         source: Source<'_>,
         width: usize,
         got: &mut Vec<u8>,
@@ -281,7 +281,7 @@ mod tests {
                 hub.append(shared("[two, not compressed]").or_compressed("[two]"));
                 hub.append(shared("[three, never]"));
                 let hub = RefCell::new(hub);
-                let mut output = Output::new(window);
+                let mut output = WriteQueue::new(window);
                 let (mut got, mut written) = (Vec::new(), Written::default());
                 while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {}
                 assert_eq!(String::from_utf8(got).unwrap(), *expected, "width {width}");
@@ -304,7 +304,7 @@ mod tests {
                 hub.append(EncodedMessage::of_frame(0, Channel::default(), text));
             }
             let hub = RefCell::new(hub);
-            let mut output = Output::default();
+            let mut output = WriteQueue::default();
             output.push(Bytes::from_static(b"(own one)"));
             output.push(Bytes::from_static(b"(own two)"));
             let (mut got, mut written) = (Vec::new(), Written::default());

@@ -8,7 +8,6 @@
 //! actix limits how long the first head of a connection may take, but none behind it: who begins one and
 //! says no more, or sends it in small pieces for ever, does not keep the socket either.
 
-use super::server::REQUEST_TIMEOUT;
 use actix_rt::net::TcpStream;
 use actix_web::HttpRequest;
 use std::cell::{Cell, RefCell};
@@ -16,8 +15,12 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+/// Time within which a client must send the head of its request, and again its body.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes read before what they are is looked at: so many requests are parsed at once.
 const SLICE: usize = 2 << 10;
@@ -29,7 +32,7 @@ const AHEAD: usize = 96 << 10;
 
 /// What those who answer requests have to do with the socket that they come from.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct RequestPacing {
     /// Bytes read since the request that is being answered was begun; nothing while there is none.
     ahead: Cell<Option<usize>>,
     /// Requests that were begun.
@@ -41,7 +44,7 @@ pub struct Line {
     waker: RefCell<Option<Waker>>,
 }
 
-impl Line {
+impl RequestPacing {
     /// The line that a request came over.
     pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()
@@ -80,9 +83,9 @@ impl Line {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Gate<S = TcpStream> {
+pub struct GuardedStream<S = TcpStream> {
     io: S,
-    line: Rc<Line>,
+    line: Rc<RequestPacing>,
     /// The last write found no room, and wakes the task when there is.
     blocked: bool,
     /// Bytes of this slice.
@@ -91,12 +94,12 @@ pub struct Gate<S = TcpStream> {
     head: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
-impl<S> Gate<S> {
+impl<S> GuardedStream<S> {
     pub fn new(io: S) -> Self {
         Self { io, line: Rc::default(), blocked: false, slice: 0, head: None }
     }
 
-    pub fn line(&self) -> &Rc<Line> {
+    pub fn line(&self) -> &Rc<RequestPacing> {
         &self.line
     }
 
@@ -120,7 +123,7 @@ impl<S> Gate<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -168,7 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

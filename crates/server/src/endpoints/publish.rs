@@ -1,10 +1,9 @@
 //! `POST /messages`: publishing over HTTP, answered when the broker has confirmed.
 
-use super::error::ApiError;
-use super::gate::Line;
-use super::origin;
-use super::server::REQUEST_TIMEOUT;
-use super::worker::Worker;
+use crate::http::error::ApiError;
+use crate::http::guarded_stream::{REQUEST_TIMEOUT, RequestPacing};
+use crate::http::origin;
+use crate::worker::Worker;
 use actix_web::http::header::{HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use opentelemetry::trace::SpanContext;
@@ -82,7 +81,7 @@ async fn accept(
     let state = &worker.state;
     origin::check(&state.config.allowed_origins, request.headers())?;
     let limit = state.config.max_message.0;
-    let line = Line::of(request);
+    let line = RequestPacing::of(request);
     line.iter().for_each(|line| line.want_body(true));
     let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit))).await;
     line.iter().for_each(|line| line.want_body(false));

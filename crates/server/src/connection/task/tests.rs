@@ -12,28 +12,28 @@ use warren_protocol::websocket::{Inflater, text_frame};
 
 /// Echoes, obeys one order, and says something whenever its task runs.
 struct Parrot {
-    order: Option<Order>,
+    order: Option<ConnectionCommand>,
     chatter: Option<&'static str>,
     /// Promises that are kept one by one, as it hears more.
     promises: Cell<u32>,
 }
 
-impl Dialogue for Parrot {
+impl MessageHandler for Parrot {
     fn accept(&self) -> ReadLimits<'_> {
         ReadLimits { max_message: 64, binary: false, inflater: None }
     }
 
-    fn poll(&mut self, _: &mut Context<'_>, output: &mut Output) {
+    fn poll(&mut self, _: &mut Context<'_>, output: &mut WriteQueue) {
         if let Some(text) = self.chatter {
             output.push(text_frame(text));
         }
     }
 
-    fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
+    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
         output.push(text_frame(&text));
     }
 
-    fn too_late(&mut self, _: Cow<'_, str>, output: &mut Output) {
+    fn too_late(&mut self, _: Cow<'_, str>, output: &mut WriteQueue) {
         self.promises.set(self.promises.get().saturating_sub(1));
         output.push(text_frame("too late"));
     }
@@ -42,7 +42,7 @@ impl Dialogue for Parrot {
         self.promises.get() == 0
     }
 
-    fn take_order(&mut self) -> Option<Order> {
+    fn take_order(&mut self) -> Option<ConnectionCommand> {
         self.order.take()
     }
 }
@@ -56,7 +56,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(early: &[u8], parrot: Parrot, client: C) {
     let (ours, mut theirs) = duplex(1024);
     let scratch = Rc::new(RefCell::new(vec![0; 1024]));
-    let connection = Connection::new(ours, scratch, early.into(), Output::default(), parrot);
+    let connection = Connection::new(ours, scratch, early.into(), WriteQueue::default(), parrot);
     let both = async {
         let connection = spawn_local(connection);
         client(&mut theirs).await;
@@ -83,7 +83,7 @@ async fn a_client_that_sends_more_than_it_reads_is_read_on_later() {
 
 #[tokio::test]
 async fn nothing_follows_the_close_frame() {
-    let order = Some(Order::Close(CloseReason::TooSlow, None));
+    let order = Some(ConnectionCommand::Close(CloseReason::TooSlow, None));
     serve(b"", Parrot { order, chatter: Some("late"), promises: Cell::new(0) }, async |client| {
         let expected = [text_frame("late"), close_frame(CloseReason::TooSlow, None, None)].concat();
         let mut got = vec![0; expected.len()];
@@ -100,7 +100,7 @@ async fn nothing_follows_the_close_frame() {
 
 #[tokio::test]
 async fn a_close_that_crosses_ours_is_not_awaited_again() {
-    let order = Some(Order::Close(CloseReason::TooSlow, None));
+    let order = Some(ConnectionCommand::Close(CloseReason::TooSlow, None));
     serve(
         &frame(0x88, b"\x03\xe8"),
         Parrot { order, chatter: None, promises: Cell::new(0) },
@@ -115,7 +115,7 @@ async fn a_close_that_crosses_ours_is_not_awaited_again() {
 
 #[tokio::test]
 async fn a_restart_waits_for_promises_and_tells_those_who_come_too_late() {
-    let order = Some(Order::Close(CloseReason::Restart, Some(7)));
+    let order = Some(ConnectionCommand::Close(CloseReason::Restart, Some(7)));
     serve(b"", Parrot { order, chatter: None, promises: Cell::new(2) }, async |client| {
         let too_late = text_frame("too late");
         let mut got = vec![0; too_late.len()];
@@ -149,14 +149,14 @@ impl Ear {
     }
 }
 
-impl Dialogue for Ear {
+impl MessageHandler for Ear {
     fn accept(&self) -> ReadLimits<'_> {
         ReadLimits { max_message: 1 << 16, binary: false, inflater: Some(&self.inflater) }
     }
 
-    fn poll(&mut self, _: &mut Context<'_>, _: &mut Output) {}
+    fn poll(&mut self, _: &mut Context<'_>, _: &mut WriteQueue) {}
 
-    fn text(&mut self, _: Cow<'_, str>, _: &mut Output) {
+    fn text(&mut self, _: Cow<'_, str>, _: &mut WriteQueue) {
         self.heard += 1;
     }
 
@@ -172,7 +172,7 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
     let (ours, theirs) = tokio::join!(listener.accept(), theirs);
     let ((ours, _), mut theirs) = (ours.unwrap(), theirs.unwrap());
     let scratch = Rc::new(RefCell::new(vec![0; 1024]));
-    let (early, output) = (BytesMut::new(), Output::default());
+    let (early, output) = (BytesMut::new(), WriteQueue::default());
     let mut connection = Connection::new(ours, scratch, early, output, Ear::new());
     let say = |connection: &mut Connection<_, Ear>, frame: &str| {
         let broadcast = EncodedMessage::of_frame(0, Channel::default(), frame);
@@ -207,7 +207,7 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
     assert!(connection.deliver());
     let mut got = [0; 6];
     theirs.read_exact(&mut got).await.unwrap();
-    // Gone with a reset, which is there when it is awaited.
+    // Disconnected with a reset, which is there when it is awaited.
     theirs.set_zero_linger().unwrap();
     drop(theirs);
     connection.io.readable().await.unwrap();
@@ -219,7 +219,7 @@ async fn messages_are_delivered_without_the_task_until_the_socket_is_full() {
 #[tokio::test]
 async fn a_restart_waits_for_what_was_read_and_has_to_wait() {
     const MESSAGES: usize = 200;
-    let order = Some(Order::Close(CloseReason::Restart, None));
+    let order = Some(ConnectionCommand::Close(CloseReason::Restart, None));
     let parrot = Parrot { order, chatter: None, promises: Cell::new(0) };
     serve(&frame(0x81, b"x").repeat(MESSAGES), parrot, async |client| {
         let mut all = Vec::new();
@@ -240,7 +240,7 @@ async fn who_says_much_at_once_leaves_the_others_their_turn() {
     let all = frame(0x81, b"x").repeat(MESSAGES);
     let (early, rest) = all.split_at(all.len() / 2);
     theirs.write_all(rest).await.unwrap();
-    let output = Output::default();
+    let output = WriteQueue::default();
     let mut connection = Connection::new(ours, scratch, early.into(), output, Ear::new());
     let mut turns = 0;
     while connection.dialogue.heard < MESSAGES {
@@ -264,7 +264,7 @@ async fn what_is_dear_to_inflate_is_a_turn_of_its_own() {
     let [high, low] = (payload.len() as u16).to_be_bytes();
     let message = [&[0xc1, 0x80 | 126, high, low, 0, 0, 0, 0][..], &payload].concat();
     let early = BytesMut::from(&message.repeat(3)[..]);
-    let mut connection = Connection::new(ours, scratch, early, Output::default(), Ear::new());
+    let mut connection = Connection::new(ours, scratch, early, WriteQueue::default(), Ear::new());
     for turn in 1..=3 {
         poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context).is_pending())).await;
         assert_eq!(connection.dialogue.heard, turn);

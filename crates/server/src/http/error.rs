@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
-use actix_web::{HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError, Route, web};
 use serde_json::json;
 use warren_broker::LogError;
 use warren_protocol::error::PublishError;
@@ -95,6 +95,11 @@ impl ResponseError for ApiError {
         let message = self.to_string();
         response.json(json!({ "error": { "code": self.code(), "message": told(&message) } }))
     }
+}
+
+/// Refuses other methods than these.
+pub fn only(methods: &'static str) -> Route {
+    web::to(move || async move { Err::<&str, _>(ApiError::Method(methods)) })
 }
 
 #[cfg(test)]

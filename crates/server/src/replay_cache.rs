@@ -19,7 +19,7 @@ const MAX_FLIGHTS: usize = 256;
 
 /// Messages of one stretch, in the form that goes to clients.
 #[derive(Debug)]
-pub struct Page {
+pub struct LogPage {
     /// Which log it is of.
     pub epoch: u64,
     /// The first position that it has; what was before it is gone if this is not where it begins.
@@ -30,7 +30,7 @@ pub struct Page {
 }
 
 /// On its way, or there.
-type Flight = Shared<BoxFuture<'static, Result<Arc<Page>, LogError>>>;
+type InflightRead = Shared<BoxFuture<'static, Result<Arc<LogPage>, LogError>>>;
 
 /// See the module.
 pub struct ReplayCache {
@@ -44,7 +44,7 @@ pub struct ReplayCache {
 #[derive(Default)]
 struct Pages {
     epoch: u64,
-    flights: HashMap<u64, Flight>,
+    flights: HashMap<u64, InflightRead>,
     /// Whole pages that are there, oldest first, with their size and when they were read.
     kept: VecDeque<(u64, usize, Instant)>,
     bytes: usize,
@@ -71,7 +71,7 @@ impl ReplayCache {
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<Page>, LogError> {
+    pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<LogPage>, LogError> {
         let page = self.turn(position / PAGE_LEN).await.await?;
         if page.to > position {
             return Ok(page);
@@ -81,7 +81,7 @@ impl ReplayCache {
     }
 
     /// The way of a page here, once it may be.
-    async fn turn(self: &Arc<Self>, number: u64) -> Flight {
+    async fn turn(self: &Arc<Self>, number: u64) -> InflightRead {
         let mut waited = false;
         loop {
             if let Some((flight, new)) = self.flight(number) {
@@ -97,7 +97,7 @@ impl ReplayCache {
     }
 
     /// The way of a page here, and whether it has just begun; nothing while there are enough.
-    fn flight(self: &Arc<Self>, number: u64) -> Option<(Flight, bool)> {
+    fn flight(self: &Arc<Self>, number: u64) -> Option<(InflightRead, bool)> {
         let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
         let mut pages = self.pages();
         if pages.epoch != epoch {
@@ -120,14 +120,14 @@ impl ReplayCache {
         Some((flight, true))
     }
 
-    async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<Page>, LogError> {
+    async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<LogPage>, LogError> {
         let read = self.log.stretch(number).await.map(|stretch| {
             let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
             // Each as it is, or as it goes out: not all of them both ways.
             let messages = stretch.messages.into_iter();
             let messages =
                 messages.map(|message| Arc::new(EncodedMessage::new(&message))).collect();
-            Arc::new(Page { epoch, from, to, messages })
+            Arc::new(LogPage { epoch, from, to, messages })
         });
         let mut pages = self.pages();
         if pages.epoch == epoch {
@@ -145,7 +145,7 @@ impl ReplayCache {
 
 impl Pages {
     /// Keeps a page that is whole, and as many others as there is room for.
-    fn landed(&mut self, number: u64, page: Option<&Page>) {
+    fn landed(&mut self, number: u64, page: Option<&LogPage>) {
         let whole = page.filter(|page| page.to == (number + 1) * PAGE_LEN);
         let Some(page) = whole.filter(|page| page.epoch == self.epoch) else {
             self.flights.remove(&number);

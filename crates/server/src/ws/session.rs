@@ -1,15 +1,17 @@
 //! What is said over a WebSocket: every message of its channels arrives. A plain one publishes each text
 //! that it sends; one of `warren.v1` sends commands, and each is answered.
 
-use super::client::Order;
 use super::commands::{self, Command, Reference};
-use super::connection::{Connection, Dialogue};
-use super::handshake::Admitted;
+use super::handshake::AcceptedUpgrade;
 use super::limiter::Limiter;
-use super::output::{Output, Source, Written};
-use crate::connections::Permit;
-use crate::error::ApiError;
-use crate::listener::{Listener, Met, Said, Wish};
+use crate::connection::{
+    Connection, ConnectionCommand, MessageHandler, Source, WriteQueue, Written,
+};
+use crate::connections::ConnectionPermit;
+use crate::http::error::ApiError;
+use crate::session::subscriptions::{
+    MAX_CHANNELS, SubscribeRequest, SubscribeResult, SubscriptionEvent, Subscriptions,
+};
 use crate::worker::Worker;
 use actix_rt::net::TcpStream;
 use bytes::{Bytes, BytesMut};
@@ -31,8 +33,6 @@ use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key};
 use warren_protocol::websocket::{CloseReason, ReadLimits, Window, text_frame};
 
-/// Channels that one client may listen to.
-pub const MAX_CHANNELS: usize = 64;
 /// Messages of one client that may be on their way to RabbitMQ.
 const MAX_PUBLISHING: usize = 256;
 /// Frames of a replay that may wait to be written, and bytes of them at which there are enough: each client
@@ -47,16 +47,16 @@ pub fn spawn(
     io: TcpStream,
     early: BytesMut,
     answer: Bytes,
-    admitted: Admitted,
+    admitted: AcceptedUpgrade,
 ) {
     admitted.permit.opened();
-    let mut listener = Listener::new(worker, true);
+    let mut listener = Subscriptions::new(worker, true);
     let reader = listener.client.reader;
     let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
     listener.wish(Answering::Ready, admitted.wish);
-    let mut output = Output::new(admitted.window);
+    let mut output = WriteQueue::new(admitted.window);
     output.push(answer);
-    let chat = Chat {
+    let chat = WsSession {
         reader,
         listener,
         v1: admitted.v1,
@@ -87,7 +87,7 @@ enum Answering {
 /// What a delivery needs comes first, as in [`Connection`].
 #[derive(Debug)]
 #[repr(C)]
-struct Chat {
+struct WsSession {
     worker: Rc<Worker>,
     /// The listener's, at hand.
     reader: SubscriberId,
@@ -99,7 +99,7 @@ struct Chat {
     greeted: bool,
     /// Its messages may be compressed.
     compressed: bool,
-    listener: Listener<Answering>,
+    listener: Subscriptions<Answering>,
     /// Where its messages go, unless they say otherwise.
     channel: Channel,
     /// What becomes of them, oldest first.
@@ -107,7 +107,7 @@ struct Chat {
     limiter: Limiter,
     /// It cannot go on.
     failed: Option<CloseReason>,
-    _permit: Permit,
+    _permit: ConnectionPermit,
 }
 
 /// A message that is on its way to RabbitMQ.
@@ -122,9 +122,9 @@ struct Publishing {
 /// Name and text of what is wrong with what a client sent.
 type Mistake = (&'static str, String);
 
-impl Chat {
+impl WsSession {
     /// Refuses what a client sent.
-    fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut Output) {
+    fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut WriteQueue) {
         let (code, message) = mistake;
         let trace_id = TraceField::of(None);
         self.worker.state.reporter.emit(Event::MessageRejected { cause: code, trace_id });
@@ -143,7 +143,7 @@ impl Chat {
         &mut self,
         reference: Option<Reference>,
         draft: PublishRequest,
-        output: &mut Output,
+        output: &mut WriteQueue,
     ) {
         let state = &self.worker.state;
         let (mut span, trace) = state.tracer.frame();
@@ -162,7 +162,7 @@ impl Chat {
     }
 
     /// A text of a plain client.
-    fn say(&mut self, text: &str, output: &mut Output) -> Result<(), Mistake> {
+    fn say(&mut self, text: &str, output: &mut WriteQueue) -> Result<(), Mistake> {
         self.allow()?;
         let (channel, text) = (self.channel.clone(), body::string(text));
         self.publish(None, PublishRequest { channel, text, key: None, trace: None }, output);
@@ -170,7 +170,7 @@ impl Chat {
     }
 
     /// A command.
-    fn obey(&mut self, command: Command, output: &mut Output) -> Result<(), Mistake> {
+    fn obey(&mut self, command: Command, output: &mut WriteQueue) -> Result<(), Mistake> {
         match command {
             Command::Publish(publish) => {
                 self.allow()?;
@@ -199,7 +199,7 @@ impl Chat {
                     return Err(bad(format!("channel: at most {MAX_CHANNELS} of them")));
                 }
                 let (after, history) = (subscribe.after, subscribe.history);
-                let wish = Wish { channels: vec![channel.clone()], after, history };
+                let wish = SubscribeRequest { channels: vec![channel.clone()], after, history };
                 self.listener.wish(Answering::Subscribe(subscribe.r#ref, channel), wish);
             }
             Command::Unsubscribe(unsubscribe) => {
@@ -210,7 +210,7 @@ impl Chat {
                     output.push(commands::subscribed(
                         &reference,
                         channel.as_str(),
-                        &Met::default(),
+                        &SubscribeResult::default(),
                     ));
                 }
                 output.push(commands::unsubscribed(&unsubscribe.r#ref, channel.as_str()));
@@ -220,7 +220,7 @@ impl Chat {
     }
 
     /// Writes what the listener has to say, as far as there is room.
-    fn listen(&mut self, context: &mut Context<'_>, output: &mut Output) {
+    fn listen(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
         self.more = false;
         while self.failed.is_none() && !output.is_finished() {
             if output.len() >= REPLAYED || output.bytes() >= REPLAYED_BYTES {
@@ -229,30 +229,33 @@ impl Chat {
             }
             match self.listener.poll(context) {
                 Poll::Pending => return,
-                Poll::Ready(Said::Message(message)) => output.push_shared(&message),
-                Poll::Ready(Said::Met(Answering::Ready, met)) => {
+                Poll::Ready(SubscriptionEvent::Message(message)) => output.push_shared(&message),
+                Poll::Ready(SubscriptionEvent::SubscribeResult(Answering::Ready, met)) => {
                     let ready = self.worker.ready(&met);
                     output.push(text_frame(&format!(r#"{{"ready":{ready}}}"#)));
                     self.greeted = true;
                     self.tell_gap(output);
                 }
-                Poll::Ready(Said::Met(Answering::Subscribe(reference, channel), met)) => {
+                Poll::Ready(SubscriptionEvent::SubscribeResult(
+                    Answering::Subscribe(reference, channel),
+                    met,
+                )) => {
                     output.push(commands::subscribed(&reference, channel.as_str(), &met));
                 }
-                Poll::Ready(Said::Failed(close)) => self.failed = Some(close),
+                Poll::Ready(SubscriptionEvent::Failed(close)) => self.failed = Some(close),
             }
         }
     }
 
     /// Tells the client that messages may be missing, if so.
-    fn tell_gap(&self, output: &mut Output) {
+    fn tell_gap(&self, output: &mut WriteQueue) {
         if self.listener.client.missed.take() {
             output.push(self.worker.gap.clone());
         }
     }
 
     /// Tells the client what became of its messages.
-    fn settle(&mut self, context: &mut Context<'_>, output: &mut Output) {
+    fn settle(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
         while let Some(Publishing { reference, outcome, span }) = self.publishing.front_mut() {
             let Poll::Ready(outcome) = Pin::new(outcome).poll(context) else { break };
             if let Some(span) = span {
@@ -277,7 +280,7 @@ impl Chat {
 }
 
 /// Tells the client.
-fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &mut Output) {
+fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &mut WriteQueue) {
     output.push(commands::error(reference, code, message));
 }
 
@@ -289,7 +292,7 @@ fn channel(name: &str) -> Result<Channel, Mistake> {
     Channel::new(name).map_err(bad)
 }
 
-impl Dialogue for Chat {
+impl MessageHandler for WsSession {
     fn accept(&self) -> ReadLimits<'_> {
         let limit = self.worker.state.config.max_message.0;
         // A command has a text in it, written as JSON.
@@ -298,7 +301,7 @@ impl Dialogue for Chat {
         ReadLimits { max_message, binary: false, inflater }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output) {
+    fn poll(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
         self.worker.hub.borrow_mut().set_waker(self.reader, context.waker());
         if self.greeted {
             self.tell_gap(output);
@@ -321,7 +324,7 @@ impl Dialogue for Chat {
         }
     }
 
-    fn text(&mut self, text: Cow<'_, str>, output: &mut Output) {
+    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
         if !self.v1 {
             if let Err(mistake) = self.say(&text, output) {
                 self.reject(None, &mistake, output);
@@ -337,7 +340,7 @@ impl Dialogue for Chat {
         }
     }
 
-    fn too_late(&mut self, text: Cow<'_, str>, output: &mut Output) {
+    fn too_late(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
         let reference = if self.v1 {
             match commands::parse(&text) {
                 Ok(command) => Some(command.reference().clone()),
@@ -367,8 +370,8 @@ impl Dialogue for Chat {
         Some((&self.worker.hub, self.reader))
     }
 
-    fn take_order(&mut self) -> Option<Order> {
-        let failed = self.failed.take().map(|close| Order::Close(close, None));
+    fn take_order(&mut self) -> Option<ConnectionCommand> {
+        let failed = self.failed.take().map(|close| ConnectionCommand::Close(close, None));
         failed.or_else(|| self.listener.client.take_order())
     }
 

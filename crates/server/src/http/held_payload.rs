@@ -16,19 +16,19 @@ use std::task::{Context, Poll};
 
 /// The body of a request, read by one and held by another.
 #[derive(Clone)]
-pub struct Unread(Rc<RefCell<Payload<BoxedPayloadStream>>>);
+pub struct HeldPayload(Rc<RefCell<Payload<BoxedPayloadStream>>>);
 
 /// Holds the body of a request, if it is chunked.
-pub fn hold(request: &mut ServiceRequest) -> Option<Unread> {
+pub fn hold(request: &mut ServiceRequest) -> Option<HeldPayload> {
     if !request.headers().contains_key(TRANSFER_ENCODING) {
         return None;
     }
-    let unread = Unread(Rc::new(RefCell::new(request.take_payload())));
+    let unread = HeldPayload(Rc::new(RefCell::new(request.take_payload())));
     request.set_payload(Payload::Stream { payload: Box::pin(unread.clone()) });
     Some(unread)
 }
 
-impl Stream for Unread {
+impl Stream for HeldPayload {
     type Item = <Payload as Stream>::Item;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -1,7 +1,9 @@
 //! From the broker to the workers: each message is encoded once, compressed at most once, and posted
 //! once to each worker.
 
-use crate::compression::Compressor;
+pub mod compression;
+
+use self::compression::Compressor;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};

@@ -1,9 +1,9 @@
 //! One worker thread: its hub, its clients, and the tasks that keep them going.
 
-use super::AppState;
-use super::listener::Met;
-use super::ws::{Client, Line, Order};
+use crate::AppState;
+use crate::connection::{ConnectionCommand, ConnectionHandle, DirectWrite};
 use crate::fanout::WorkerMessage;
+use crate::session::subscriptions::SubscribeResult;
 use actix_web::HttpRequest;
 use bytes::Bytes;
 use serde::Serialize;
@@ -42,7 +42,7 @@ pub struct Worker {
     /// Lent with it, where messages may be compressed.
     pub inflater: Option<RefCell<Inflater>>,
     /// At the index of their readers.
-    seats: RefCell<Vec<Option<Seat>>>,
+    seats: RefCell<Vec<Option<ConnectionSlot>>>,
     draining: Cell<bool>,
     /// What this thread counts for itself.
     pub thread: Arc<WorkerCounters>,
@@ -64,9 +64,9 @@ struct Ready<'a> {
 
 /// A client, and how to write to it without waking its task, where that can be done.
 #[derive(Debug)]
-struct Seat {
-    client: Rc<Client>,
-    line: Option<Weak<dyn Line>>,
+struct ConnectionSlot {
+    client: Rc<ConnectionHandle>,
+    line: Option<Weak<dyn DirectWrite>>,
 }
 
 impl Worker {
@@ -103,8 +103,8 @@ impl Worker {
     }
 
     /// What a client is told first, as JSON: who serves it, and how its wish was met.
-    pub fn ready(&self, met: &Met) -> String {
-        let Met { recovered, reason, cursor } = met;
+    pub fn ready(&self, met: &SubscribeResult) -> String {
+        let SubscribeResult { recovered, reason, cursor } = met;
         let (recovered, reason, cursor) = (*recovered, *reason, cursor.as_deref());
         let (replica, version) = (&*self.state.config.replica.0, env!("CARGO_PKG_VERSION"));
         let ready = Ready { cursor, reason, recovered, replica, version };
@@ -117,20 +117,23 @@ impl Worker {
     }
 
     /// Adds a client.
-    pub fn enter(&self, client: &Rc<Client>) {
+    pub fn enter(&self, client: &Rc<ConnectionHandle>) {
         if self.draining.get() {
             // It slipped in while the door was being closed.
-            client.give(self, Order::Close(CloseReason::Restart, Some(self.retry_hint())));
+            client.give(
+                self,
+                ConnectionCommand::Close(CloseReason::Restart, Some(self.retry_hint())),
+            );
         }
         let (mut seats, place) = (self.seats.borrow_mut(), client.reader.index());
         if seats.len() <= place {
             seats.resize_with(place + 1, || None);
         }
-        seats[place] = Some(Seat { client: client.clone(), line: None });
+        seats[place] = Some(ConnectionSlot { client: client.clone(), line: None });
     }
 
     /// From now on messages may be written to this reader's line, without waking its task.
-    pub fn set_line(&self, reader: SubscriberId, line: Weak<dyn Line>) {
+    pub fn set_line(&self, reader: SubscriberId, line: Weak<dyn DirectWrite>) {
         if let Some(Some(seat)) = self.seats.borrow_mut().get_mut(reader.index()) {
             seat.line = Some(line);
         }
@@ -184,7 +187,7 @@ impl Worker {
         }
     }
 
-    fn line(&self, reader: SubscriberId) -> Option<Rc<dyn Line>> {
+    fn line(&self, reader: SubscriberId) -> Option<Rc<dyn DirectWrite>> {
         self.seats.borrow().get(reader.index())?.as_ref()?.line.as_ref()?.upgrade()
     }
 
@@ -211,7 +214,7 @@ impl Worker {
                 WorkerMessage::Backfill(broadcast) => hub.backfill(broadcast),
                 WorkerMessage::EpochStart(position) => hub.reset_epoch(position),
                 WorkerMessage::Gap => {
-                    for Seat { client, .. } in self.seats.borrow().iter().flatten() {
+                    for ConnectionSlot { client, .. } in self.seats.borrow().iter().flatten() {
                         client.missed.set(true);
                         hub.wake(client.reader);
                     }
@@ -235,7 +238,7 @@ impl Worker {
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            for Seat { client, .. } in self.seats.borrow().iter().flatten() {
+            for ConnectionSlot { client, .. } in self.seats.borrow().iter().flatten() {
                 if let Some(order) = client.due(now, ping) {
                     client.give(&self, order);
                 }
@@ -254,7 +257,7 @@ impl Worker {
             ..WorkerSnapshot::default()
         };
         let much = self.state.config.client_backlog.0 as u64 / 2;
-        for Seat { client, .. } in self.seats.borrow().iter().flatten() {
+        for ConnectionSlot { client, .. } in self.seats.borrow().iter().flatten() {
             let backlog = hub.live_lag(client.reader);
             survey.backlog = survey.backlog.max(backlog);
             survey.slow += usize::from(backlog > much);
@@ -272,7 +275,10 @@ impl Worker {
         for (place, client) in clients.iter().enumerate() {
             sleep_until(start + slice.mul_f64(place as f64 + fastrand::f64())).await;
             if let Some(client) = client.upgrade() {
-                client.give(&self, Order::Close(CloseReason::Restart, Some(self.retry_hint())));
+                client.give(
+                    &self,
+                    ConnectionCommand::Close(CloseReason::Restart, Some(self.retry_hint())),
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The chat page and the client module, from inside the binary.
 
+use crate::http::error::only;
 use actix_web::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH,
     REFERRER_POLICY,
@@ -21,32 +22,32 @@ const ASSETS: [Asset; 6] = [
     Asset {
         path: "/",
         content_type: "text/html; charset=utf-8",
-        body: include_str!("../../../web/index.html"),
+        body: include_str!("../../../../web/index.html"),
     },
     Asset {
         path: "/style.css",
         content_type: "text/css; charset=utf-8",
-        body: include_str!("../../../web/style.css"),
+        body: include_str!("../../../../web/style.css"),
     },
     Asset {
         path: "/app.js",
         content_type: "text/javascript; charset=utf-8",
-        body: include_str!("../../../web/app.js"),
+        body: include_str!("../../../../web/app.js"),
     },
     Asset {
         path: "/client.js",
         content_type: "text/javascript; charset=utf-8",
-        body: include_str!("../../../web/client.js"),
+        body: include_str!("../../../../web/client.js"),
     },
     Asset {
         path: "/client.d.ts",
         content_type: "text/plain; charset=utf-8",
-        body: include_str!("../../../web/client.d.ts"),
+        body: include_str!("../../../../web/client.d.ts"),
     },
     Asset {
         path: "/icon.svg",
         content_type: "image/svg+xml",
-        body: include_str!("../../../web/icon.svg"),
+        body: include_str!("../../../../web/icon.svg"),
     },
 ];
 
@@ -62,7 +63,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::resource(asset.path)
                 .route(web::get().to(get.clone()))
                 .route(web::head().to(get))
-                .default_service(super::server::only("GET, HEAD")),
+                .default_service(only("GET, HEAD")),
         );
     }
 }

@@ -8,7 +8,7 @@ use warren_protocol::websocket::CloseReason;
 
 /// What the worker wants of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ConnectionCommand {
     Ping,
     /// Close with this code, and a pause in milliseconds to ask the client for.
     Close(CloseReason, Option<u32>),
@@ -18,7 +18,7 @@ pub enum Order {
 
 /// Shared between a connection and its worker.
 #[derive(Debug)]
-pub struct Client {
+pub struct ConnectionHandle {
     pub reader: SubscriberId,
     /// When the client was last heard of.
     pub heard: Cell<Instant>,
@@ -30,10 +30,10 @@ pub struct Client {
     pub missed: Cell<bool>,
     /// It can show that it lives: it is closed if it does not.
     answers: bool,
-    order: Cell<Option<Order>>,
+    order: Cell<Option<ConnectionCommand>>,
 }
 
-impl Client {
+impl ConnectionHandle {
     pub fn new(reader: SubscriberId, answers: bool) -> Self {
         Self {
             reader,
@@ -47,21 +47,23 @@ impl Client {
     }
 
     /// Gives an order, and wakes the connection to carry it out. A harder one replaces a softer.
-    pub fn give(&self, worker: &Worker, order: Order) {
-        if self.order.get().is_none_or(|present| present == Order::Ping) || order == Order::Abort {
+    pub fn give(&self, worker: &Worker, order: ConnectionCommand) {
+        if self.order.get().is_none_or(|present| present == ConnectionCommand::Ping)
+            || order == ConnectionCommand::Abort
+        {
             self.order.set(Some(order));
         }
         worker.hub.borrow_mut().wake(self.reader);
     }
 
-    pub fn take_order(&self) -> Option<Order> {
+    pub fn take_order(&self) -> Option<ConnectionCommand> {
         self.order.take()
     }
 
     /// What is due for this client at `now`, if anything.
-    pub fn due(&self, now: Instant, ping: Duration) -> Option<Order> {
+    pub fn due(&self, now: Instant, ping: Duration) -> Option<ConnectionCommand> {
         if let Some(deadline) = self.deadline.get() {
-            return (deadline <= now).then_some(Order::Abort);
+            return (deadline <= now).then_some(ConnectionCommand::Abort);
         }
         let silent = now.saturating_duration_since(self.heard.get());
         if !self.answers {
@@ -69,12 +71,12 @@ impl Client {
             if due {
                 self.heard.set(now);
             }
-            return due.then_some(Order::Ping);
+            return due.then_some(ConnectionCommand::Ping);
         }
         if silent >= ping * 2 {
-            Some(Order::Close(CloseReason::NoPong, None))
+            Some(ConnectionCommand::Close(CloseReason::NoPong, None))
         } else if silent >= ping && !self.pinged.replace(true) {
-            Some(Order::Ping)
+            Some(ConnectionCommand::Ping)
         } else {
             None
         }

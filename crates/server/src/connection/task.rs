@@ -2,8 +2,8 @@
 //!
 //! It knows frames and the order of an ending. What is said over them is its dialogue's.
 
-use super::client::Order;
-use super::output::{Flushed, Output, Source, Written};
+use super::handle::ConnectionCommand;
+use super::write_queue::{Flushed, Source, WriteQueue, Written};
 use actix_rt::net::TcpStream;
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
@@ -27,18 +27,18 @@ use warren_protocol::websocket::{
 const TURN: usize = 512 << 10;
 /// What a message counts as at least.
 const LEAST: usize = 1 << 10;
-/// Own frames that may wait before the client is read no further.
+/// QueuedFrame frames that may wait before the client is read no further.
 const MAX_OWN: usize = 64;
 /// How long a client may take to end its side, once ours is ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The other half of a connection: what is made of messages.
-pub trait Dialogue {
+pub trait MessageHandler {
     /// Which messages are let through.
     fn accept(&self) -> ReadLimits<'_>;
 
     /// The connection's task runs; it is to be woken for the next order or shared frame.
-    fn poll(&mut self, context: &mut Context<'_>, output: &mut Output);
+    fn poll(&mut self, context: &mut Context<'_>, output: &mut WriteQueue);
 
     /// It has more to say than there was room for.
     fn has_more(&self) -> bool {
@@ -49,13 +49,13 @@ pub trait Dialogue {
     fn rest(&mut self) {}
 
     /// A message came.
-    fn text(&mut self, text: Cow<'_, str>, output: &mut Output);
+    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue);
 
     /// A message came, but the connection is about to end: it is not accepted.
-    fn too_late(&mut self, _text: Cow<'_, str>, _output: &mut Output) {}
+    fn too_late(&mut self, _text: Cow<'_, str>, _output: &mut WriteQueue) {}
 
     /// A binary message came; only if they are accepted.
-    fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut Output) {}
+    fn binary(&mut self, _data: Cow<'_, [u8]>, _output: &mut WriteQueue) {}
 
     /// Bytes came, whatever they are.
     fn heard(&mut self) {}
@@ -76,7 +76,7 @@ pub trait Dialogue {
     }
 
     /// What the outside wants of this connection.
-    fn take_order(&mut self) -> Option<Order> {
+    fn take_order(&mut self) -> Option<ConnectionCommand> {
         None
     }
 
@@ -96,12 +96,12 @@ pub trait Dialogue {
 }
 
 /// What messages can be written to without its task.
-pub trait Line {
+pub trait DirectWrite {
     /// As [`Connection::deliver`].
     fn deliver(&self) -> bool;
 }
 
-impl<D: Dialogue> Line for RefCell<Connection<TcpStream, D>> {
+impl<D: MessageHandler> DirectWrite for RefCell<Connection<TcpStream, D>> {
     fn deliver(&self) -> bool {
         self.try_borrow_mut().is_ok_and(|mut connection| connection.deliver())
     }
@@ -125,15 +125,15 @@ enum Stage {
 }
 
 /// The socket is lost.
-struct Gone;
+struct Disconnected;
 
 /// See the module. What a delivery needs comes first and side by side: between two of them, others have
 /// had the cache.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Connection<S, D: Dialogue> {
+pub struct Connection<S, D: MessageHandler> {
     io: S,
-    output: Output,
+    output: WriteQueue,
     stage: Stage,
     /// The socket is full, and wakes the task when it is not.
     blocked: bool,
@@ -146,7 +146,7 @@ pub struct Connection<S, D: Dialogue> {
     early: BytesMut,
 }
 
-impl<D: Dialogue> Connection<TcpStream, D> {
+impl<D: MessageHandler> Connection<TcpStream, D> {
     /// Writes the shared frames that wait, without the task; whether there was nothing else to do.
     /// Otherwise the task is to be woken.
     pub fn deliver(&mut self) -> bool {
@@ -171,14 +171,14 @@ impl<D: Dialogue> Connection<TcpStream, D> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
+impl<S: AsyncRead + AsyncWrite + Unpin, D: MessageHandler> Connection<S, D> {
     /// Takes over a socket whose handshake is done. `early` is what was read behind it, and `output`
     /// what is to be said first.
     pub fn new(
         io: S,
         scratch: Rc<RefCell<Vec<u8>>>,
         early: BytesMut,
-        output: Output,
+        output: WriteQueue,
         dialogue: D,
     ) -> Self {
         Self {
@@ -194,12 +194,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         }
     }
 
-    fn step(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+    fn step(&mut self, context: &mut Context<'_>) -> Result<(), Disconnected> {
         self.dialogue.poll(context, &mut self.output);
         match self.dialogue.take_order() {
-            Some(Order::Ping) => self.output.push(ping_frame()),
-            Some(Order::Close(close, hint)) => self.end(close, hint),
-            Some(Order::Abort) => return Err(Gone),
+            Some(ConnectionCommand::Ping) => self.output.push(ping_frame()),
+            Some(ConnectionCommand::Close(close, hint)) => self.end(close, hint),
+            Some(ConnectionCommand::Abort) => return Err(Disconnected),
             None => {}
         }
         let paused = self.read(context)?;
@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     }
 
     /// Reads what has come; whether there may be more that was left for later.
-    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Gone> {
+    fn read(&mut self, context: &mut Context<'_>) -> Result<bool, Disconnected> {
         let mut turn = TURN;
         // With the buffer that it is in.
         let mut early = mem::take(&mut self.early);
@@ -242,8 +242,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
                 Poll::Pending => return Ok(false),
-                Poll::Ready(Err(_)) => return Err(Gone),
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Gone),
+                Poll::Ready(Err(_)) => return Err(Disconnected),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(Disconnected),
                 Poll::Ready(Ok(())) => {
                     self.dialogue.heard();
                     let data = buffer.filled_mut();
@@ -262,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
 
     /// Makes sense of bytes that came, as far as the turn goes and the client has not enough to wait for:
     /// how many are left.
-    fn take(&mut self, mut data: &mut [u8], turn: &mut usize) -> Result<usize, Gone> {
+    fn take(&mut self, mut data: &mut [u8], turn: &mut usize) -> Result<usize, Disconnected> {
         while !matches!(self.stage, Stage::Lingering) {
             if *turn == 0 || self.is_full() {
                 return Ok(data.len());
@@ -279,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
                     self.seal(close, None, None);
                     self.stage = match self.stage {
                         // Ours is written already, and nothing better can be said.
-                        Stage::AwaitingClose => return Err(Gone),
+                        Stage::AwaitingClose => return Err(Disconnected),
                         stage => stage,
                     };
                     break;
@@ -289,7 +289,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         Ok(0)
     }
 
-    fn event(&mut self, event: FrameEvent<'_>) -> Result<(), Gone> {
+    fn event(&mut self, event: FrameEvent<'_>) -> Result<(), Disconnected> {
         let open = matches!(self.stage, Stage::Open);
         match event {
             FrameEvent::Text(text) if open => self.dialogue.text(text, &mut self.output),
@@ -298,7 +298,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
             }
             FrameEvent::Binary(data) if open => self.dialogue.binary(data, &mut self.output),
             FrameEvent::Ping(payload) => self.output.push(pong_frame(&payload)),
-            FrameEvent::Close(_) if matches!(self.stage, Stage::AwaitingClose) => return Err(Gone),
+            FrameEvent::Close(_) if matches!(self.stage, Stage::AwaitingClose) => {
+                return Err(Disconnected);
+            }
             FrameEvent::Close(code) => self.seal(CloseReason::ByClient, code, None),
             _ => {}
         }
@@ -335,7 +337,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     fn flush(
         &mut self,
         mut write: impl FnMut(&mut S, &[IoSlice<'_>]) -> Poll<io::Result<usize>>,
-    ) -> Result<Flushed, Gone> {
+    ) -> Result<Flushed, Disconnected> {
         let source = match self.stage {
             Stage::Open | Stage::Settling { .. } => self.dialogue.source(),
             _ => None,
@@ -346,11 +348,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
         if written.writes > 0 {
             self.dialogue.wrote(written);
         }
-        flushed.map_err(|_| Gone)
+        flushed.map_err(|_| Disconnected)
     }
 
     /// Writes what waits, and goes on with the ending when all is written.
-    fn write(&mut self, context: &mut Context<'_>) -> Result<Flushed, Gone> {
+    fn write(&mut self, context: &mut Context<'_>) -> Result<Flushed, Disconnected> {
         loop {
             let flushed = self.flush(|io, slices| match slices {
                 [one] => Pin::new(io).poll_write(context, one),
@@ -371,31 +373,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue> Connection<S, D> {
     }
 
     /// The close frame is out.
-    fn sealed_and_written(&mut self, context: &mut Context<'_>) -> Result<(), Gone> {
+    fn sealed_and_written(&mut self, context: &mut Context<'_>) -> Result<(), Disconnected> {
         if !self.input.is_over() {
             self.stage = Stage::AwaitingClose;
             return Ok(());
         }
         self.stage = Stage::Lingering;
         match Pin::new(&mut self.io).poll_shutdown(context) {
-            Poll::Ready(Err(_)) => Err(Gone),
+            Poll::Ready(Err(_)) => Err(Disconnected),
             _ => Ok(()),
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin, D: Dialogue + Unpin> Future for Connection<S, D> {
+impl<S: AsyncRead + AsyncWrite + Unpin, D: MessageHandler + Unpin> Future for Connection<S, D> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         match self.step(context) {
             Ok(()) => Poll::Pending,
-            Err(Gone) => Poll::Ready(()),
+            Err(Disconnected) => Poll::Ready(()),
         }
     }
 }
 
-impl<S, D: Dialogue> Drop for Connection<S, D> {
+impl<S, D: MessageHandler> Drop for Connection<S, D> {
     fn drop(&mut self) {
         self.dialogue.ended(self.close);
     }

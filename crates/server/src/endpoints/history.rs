@@ -1,11 +1,11 @@
 //! `GET /messages`: what was said, page by page, with the ids of messages as cursors.
 
-use super::error::ApiError;
-use super::listener::Wish;
-use super::origin;
-use super::query::{self, Query};
-use super::resume::{Cut, Lost, Replay, Resumed, Step, resume};
-use super::worker::Worker;
+use crate::http::error::ApiError;
+use crate::http::origin;
+use crate::http::query::{self, Query};
+use crate::session::resume::{Replay, ReplayError, ReplayItem, ResumeFailure, Resumed, resume};
+use crate::session::subscriptions::SubscribeRequest;
+use crate::worker::Worker;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
@@ -43,7 +43,7 @@ pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, Ap
         return Err(ApiError::BadRequest(format!("limit: 1 to {MAX_LIMIT} messages")));
     }
     let wish = wish.or_lobby();
-    let mut page = Page { limit, messages: Vec::new(), bytes: 0, more: false };
+    let mut page = HistoryPage { limit, messages: Vec::new(), bytes: 0, more: false };
     let lost = match &wish.after {
         Some(id) => page.follow(&worker, &wish, resume(worker.clone(), id).await?).await?,
         None => page.begin(&worker, &wish).await?,
@@ -56,7 +56,7 @@ pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, Ap
         .body(page.into_body(lost)))
 }
 
-struct Page {
+struct HistoryPage {
     limit: usize,
     messages: Vec<Arc<EncodedMessage>>,
     bytes: usize,
@@ -64,7 +64,7 @@ struct Page {
     more: bool,
 }
 
-impl Page {
+impl HistoryPage {
     /// Takes a message, if there is room; whether there was.
     fn take(&mut self, message: &Arc<EncodedMessage>) -> bool {
         if self.messages.len() >= self.limit || self.bytes >= MAX_BYTES {
@@ -77,14 +77,18 @@ impl Page {
     }
 
     /// From the oldest that is kept.
-    async fn begin(&mut self, worker: &Rc<Worker>, wish: &Wish) -> Result<Option<Lost>, ApiError> {
+    async fn begin(
+        &mut self,
+        worker: &Rc<Worker>,
+        wish: &SubscribeRequest,
+    ) -> Result<Option<ResumeFailure>, ApiError> {
         let (beginning, kept_from) = {
             let hub = worker.hub.borrow();
             (hub.epoch_start(), hub.complete_from())
         };
         let Some(replays) = &worker.state.replays else {
             self.remember(worker, wish, ReadFrom::At(beginning));
-            return Ok(kept_from.is_none().then_some(Lost::Live));
+            return Ok(kept_from.is_none().then_some(ResumeFailure::Live));
         };
         let Some(head) = *replays.log().head().borrow() else {
             return Err(LogError("this replica has not begun to read it".to_owned()).into());
@@ -98,19 +102,19 @@ impl Page {
     async fn follow(
         &mut self,
         worker: &Rc<Worker>,
-        wish: &Wish,
+        wish: &SubscribeRequest,
         resumed: Resumed,
-    ) -> Result<Option<Lost>, ApiError> {
+    ) -> Result<Option<ResumeFailure>, ApiError> {
         let place = match resumed {
-            Resumed::Lost(lost) => return Ok(Some(lost)),
+            Resumed::Failed(lost) => return Ok(Some(lost)),
             Resumed::Memory(place) => Some(place),
             Resumed::Log(replay) => match self.replay(worker, wish, replay).await {
                 Ok(place) => place,
-                Err(Cut::Overtaken) => {
+                Err(ReplayError::Overtaken) => {
                     self.messages.clear();
-                    return Ok(Some(Lost::Expired));
+                    return Ok(Some(ResumeFailure::Expired));
                 }
-                Err(Cut::Unreadable(error)) => return Err(error.into()),
+                Err(ReplayError::Unreadable(error)) => return Err(error.into()),
             },
         };
         if let Some(place) = place {
@@ -123,20 +127,20 @@ impl Page {
     async fn replay(
         &mut self,
         worker: &Rc<Worker>,
-        wish: &Wish,
+        wish: &SubscribeRequest,
         mut replay: Replay,
-    ) -> Result<Option<Sequence>, Cut> {
+    ) -> Result<Option<Sequence>, ReplayError> {
         loop {
             match poll_fn(|context| replay.poll(worker, &wish.channels, context)).await? {
-                Step::Joined(place) => return Ok(Some(place)),
-                Step::Message(message) if self.take(&message) => {}
-                Step::Message(_) => return Ok(None),
+                ReplayItem::Joined(place) => return Ok(Some(place)),
+                ReplayItem::Message(message) if self.take(&message) => {}
+                ReplayItem::Message(_) => return Ok(None),
             }
         }
     }
 
     /// From memory.
-    fn remember(&mut self, worker: &Worker, wish: &Wish, start: ReadFrom) {
+    fn remember(&mut self, worker: &Worker, wish: &SubscribeRequest, start: ReadFrom) {
         let mut hub = worker.hub.borrow_mut();
         let reader = hub.open();
         for channel in &wish.channels {
@@ -147,7 +151,7 @@ impl Page {
         hub.close(reader);
     }
 
-    fn into_body(self, lost: Option<Lost>) -> Body {
+    fn into_body(self, lost: Option<ResumeFailure>) -> Body {
         let reason = lost.map(|lost| format!(",\"reason\":\"{}\"", lost.code()));
         let (recovered, more, reason) = (lost.is_none(), self.more, reason.unwrap_or_default());
         let end = format!("],\"recovered\":{recovered},\"more\":{more}{reason}}}");
