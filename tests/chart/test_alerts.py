@@ -64,7 +64,7 @@ def test_it_says_how_bad_it_is_and_where_to_read_on(alert):
 def test_the_runbook_says_for_how_long(alert):
     words = {"1m": "for a minute", "3m": "for 3 minutes", "5m": "for 5 minutes", "10m": "for 10 minutes",
              "30m": "for half an hour", "90s": "terminationGracePeriodSeconds"}
-    fires = section(alert).partition("\n\n**Means.**")[0]
+    fires = section(alert).partition("\n\n**Meaning.**")[0]
     assert words.get(ALERTS[alert].get("for"), "") in " ".join(fires.split())
 
 

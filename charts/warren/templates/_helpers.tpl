@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* Short enough for what is put behind it: -rabbitmq-nodes, and the pods' own suffixes. */}}
+{{/* Truncated to leave room for suffixes: -rabbitmq-nodes, and those of pods. */}}
 {{- define "warren.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -16,7 +16,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Takes root and component, like those below. What selectors match never changes. */}}
+{{/* Takes `root` and `component`, like the following ones. Selector labels never change. */}}
 {{- define "warren.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "warren.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -32,8 +32,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{/*
-Takes the pods' own labels as well. Without versions: another chart alone is no reason to restart a
-pod.
+Also takes `labels`, those of the pods. Without versions: a new version of the chart alone restarts no
+pods.
 */}}
 {{- define "warren.podLabels" -}}
 {{- $labels := include "warren.selectorLabels" . | fromYaml -}}
@@ -54,7 +54,7 @@ pod.
 {{- .Values.serviceAccount.name | default (ternary (include "warren.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
 
-{{/* No way out of the container, whatever runs in it. */}}
+{{/* The most restrictive settings for a container. */}}
 {{- define "warren.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -63,8 +63,8 @@ capabilities:
 {{- end -}}
 
 {{/*
-What the last 30 s of the grace period are for: a publish that waits (WARREN_PUBLISH_TIMEOUT, at most
-15 s by the schema), and 15 s to close what is left.
+The last 30 s of the grace period are for publishes that wait (WARREN_PUBLISH_TIMEOUT, at most 15 s by the
+schema), and for 15 s to close the remaining connections.
 */}}
 {{- define "warren.drainDelay" -}}
 {{- div (sub (int .Values.terminationGracePeriodSeconds) 30) 6 -}}
@@ -74,55 +74,55 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 {{- sub (sub (int .Values.terminationGracePeriodSeconds) 30) (int (include "warren.drainDelay" .)) -}}
 {{- end -}}
 
-{{/* Values that are good one by one, and make no sense together. */}}
+{{/* Fails for values that are valid separately but not in combination. */}}
 {{- define "warren.validate" -}}
 {{- with .Values.autoscaling -}}
 {{- if and .keda.enabled (not .enabled) -}}
-{{- fail "autoscaling.keda.enabled: needs autoscaling.enabled" -}}
+{{- fail "autoscaling.keda.enabled requires autoscaling.enabled: true" -}}
 {{- end -}}
 {{- if and .enabled (not .targetCPUUtilizationPercentage) (not .targetConnections) -}}
-{{- fail "autoscaling: needs targetCPUUtilizationPercentage or targetConnections" -}}
+{{- fail "autoscaling.enabled requires autoscaling.targetCPUUtilizationPercentage or autoscaling.targetConnections: set one of them" -}}
 {{- end -}}
 {{- if and .enabled .keda.enabled .targetConnections (not .keda.prometheusAddress) -}}
-{{- fail "autoscaling.keda.prometheusAddress: needed for autoscaling.targetConnections" -}}
+{{- fail "autoscaling.targetConnections with KEDA requires autoscaling.keda.prometheusAddress: set it to the address of Prometheus" -}}
 {{- end -}}
 {{- if and .enabled (gt (int (default $.Values.replicas .minReplicas)) (int .maxReplicas)) -}}
-{{- fail "autoscaling.maxReplicas: below minReplicas" -}}
+{{- fail "autoscaling.maxReplicas is lower than autoscaling.minReplicas: raise it" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.service -}}
 {{- if and .nodePort (eq .type "ClusterIP") -}}
-{{- fail "service.nodePort: needs service.type NodePort or LoadBalancer" -}}
+{{- fail "service.nodePort requires service.type NodePort or LoadBalancer" -}}
 {{- end -}}
 {{- if and .externalTrafficPolicy (eq .type "ClusterIP") -}}
-{{- fail "service.externalTrafficPolicy: needs service.type NodePort or LoadBalancer" -}}
+{{- fail "service.externalTrafficPolicy requires service.type NodePort or LoadBalancer" -}}
 {{- end -}}
 {{- if and .loadBalancerClass (ne .type "LoadBalancer") -}}
-{{- fail "service.loadBalancerClass: needs service.type LoadBalancer" -}}
+{{- fail "service.loadBalancerClass requires service.type LoadBalancer" -}}
 {{- end -}}
 {{- if and .loadBalancerSourceRanges (ne .type "LoadBalancer") -}}
-{{- fail "service.loadBalancerSourceRanges: needs service.type LoadBalancer" -}}
+{{- fail "service.loadBalancerSourceRanges requires service.type LoadBalancer" -}}
 {{- end -}}
 {{- end -}}
-{{- /* Twice the same is a conflict for Helm 4, and Helm 3 takes the last without a word. */ -}}
-{{- $taken := concat (keys (.Values.config | default dict)) (list "RABBITMQ_PASSWORD" "WARREN_LISTEN" "WARREN_ADMIN_LISTEN" "WARREN_REPLICA" "WARREN_WORKERS" "WARREN_AMQP_URL" "WARREN_DRAIN_DELAY" "WARREN_DRAIN_PERIOD") -}}
+{{- /* A variable that is set twice is a conflict in Helm 4; Helm 3 silently uses the last. */ -}}
+{{- $reserved := concat (keys (.Values.config | default dict)) (list "RABBITMQ_PASSWORD" "WARREN_LISTEN" "WARREN_ADMIN_LISTEN" "WARREN_REPLICA" "WARREN_WORKERS" "WARREN_AMQP_URL" "WARREN_DRAIN_DELAY" "WARREN_DRAIN_PERIOD") -}}
 {{- range include "warren.tracing.env" . | fromYamlArray -}}
-{{- $taken = append $taken .name -}}
+{{- $reserved = append $reserved .name -}}
 {{- end -}}
 {{- range .Values.extraEnv -}}
-{{- if has .name $taken -}}
-{{- fail (printf "extraEnv: %s is the chart's own, or in config (null takes it out there)" .name) -}}
+{{- if has .name $reserved -}}
+{{- fail (printf "extraEnv: %s is already set by the chart or in config: remove it from extraEnv, or set it to null in config" .name) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
-{{- fail "ingress.hosts: needed for ingress.enabled" -}}
+{{- fail "ingress.enabled requires ingress.hosts: set at least one host name" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
-{{- fail "httpRoute.parentRefs: needed for httpRoute.enabled" -}}
+{{- fail "httpRoute.enabled requires httpRoute.parentRefs: name at least one gateway" -}}
 {{- end -}}
 {{- end -}}
 
-{{/* Variables of OpenTelemetry. The resource's values are percent-encoded, as they stand in a list. */}}
+{{/* OpenTelemetry's variables. OTEL_RESOURCE_ATTRIBUTES is a list, so its values are percent-encoded. */}}
 {{- define "warren.tracing.env" -}}
 {{- with .Values.tracing -}}
 {{- if .otlpEndpoint -}}
@@ -131,16 +131,16 @@ What the last 30 s of the grace period are for: a publish that waits (WARREN_PUB
 - {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
 - {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .sampleRatio | quote }}}
 {{- end }}
-{{- $said := list (printf "k8s.namespace.name=%s" $.Release.Namespace) "k8s.pod.name=$(WARREN_REPLICA)" }}
+{{- $attributes := list (printf "k8s.namespace.name=%s" $.Release.Namespace) "k8s.pod.name=$(WARREN_REPLICA)" }}
 {{- range $key, $value := .resourceAttributes }}
-{{- $said = append $said (printf "%s=%s" $key ($value | urlquery | replace "+" "%20")) }}
+{{- $attributes = append $attributes (printf "%s=%s" $key ($value | urlquery | replace "+" "%20")) }}
 {{- end }}
-- {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ $said | join "," | quote }}}
+- {name: OTEL_RESOURCE_ATTRIBUTES, value: {{ $attributes | join "," | quote }}}
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* The port of a URL, or that of its scheme. */}}
+{{/* The port of a URL, or the default port of its scheme. */}}
 {{- define "warren.otlpPort" -}}
 {{- $url := urlParse . -}}
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) -}}

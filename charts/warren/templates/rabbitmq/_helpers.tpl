@@ -1,9 +1,9 @@
 {{/*
-What the rest of the chart knows of RabbitMQ: `env`, `volumes`, `volumeMounts`, `checksum` and
-`egress`, whichever of the three modes is set. All take the root context.
+The interface to the rest of the chart is `env`, `volumes`, `volumeMounts`, `checksum` and `egress`, for
+all three modes. All take the root context.
 */}}
 
-{{/* Cut so that the names of the pods' revisions, which are the longest made of it, fit 63. */}}
+{{/* Truncated so that the longest derived names, those of the pods' revisions, fit 63 characters. */}}
 {{- define "warren.rabbitmq.fullname" -}}
 {{ include "warren.fullname" . | trunc 43 | trimSuffix "-" }}-rabbitmq
 {{- end }}
@@ -38,7 +38,7 @@ What the rest of the chart knows of RabbitMQ: `env`, `volumes`, `volumeMounts`, 
 - name: WARREN_AMQP_URL
   valueFrom:
     secretKeyRef:
-      name: {{ required "rabbitmq.external.existingSecret: needed with rabbitmq.mode external" $rabbitmq.external.existingSecret | quote }}
+      name: {{ required "rabbitmq.mode external requires rabbitmq.external.existingSecret: name the Secret with RabbitMQ's address" $rabbitmq.external.existingSecret | quote }}
       key: {{ $rabbitmq.external.key | quote }}
 {{- if include "warren.rabbitmq.ca" . }}
 - name: SSL_CERT_FILE
@@ -48,8 +48,8 @@ What the rest of the chart knows of RabbitMQ: `env`, `volumes`, `volumeMounts`, 
 {{- end }}
 
 {{/*
-The nodes of `bundled`, each by its name: when one goes, the next is asked, however long a Service
-would take to notice.
+The URLs of all nodes of `bundled`. When a node stops, replicas try the next one at once, without waiting
+for a Service to notice.
 */}}
 {{- define "warren.rabbitmq.urls" -}}
 {{- $name := include "warren.rabbitmq.fullname" . -}}
@@ -65,7 +65,7 @@ would take to notice.
 {{- define "warren.rabbitmq.ca" -}}
 {{- with .Values.rabbitmq.external -}}
 {{- if and .caSecret .caConfigMap -}}
-{{- fail "set rabbitmq.external.caSecret or rabbitmq.external.caConfigMap, not both" -}}
+{{- fail "rabbitmq.external.caSecret and rabbitmq.external.caConfigMap are both set: set only one of them" -}}
 {{- end -}}
 {{- if eq $.Values.rabbitmq.mode "external" -}}
 {{- if .caSecret -}}
@@ -98,8 +98,9 @@ configMap:
 {{- end }}
 
 {{/*
-Changes when a Secret or ConfigMap that is not the chart's own has changed by the time of an upgrade:
-the environment is read only when a replica starts. Empty where the cluster cannot be asked.
+A checksum of Secrets and ConfigMaps that do not belong to the chart. It restarts the replicas at an
+upgrade if these have changed, because a replica reads them only when it starts. Empty without access to
+the cluster.
 */}}
 {{- define "warren.rabbitmq.checksum" -}}
 {{- $foreign := list -}}
@@ -148,7 +149,7 @@ the environment is read only when a replica starts. Empty where the cluster cann
 {{- end }}
 {{- end }}
 
-{{/* Labels that RabbitMQ's pods can be found by. The operator gives them labels of its own. */}}
+{{/* Labels of RabbitMQ's pods for selectors. The operator sets labels of its own. */}}
 {{- define "warren.rabbitmq.podLabels" -}}
 {{- if eq .Values.rabbitmq.mode "operator" -}}
 app.kubernetes.io/component: rabbitmq
@@ -158,34 +159,33 @@ app.kubernetes.io/name: {{ include "warren.rabbitmq.fullname" . }}
 {{- end }}
 {{- end }}
 
-{{/* What nodes are told that the chart makes, be it itself or through the operator. */}}
+{{/* Lines of rabbitmq.conf for `bundled` and `operator`. */}}
 {{- define "warren.rabbitmq.conf" -}}
 auth_mechanisms.1 = PLAIN
 auth_mechanisms.2 = AMQPLAIN
 anonymous_login_user = none
-# Half of the container's memory: the rest is for what comes at once, the command line tools and
-# the page cache.
+# Half of the container's memory. The rest is for bursts, the command line tools and the page cache.
 vm_memory_high_watermark.relative = 0.5
-# Below it publishers are blocked, before a full volume ends the node.
+# Publishers are blocked below this limit, before a full volume stops the node.
 disk_free_limit.absolute = 1GB
-# Nodes copy streams to each other on these; the network policy lets them through.
+# Ports for stream replication between nodes. The network policy allows them.
 stream.replication.port_range.min = 6000
 stream.replication.port_range.max = 6500
 {{- end }}
 
-{{/* The files of `bundled`. Other than these, nothing that changes is a reason to restart a node. */}}
+{{/* The files of `bundled`. Only changes of these restart the nodes. */}}
 {{- define "warren.rabbitmq.files" -}}
 enabled_plugins: |
   [rabbitmq_management,rabbitmq_peer_discovery_k8s,rabbitmq_prometheus].
 rabbitmq.conf: |
   cluster_name = {{ include "warren.rabbitmq.fullname" . }}
-  # The pod with ordinal 0 founds the cluster, the others join it. Nobody asks the Kubernetes API.
+  # The pod with ordinal 0 founds the cluster and the others join it, without the Kubernetes API.
   cluster_formation.peer_discovery_backend = k8s
   {{- include "warren.rabbitmq.conf" . | nindent 2 }}
-  # There is no guest. The first start makes this user; later starts leave users as they are.
+  # Replaces the guest user. The first start creates this user; later starts do not change users.
   default_user = {{ .Values.rabbitmq.bundled.auth.username }}
   default_pass = $(RABBITMQ_PASSWORD)
-  # RabbitMQ does not know of the container's limit.
+  # RabbitMQ does not detect the container's limit.
   total_memory_available_override_value = $(MEMORY_LIMIT)
   log.console = true
   log.console.use_colors = off
@@ -196,7 +196,7 @@ rabbitmq.conf: |
   {{- end }}
 {{- end }}
 
-{{/* Nodes remember each other by this name: it outlives every pod and every address. */}}
+{{/* Nodes know each other by this name, which is independent of pods and addresses. */}}
 {{- define "warren.rabbitmq.nodename" -}}
 - name: POD_NAME
   valueFrom:
@@ -208,7 +208,7 @@ rabbitmq.conf: |
 - name: RABBITMQ_USE_LONGNAME
   value: "true"
 {{- if hasPrefix "[" .Values.listenAddress }}
-# Erlang's nodes, and the tools, speak IPv4 to each other unless they are told.
+# By default, Erlang nodes and command line tools use IPv4.
 - name: RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS
   value: -proto_dist inet6_tcp
 - name: RABBITMQ_CTL_ERL_ARGS
@@ -217,12 +217,12 @@ rabbitmq.conf: |
 {{- end }}
 
 {{/*
-Before a node starts. Erlang takes its cookie from a file that is its owner's alone, which a mounted
-Secret is not. A node must find itself by its name, which may be new to the DNS.
+The script of the init container. Erlang requires that its cookie file is readable by the owner only, which
+a mounted Secret is not. A node must be able to resolve its own name, which may be new to DNS.
 
-A node whose volume is empty joins one that runs. Without being told, ordinal 0 would found a second
-cluster when it has lost its volume, and there would be two logs. The others are made to forget what
-it was: they would go on counting it towards the majority that streams need, and it would not vote.
+A node whose volume is empty joins a running node. Otherwise ordinal 0 would found a second cluster after it
+has lost its volume, and there would be two logs. The other nodes forget the previous node of this name:
+otherwise they would still count it towards the majority that streams need, although it does not vote.
 */}}
 {{- define "warren.rabbitmq.prepare" -}}
 cd /var/lib/rabbitmq
@@ -235,7 +235,7 @@ for ordinal in {0..8}; do
   peer=rabbit@${POD_NAME%-*}-$ordinal.${RABBITMQ_NODENAME#*.}
   [ "$peer" != "$RABBITMQ_NODENAME" ] && getent hosts "${peer#*@}" >/dev/null || continue
   rabbitmq-diagnostics --node "$peer" --timeout 10 check_running &>/dev/null || continue
-  echo "The volume is empty and $peer runs: joining it."
+  echo "The volume is empty and $peer is running: joining its cluster."
   timeout 60 rabbitmqctl --node "$peer" forget_cluster_node "$RABBITMQ_NODENAME" || true
   echo "cluster_formation.k8s.seed_node = $peer" >conf.d/seed.conf
   break
@@ -243,9 +243,9 @@ done
 {{- end }}
 
 {{/*
-The startup probe. A stream that is declared while the other nodes are not members yet has one copy
-for ever, so each node takes a copy of every stream before it counts as started. A stream that can
-give none for ten minutes, because its only copy is away, does not hold up its node any longer.
+The startup probe. A stream that is declared before the other nodes are members would keep a single copy, so
+each node copies every stream before it counts as started. If a stream cannot be copied for ten minutes,
+because its only copy is unavailable, the node starts without it.
 */}}
 {{- define "warren.rabbitmq.startupProbe" -}}
 exec:
@@ -256,18 +256,18 @@ exec:
       exec 3<>/dev/tcp/localhost/5672 || exit 1
       problem=$(rabbitmq-streams grow "$RABBITMQ_NODENAME" all --errors-only --silent 2>&1) \
         && [ -z "$problem" ] && exit 0
-      echo "no copy here of: $problem"
-      # The cookie is as old as the pod.
+      echo "streams without a copy on this node: $problem"
+      # The cookie file is as old as the pod.
       [ -n "$(find /var/lib/rabbitmq/.erlang.cookie -mmin +10)" ]
 timeoutSeconds: 60
 periodSeconds: 10
-# Half an hour: a node waits for the others, which may be restored one after the other.
+# Half an hour: a node waits for the others, which may be restored one by one.
 failureThreshold: 180
 {{- end }}
 
 {{/*
-Before a node ends: wait until the others can do without it, but not for ever, or draining a
-machine would never end when one of them is gone. Then hand over what it leads.
+The preStop hook. It waits until the other nodes can do without this one, for a limited time: otherwise the
+drain of a machine would never end while a node is missing. Then it transfers leadership to the others.
 */}}
 {{- define "warren.rabbitmq.preStop" -}}
 exec:
@@ -280,7 +280,7 @@ exec:
       true
 {{- end }}
 
-{{/* What nodes say to each other: who is where, clustering, and copies of streams. */}}
+{{/* Ports between nodes: discovery (epmd), clustering and stream replication. */}}
 {{- define "warren.rabbitmq.clusterPorts" -}}
 - port: 4369
   protocol: TCP
