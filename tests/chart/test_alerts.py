@@ -41,7 +41,7 @@ def test_the_cases_are_some_that_fire_and_some_that_nearly_do(alert):
              if test.get("exp_alerts")]
     assert fires and {test["alertname"] for test in fires} == {alert}
     ever = f'count by (alertname) (max_over_time(ALERTS{{alertname="{alert}", alertstate="firing"}}[1h]))'
-    near = [case for case in cases(alert) if case["name"].startswith("Near miss. ")]
+    near = [case for case in cases(alert) if case["name"].startswith("Silent when ")]
     assert near
     for case in near:
         [silence] = case["promql_expr_test"]
