@@ -21,21 +21,21 @@ def section(alert):
     return re.search(rf"^### {alert}\n(.*?)^#", OPERATIONS, re.MULTILINE | re.DOTALL)[1]
 
 
-def test_prometheus_takes_them():
+def test_alert_rules_are_valid():
     promtool("check", "rules", RULES)
 
 
-def test_each_has_a_file_of_cases():
+def test_every_alert_has_a_case_file():
     assert sorted(path.stem for path in TESTS.glob("*.yaml")) == sorted(ALERTS)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_it_fires_when_it_should(alert):
+def test_cases_of_alert_pass(alert):
     promtool("test", "rules", TESTS / f"{alert}.yaml")
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_the_cases_are_some_that_fire_and_some_that_nearly_do(alert):
+def test_every_alert_has_firing_and_silent_cases(alert):
     # What it says is compared as well: Prometheus' tool takes no other annotations.
     fires = [test for case in cases(alert) for test in case.get("alert_rule_test", [])
              if test.get("exp_alerts")]
@@ -49,7 +49,7 @@ def test_the_cases_are_some_that_fire_and_some_that_nearly_do(alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_it_says_how_bad_it_is_and_where_to_read_on(alert):
+def test_every_alert_has_a_severity_and_a_runbook_section(alert):
     rule = ALERTS[alert]
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in ("critical", "warning", "info")
@@ -61,7 +61,7 @@ def test_it_says_how_bad_it_is_and_where_to_read_on(alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_the_runbook_says_for_how_long(alert):
+def test_runbook_states_the_duration_of_each_alert(alert):
     words = {"1m": "for a minute", "3m": "for 3 minutes", "5m": "for 5 minutes", "10m": "for 10 minutes",
              "30m": "for half an hour", "90s": "terminationGracePeriodSeconds"}
     fires = section(alert).partition("\n\n**Meaning.**")[0]
@@ -74,7 +74,7 @@ def released(values):
     return {rule["alert"]: rule for rule in group["rules"]}
 
 
-def test_a_drain_may_take_as_long_as_the_chart_gives_it():
+def test_drain_alert_waits_for_the_grace_period():
     usual = yaml.safe_load((CHART / "values.yaml").read_text())["terminationGracePeriodSeconds"]
     assert ALERTS["WarrenDrainStuck"]["for"] == f"{usual}s"
     rules = released({"terminationGracePeriodSeconds": 390})
@@ -82,7 +82,7 @@ def test_a_drain_may_take_as_long_as_the_chart_gives_it():
     assert changed == {"WarrenDrainStuck"} and rules["WarrenDrainStuck"]["for"] == "390s"
 
 
-def test_some_can_be_left_out_and_the_runbook_can_be_elsewhere():
+def test_alerts_can_be_disabled_and_the_runbook_url_changed():
     [rule] = render(MATRIX["monitoring"]).of("PrometheusRule")
     [group] = rule["spec"]["groups"]
     assert {each["alert"] for each in group["rules"]} == ALERTS.keys() - {"WarrenUnevenConnections"}
@@ -91,7 +91,7 @@ def test_some_can_be_left_out_and_the_runbook_can_be_elsewhere():
         assert each["annotations"]["runbook_url"] == url
 
 
-def test_only_those_that_there_are_can_be_left_out():
+def test_only_existing_alerts_can_be_disabled():
     schema = json.loads((CHART / "values.schema.json").read_text())
     rules = schema["properties"]["monitoring"]["properties"]["rules"]["properties"]
     assert rules["disabled"]["items"]["enum"] == list(ALERTS)

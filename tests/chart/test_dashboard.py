@@ -46,29 +46,29 @@ def configmap(values, helm="helm3"):
     return found
 
 
-def test_grafana_gets_the_file_as_it_is(helm):
+def test_configmap_contains_the_dashboard_file(helm):
     found = configmap({"monitoring": {"dashboard": {"enabled": True}}}, helm)
     assert found["data"] == {"warren.json": TEXT}
 
 
-def test_it_goes_to_the_folder_that_is_asked_for():
+def test_configmap_has_the_folder_annotation():
     assert configmap(MATRIX["monitoring"])["metadata"]["annotations"] == {"grafana_folder": "Warren"}
 
 
-def test_links_lead_to_where_the_runbook_is():
+def test_dashboard_links_use_the_runbook_url():
     where = values_of("monitoring")["monitoring"]["rules"]["runbookUrl"]
     found = configmap(MATRIX["monitoring"])["data"]["warren.json"]
     assert found == TEXT.replace("docs/operations.md", where)
 
 
-def test_it_can_be_found_and_stays_the_same_one():
+def test_dashboard_has_a_fixed_title_and_uid():
     assert (BOARD["title"], BOARD["uid"], BOARD["tags"]) == ("Warren", "warren", ["warren"])
     assert BOARD["refresh"] == "30s"
     ids = [panel["id"] for panel in BOARD["panels"]]
     assert len(ids) == len(set(ids))
 
 
-def test_variables_choose_the_datasource_the_namespace_and_the_replicas():
+def test_variables_select_datasource_namespace_and_replicas():
     variables = {each["name"]: each for each in BOARD["templating"]["list"]}
     assert list(variables) == ["datasource", "namespace", "pod"]
     assert variables["datasource"]["type"] == "datasource"
@@ -78,13 +78,13 @@ def test_variables_choose_the_datasource_the_namespace_and_the_replicas():
     assert variables["pod"]["refresh"] == 2
 
 
-def test_rows_are_for_users_replicas_rabbitmq_and_clients():
+def test_rows_are_users_replicas_rabbitmq_and_clients():
     rows = [panel["title"] for panel in BOARD["panels"] if panel["type"] == "row"]
     assert [title.split(":")[0] for title in rows] == ["Users", "Replicas", "RabbitMQ", "Clients"]
     assert BOARD["panels"][0]["type"] == "row"
 
 
-def test_panels_lie_beside_each_other():
+def test_panels_do_not_overlap_or_leave_holes():
     def cells(panel):
         at = panel["gridPos"]
         return set(itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
@@ -98,7 +98,7 @@ def test_panels_lie_beside_each_other():
 
 
 @each_panel
-def test_a_panel_says_what_it_shows(panel):
+def test_every_panel_has_a_description(panel):
     assert panel["title"] and panel["type"] in ("timeseries", "stat", "table", "heatmap", "state-timeline")
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
     # What it is, what is normal, what to do otherwise.
@@ -110,7 +110,7 @@ def test_a_panel_says_what_it_shows(panel):
 
 
 @each_panel
-def test_its_links_lead_to_sections(panel):
+def test_panel_links_lead_to_existing_sections(panel):
     headings = re.findall(r"^#+ (.*)$", OPERATIONS, re.MULTILINE)
     places = {heading.lower().replace(" ", "-") for heading in headings}
     for text, place in re.findall(r"\[([^]]+)\]\(docs/operations\.md#([^)]+)\)", panel["description"]):
@@ -118,14 +118,14 @@ def test_its_links_lead_to_sections(panel):
     assert not re.search(r"(?<!\[)\bWarren[A-Z]", panel["description"]), "an alert without a link"
 
 
-def test_every_alert_is_looked_into_somewhere():
+def test_every_alert_is_linked_from_a_panel():
     alerts = set(re.findall(r"^### (Warren\w+)$", OPERATIONS, re.MULTILINE))
     linked = {alert for panel in PANELS for alert in re.findall(r"\[(Warren\w+)\]", panel["description"])}
     assert alerts == linked
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_a_query_is_about_what_is_chosen(expression):
+def test_every_query_uses_the_selected_variables(expression):
     known = metrics()
     assert read(expression)
     for name, labels in read(expression):
@@ -142,7 +142,7 @@ def test_a_query_is_about_what_is_chosen(expression):
         assert re.search(rf"\b(rate|increase)\({name}\b", expression)
 
 
-def test_what_is_measured_is_shown():
+def test_every_metric_is_on_the_dashboard():
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for expression in EXPRESSIONS
              for name, _ in read(expression)}
     assert set(metrics()) - shown == set(ABSENT)

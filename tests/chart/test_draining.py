@@ -19,12 +19,12 @@ def slack(objects):
     return spec["terminationGracePeriodSeconds"] - planned - BEYOND
 
 
-def test_the_grace_period_covers_the_drain(objects):
+def test_grace_period_covers_the_drain(objects):
     assert slack(objects) >= 0
 
 
 @pytest.mark.parametrize("grace", [60, 61, 65, 89, 90, 91, 300, 3600, 86400])
-def test_it_does_at_the_longest_publish_timeout(grace):
+def test_grace_period_covers_the_drain_at_the_longest_publish_timeout(grace):
     for timeout in ("15s", "9999ms"):
         objects = render({"terminationGracePeriodSeconds": grace,
                           "config": {"WARREN_PUBLISH_TIMEOUT": timeout}})
@@ -38,20 +38,20 @@ def test_it_does_at_the_longest_publish_timeout(grace):
         assert delay + period == grace - 30
 
 
-def test_nobody_else_sets_the_drain(objects):
+def test_drain_variables_are_set_once(objects):
     _, container = replica(objects)
     names = [each["name"] for each in container["env"]]
     assert names.count("WARREN_DRAIN_DELAY") == names.count("WARREN_DRAIN_PERIOD") == 1
 
 
-def test_the_delay_outlasts_readiness(objects):
+def test_drain_delay_outlasts_the_readiness_probe(objects):
     _, container = replica(objects)
     probe = container["readinessProbe"]
     delay = seconds(environment(container)["WARREN_DRAIN_DELAY"])
     assert probe["periodSeconds"] * probe["failureThreshold"] <= delay
 
 
-def test_liveness_has_nothing_to_do_with_rabbitmq(objects):
+def test_liveness_does_not_depend_on_rabbitmq(objects):
     _, container = replica(objects)
     admin = {"port": "admin"}
     assert container["livenessProbe"]["httpGet"] == {"path": "/livez", **admin}
@@ -59,14 +59,14 @@ def test_liveness_has_nothing_to_do_with_rabbitmq(objects):
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", **admin}
 
 
-def test_no_pod_that_serves_goes_before_its_successor(objects):
+def test_rolling_update_starts_new_pods_first(objects):
     deployment = objects.one("Deployment")["spec"]
     assert deployment["strategy"]["type"] == "RollingUpdate"
     assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert deployment["minReadySeconds"] >= 5
 
 
-def test_evictions_leave_some(objects, entry):
+def test_evictions_leave_some_pods(objects, entry):
     budgets = objects.of("PodDisruptionBudget")
     for budget in budgets:
         spec = budget["spec"]
@@ -78,6 +78,6 @@ def test_evictions_leave_some(objects, entry):
         assert sorted(map(component, budgets)) == ["rabbitmq", "replica"]
 
 
-def test_rabbitmq_has_the_time_that_its_hook_takes(objects):
+def test_rabbitmq_grace_period_covers_the_pre_stop_hook(objects):
     for owner, pod in pod_templates(objects.of("StatefulSet")):
         assert pod["spec"]["terminationGracePeriodSeconds"] >= 120

@@ -9,7 +9,7 @@ from chart import ROOT, render
 WARREN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/warren"
 
 
-def test_the_program_takes_the_arguments():
+def test_warren_accepts_the_arguments_of_the_helm_test():
     assert WARREN.exists(), f"{WARREN} is missing: cargo build"
     container, = render().one("Pod")["spec"]["containers"]
     command, target, *options = container["args"]

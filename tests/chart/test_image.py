@@ -48,37 +48,37 @@ def arguments():
     return dict(text.split("=", 1) for text in of(instructions(), "ARG") if "=" in text)
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_reports_nothing():
     run = subprocess.run([HADOLINT, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
-def test_the_user_is_a_number_and_not_root(image):
+def test_image_user_is_numeric_and_not_root(image):
     assert of(image, "USER") == ["65532:65532"]
 
 
-def test_signals_reach_the_program(image):
+def test_entrypoint_is_the_program_without_a_shell(image):
     (entrypoint,) = of(image, "ENTRYPOINT")
     assert json.loads(entrypoint) == ["/usr/local/bin/warren"]
     assert not of(image, "CMD")
 
 
-def test_no_shell_is_needed_in_the_image(image):
+def test_final_stage_runs_no_shell(image):
     assert not of(image, "RUN")
 
 
-def test_it_listens_where_it_says(image):
+def test_exposed_ports_match_the_listen_variables(image):
     assert of(image, "EXPOSE") == ["8080 9090"]
     assert of(image, "ENV") == ["WARREN_LISTEN=0.0.0.0:8080 WARREN_ADMIN_LISTEN=0.0.0.0:9090"]
 
 
-def test_both_bases_are_arguments_and_name_a_version(arguments):
+def test_base_images_are_arguments_with_a_version(arguments):
     assert [of(stage, "FROM") for stage in stages()] == [["${BUILD_BASE} AS build"], ["${RUNTIME_BASE}"]]
     assert arguments["BUILD_BASE"] == "rust:${RUST_VERSION}-slim-bookworm"
     assert re.fullmatch(r"[\w./-]*\d+:nonroot", arguments["RUNTIME_BASE"])
 
 
-def test_versions_are_those_of_the_manifest(arguments):
+def test_versions_match_the_cargo_manifest(arguments):
     package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
     assert arguments["VERSION"] == package["version"]
     assert numbers(arguments["RUST_VERSION"]) >= numbers(package["rust-version"])
@@ -88,7 +88,7 @@ def numbers(version):
     return [int(part) for part in version.split(".")]
 
 
-def test_labels_describe_the_image(image):
+def test_image_labels_match_the_cargo_manifest(image):
     package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
     (text,) = of(image, "LABEL")
     labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', text))
@@ -109,19 +109,19 @@ def let_in():
     return {rule[1:] for rule in rules[1:]}
 
 
-def test_what_is_let_in_is_what_is_copied():
+def test_dockerignore_admits_exactly_the_copied_files():
     copied = [text.split()[:-1] for text in of(stages()[0], "COPY")]
     assert {name for names in copied for name in names} == let_in()
 
 
-def test_files_that_the_program_embeds_are_let_in():
+def test_dockerignore_admits_embedded_files():
     for source in ROOT.glob("src/**/*.rs"):
         for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
             embedded = (source.parent / name).resolve().relative_to(ROOT)
             assert (ROOT / embedded).is_file() and embedded.parts[0] in let_in(), f"{source}: {name}"
 
 
-def test_the_empty_crate_has_every_target_that_cargo_looks_for(tmp_path):
+def test_stub_crate_has_every_target_of_the_manifest(tmp_path):
     """Cargo wants the files of the targets that the manifest names, even of those that it does not build."""
     manifest = (ROOT / "Cargo.toml").read_text()
     without_dependencies = re.sub(r"^\[(dev-)?dependencies\]\n(?!\[)(.+\n)*", "", manifest, flags=re.MULTILINE)

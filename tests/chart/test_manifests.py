@@ -58,13 +58,13 @@ def without_helms_own(objects):
     return sorted(objects, key=lambda each: (each["kind"], each["metadata"]["name"]))
 
 
-def test_they_are_what_the_chart_renders(both):
+def test_manifests_equal_the_rendered_chart(both):
     manifests, rendered = both
     assert without_helms_own(rendered) == sorted(
         manifests, key=lambda each: (each["kind"], each["metadata"]["name"]))
 
 
-def test_there_is_nothing_of_helm_in_them(both):
+def test_manifests_contain_nothing_of_helm(both):
     manifests, _ = both
     text = yaml.safe_dump(list(manifests))
     assert "helm.sh" not in text and "Helm" not in text
@@ -73,11 +73,11 @@ def test_there_is_nothing_of_helm_in_them(both):
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_they_are_valid(both, version):
+def test_manifests_are_valid(both, version):
     assert [error for each in both[0] for error in errors(each, version)] == []
 
 
-def test_the_files_are_as_the_script_would_write_them(tmp_path):
+def test_manifest_files_are_up_to_date(tmp_path):
     done = run(sys.executable, ROOT / "scripts/manifests", tmp_path)
     assert done.returncode == 0, done.stderr
     made = {path.relative_to(tmp_path): path.read_text() for path in tmp_path.rglob("*.yaml")}
@@ -87,7 +87,7 @@ def test_the_files_are_as_the_script_would_write_them(tmp_path):
     assert made == there, "make manifests"
 
 
-def test_the_operator_declares_what_warren_does():
+def test_operator_declares_the_same_topology_as_warren():
     # Or Warren finds another topology than it declares, and says so each time that it connects.
     objects = kustomize("k8s/overlays/operator")
     defaults = variables()
@@ -124,7 +124,7 @@ def arguments(given):
     }
 
 
-def test_the_page_about_them_names_what_they_need():
+def test_readme_names_the_required_secret():
     page = (K8S / "README.md").read_text()
     secret = BASE["rabbitmq"]["bundled"]["auth"]["existingSecret"]
     assert f"kubectl create secret generic {secret} --namespace {NAMESPACE}" in page

@@ -9,19 +9,19 @@ from schemas import NEWEST, errors
 MONITORING = MATRIX["monitoring"]
 
 
-def test_the_rules_are_in_the_release():
+def test_release_contains_the_rules():
     objects = render({"monitoring": {"rules": {"enabled": True}}})
     assert objects.one("PrometheusRule")["spec"] == yaml.safe_load(RULES.read_text())
 
 
 @pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor", "PrometheusRule"])
-def test_prometheus_finds_them_by_their_labels(kind):
+def test_monitors_have_the_configured_labels(kind):
     for each in render(MONITORING).of(kind):
         assert each["metadata"]["labels"]["release"] == "prometheus"
         assert errors(each, NEWEST) == []
 
 
-def test_metrics_that_are_asked_for_are_the_replicas():
+def test_monitors_scrape_the_admin_port():
     objects = render(MONITORING)
     for monitor in (objects.one("ServiceMonitor", "warren")["spec"]["endpoints"],
                     objects.one("PodMonitor", "warren")["spec"]["podMetricsEndpoints"]):
@@ -29,7 +29,7 @@ def test_metrics_that_are_asked_for_are_the_replicas():
 
 
 @pytest.mark.parametrize("mode, monitors", [("bundled", 2), ("operator", 2), ("external", 1)])
-def test_rabbitmq_is_read_where_it_belongs_to_the_release(mode, monitors):
+def test_rabbitmq_is_scraped_if_it_belongs_to_the_release(mode, monitors):
     values = {**values_of("monitoring"), "rabbitmq": {"mode": mode, "external": {"existingSecret": "url"}}}
     objects = render(values)
     assert len(objects.of("PodMonitor")) == monitors

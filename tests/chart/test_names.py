@@ -25,7 +25,7 @@ REVISION = len("-0123456789")
     {"values": {"fullnameOverride": "z-" * 31 + "z"}},
 ], ids=["release", "fullname", "name", "dashes"])
 @pytest.mark.parametrize("of", ["default", "monitoring", "operator", "external"])
-def test_long_names_fit(long, of):
+def test_long_names_are_truncated(long, of):
     objects = render({**values_of(of), **long.get("values", {})}, release=long.get("release", "warren"))
     names = objects.names()
     assert len(names) == len(set(names))
@@ -38,7 +38,7 @@ def test_long_names_fit(long, of):
 
 
 @pytest.mark.parametrize("one, two", [("chat", "news"), ("warren", "chat"), ("warren-a", "warren-b")])
-def test_two_releases_get_along_in_a_namespace(one, two):
+def test_two_releases_share_a_namespace_without_conflict(one, two):
     for entry in ("default", "monitoring", "operator"):
         first, second = (set(render(MATRIX[entry], release=name).names()) for name in (one, two))
         assert not first & second
@@ -53,7 +53,7 @@ def test_objects_are_named_after_the_release(release, name):
     assert render(release=release).one("Deployment")["metadata"]["name"] == name
 
 
-def test_overrides_are_heeded():
+def test_name_overrides_apply():
     assert render({"fullnameOverride": "burrow"}).one("Deployment")["metadata"]["name"] == "burrow"
     assert render({"nameOverride": "burrow"}).one("Deployment")["metadata"]["name"] == "warren-burrow"
 
@@ -66,7 +66,7 @@ def test_every_object_has_the_standard_labels(objects, entry):
         assert component(each) in ("replica", "rabbitmq", "admin", "test")
 
 
-def test_every_object_and_pod_has_common_labels():
+def test_every_object_and_pod_has_the_common_labels():
     for entry in ("default", "monitoring", "operator", "keda", "ingress", "httproute"):
         objects = render({**values_of(entry), "commonLabels": {"example.org/team": "chat"}})
         for each in objects:
@@ -76,13 +76,13 @@ def test_every_object_and_pod_has_common_labels():
                 assert pod["labels"]["example.org/team"] == "chat", each["metadata"]["name"]
 
 
-def test_labels_of_ones_own_do_not_replace_the_charts():
+def test_common_labels_do_not_replace_standard_labels():
     labels = {**{name: "other" for name in STANDARD}, "app.kubernetes.io/component": "other"}
     with_own = render({"commonLabels": labels})
     test_every_object_has_the_standard_labels(with_own, "default")
 
 
-def test_a_chart_version_with_a_build_is_a_label(tmp_path):
+def test_chart_version_with_build_is_a_valid_label(tmp_path):
     chart = another_chart(tmp_path, version="0.1.0+build.1")
     for each in parse(template(chart=chart)):
         assert each["metadata"]["labels"]["helm.sh/chart"] == "warren-0.1.0_build.1"

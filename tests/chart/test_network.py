@@ -78,18 +78,18 @@ def default_network():
     return Network(render())
 
 
-def test_there_are_none_where_none_are_wanted():
+def test_no_network_policies_when_disabled():
     assert not render(MATRIX["minimal"]).of("NetworkPolicy")
 
 
-def test_every_pod_that_stays_is_covered(network):
+def test_every_permanent_pod_is_covered_by_a_policy(network):
     for name in set(network.pods) & {"replica", "rabbitmq"}:
         for way in ("Ingress", "Egress"):
             assert any(way in policy["policyTypes"] and network._selected(policy, name)
                        for policy in network.policies), (name, way)
 
 
-def test_policies_name_ports_that_are_there(network):
+def test_policies_name_existing_ports(network):
     for policy in network.policies:
         [of] = [name for name in network.pods if network._selected(policy, name)]
         known = network.ports[of]
@@ -98,12 +98,12 @@ def test_policies_name_ports_that_are_there(network):
                 assert port["port"] in {*known, *known.values(), STREAMS[0]}
 
 
-def test_clients_come_from_everywhere(default_network):
+def test_clients_may_connect_from_anywhere_by_default(default_network):
     for source in ("somebody in elsewhere", "somebody in default", "outside", "test"):
         assert default_network.allows(source, "replica", "clients")
 
 
-def test_or_from_where_they_are_said_to(default_network):
+def test_clients_from_limits_client_addresses(default_network):
     gateways = {"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}
     network = Network(render({"networkPolicy": {"clientsFrom": [gateways]}}))
     assert network.allows("somebody in elsewhere", "replica", "clients")
@@ -112,20 +112,20 @@ def test_or_from_where_they_are_said_to(default_network):
         assert not network.allows(source, "replica", "clients")
 
 
-def test_metrics_are_for_monitoring_alone(default_network):
+def test_only_monitoring_may_read_metrics(default_network):
     for target, port in (("replica", "admin"), ("rabbitmq", "prometheus")):
         allowed = [name for name in default_network.pods
                    if default_network.allows(name, target, port)]
         assert allowed == ["somebody in monitoring"]
 
 
-def test_the_admin_port_is_for_monitoring_alone(entry, network):
+def test_only_monitoring_may_reach_the_admin_port(entry, network):
     if entry != "extras":
         allowed = [name for name in network.pods if network.allows(name, "replica", "admin")]
         assert allowed == ["somebody in monitoring"]
 
 
-def test_replicas_reach_rabbitmq_and_only_they_do(network):
+def test_only_replicas_may_reach_amqp(network):
     if "rabbitmq" in network.pods:
         allowed = [name for name in network.pods if network.allows(name, "rabbitmq", "amqp")]
         assert allowed == ["replica"]
@@ -134,35 +134,35 @@ def test_replicas_reach_rabbitmq_and_only_they_do(network):
         assert network.allows("replica", "outside", 5671)
 
 
-def test_nodes_of_rabbitmq_reach_each_other_and_only_they_do(network):
+def test_only_rabbitmq_nodes_may_reach_cluster_ports(network):
     if "rabbitmq" in network.pods:
         for port in ("epmd", "clustering", *STREAMS):
             assert [name for name in network.pods if network.allows(name, "rabbitmq", port)] == [
                 "rabbitmq"]
 
 
-def test_everything_reaches_dns(entry, network):
+def test_all_pods_may_reach_dns(entry, network):
     if entry != "ipv6":
         for protocol in ("UDP", "TCP"):
             for source in set(network.pods) & {"replica", "rabbitmq"}:
                 assert network.allows(source, "somebody in kube-system", 53, protocol)
 
 
-def test_also_to_that_of_openshift():
+def test_all_pods_may_reach_dns_of_openshift():
     openshift = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}]
     network = Network(render({"networkPolicy": {"dnsTo": openshift}}))
     for source in ("replica", "rabbitmq"):
         assert network.allows(source, "somebody in elsewhere", 5353, "UDP")
 
 
-def test_nothing_else_gets_out(default_network):
+def test_all_other_egress_is_denied(default_network):
     for source in ("replica", "rabbitmq"):
         for target in ("somebody in elsewhere", "somebody in default", "outside"):
             for port in (80, 443, 4318, 6443, 8080):
                 assert not default_network.allows(source, target, port)
 
 
-def test_traces_get_to_the_collector():
+def test_replicas_may_reach_the_collector():
     network = Network(render(MATRIX["monitoring"]))
     assert network.allows("replica", "somebody in monitoring", 4318)
     assert not network.allows("replica", "somebody in elsewhere", 4318)
@@ -173,13 +173,13 @@ def test_traces_get_to_the_collector():
     ("http://collector:4318", 4318), ("http://collector", 80), ("https://collector/otlp", 443),
     ("http://[2001:db8::4]:4318", 4318), ("https://[2001:db8::4]/v1", 443),
     ("http://192.0.2.1:14318/a:1", 14318)])
-def test_the_port_is_that_of_the_address(endpoint, port):
+def test_egress_allows_the_port_of_the_otlp_endpoint(endpoint, port):
     network = Network(render({"tracing": {"otlpEndpoint": endpoint}}))
     assert network.allows("replica", "outside", port)
     assert not network.allows("replica", "outside", port + 1)
 
 
-def test_rabbitmq_is_for_others_who_are_named():
+def test_named_peers_may_reach_rabbitmq():
     backends = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "somebody"}}}
     network = Network(render({"rabbitmq": {"networkPolicy": {"amqpFrom": [backends],
                                                              "managementFrom": [backends]}}}))
@@ -188,7 +188,7 @@ def test_rabbitmq_is_for_others_who_are_named():
         assert not network.allows("somebody in elsewhere", "rabbitmq", port)
 
 
-def test_nodes_of_rabbitmq_speak_ipv6_where_there_is_nothing_else(entry, objects):
+def test_rabbitmq_nodes_use_ipv6_in_ipv6_clusters(entry, objects):
     for node in objects.of("StatefulSet"):
         spec = node["spec"]["template"]["spec"]
         for each in spec["initContainers"] + spec["containers"]:

@@ -15,7 +15,7 @@ def notes(values, release="warren", namespace="rooms"):
 
 
 @pytest.mark.parametrize("release", ["warren", "chat"])
-def test_it_names_objects_that_are_there(values, release):
+def test_notes_name_existing_objects(values, release):
     text = notes(values, release)
     objects = render(values, release=release)
     names = [name.lower() for name in objects.names()]
@@ -29,7 +29,7 @@ def test_it_names_objects_that_are_there(values, release):
             assert " -n rooms" in line
 
 
-def test_it_says_how_to_reach_scale_and_look():
+def test_notes_show_how_to_connect_scale_and_inspect():
     text = notes(None)
     assert "kubectl port-forward -n rooms service/warren 8080:80" in text
     assert "kubectl scale -n rooms deployment/warren --replicas=" in text
@@ -46,13 +46,13 @@ def test_it_says_how_to_reach_scale_and_look():
     ("operator", ["kubectl delete rabbitmqcluster -n rooms warren-rabbitmq"], ["kubectl delete secret"]),
     ("external", ["leaves nothing behind"], []),
 ])
-def test_it_says_what_the_values_make_of_it(entry_of, said, not_said):
+def test_notes_depend_on_the_values(entry_of, said, not_said):
     text = notes(MATRIX[entry_of])
     assert all(words in text for words in said), text
     assert not any(words in text for words in not_said), text
 
 
-def test_it_says_what_an_uninstallation_leaves():
+def test_notes_list_what_an_uninstallation_keeps():
     text = notes(None)
     kept = [each["metadata"]["name"] for each in render() if each["metadata"].get("annotations", {}).get(
         "helm.sh/resource-policy") == "keep"]

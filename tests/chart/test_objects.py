@@ -41,22 +41,22 @@ DIFFERENCES = {
 }
 
 
-def test_the_default_is_this(default):
+def test_default_values_create_exactly_these_objects(default):
     assert default.names() == DEFAULT
 
 
-def test_the_least_is_this():
+def test_minimal_values_create_exactly_these_objects():
     assert render(MATRIX["minimal"]).names() == sorted(REPLICAS)
 
 
 @pytest.mark.parametrize("of", DIFFERENCES)
-def test_values_add_and_take_what_they_say(of):
+def test_values_add_and_remove_the_expected_objects(of):
     more, less = DIFFERENCES[of]
     found = set(render(MATRIX[of]).names())
     assert found == (set(DEFAULT) | more) - less
 
 
-def test_each_entry_is_accounted_for():
+def test_every_values_file_has_expected_objects():
     # extras: names of its own.
     assert set(MATRIX) == set(DIFFERENCES) | {"default", "minimal", "extras"}
 
@@ -69,11 +69,11 @@ def test_each_entry_is_accounted_for():
     ("default", {"tests": {"enabled": False}}, {"Pod/warren-fanout"}),
     ("default", {"replicas": 1}, FLOOR),
 ])
-def test_switches_switch_off_one_thing(of, switched_off, missing):
+def test_each_switch_removes_only_its_objects(of, switched_off, missing):
     assert set(DEFAULT) - set(render({**values_of(of), **switched_off}).names()) == missing
 
 
-def test_where_no_account_is_made_the_named_one_is_used():
+def test_service_account_name_applies_without_creation():
     def account(values):
         spec = render({"serviceAccount": values}).one("Deployment")["spec"]["template"]["spec"]
         return spec["serviceAccountName"]
@@ -88,7 +88,7 @@ def annotations(each):
     return each["metadata"].get("annotations", {})
 
 
-def test_only_what_protects_data_is_kept(objects):
+def test_only_objects_that_protect_data_are_kept(objects):
     kept = [each["kind"] for each in objects if "helm.sh/resource-policy" in annotations(each)]
     protects = {"Secret", "RabbitmqCluster", "Exchange", "Queue", "Binding"}
     assert sorted(kept) == sorted(each["kind"] for each in objects if each["kind"] in protects)
@@ -96,21 +96,21 @@ def test_only_what_protects_data_is_kept(objects):
         assert annotations(each)["helm.sh/resource-policy"] == "keep"
 
 
-def test_volumes_outlive_the_release(objects):
+def test_volumes_are_retained_after_uninstall(objects):
     for each in objects.of("StatefulSet"):
         assert each["spec"]["persistentVolumeClaimRetentionPolicy"] == {
             "whenDeleted": "Retain", "whenScaled": "Retain"}
 
 
-def test_topology_of_the_operator_outlives_it():
+def test_operator_topology_is_kept_after_uninstall():
     # What the operator deletes, it deletes on the broker.
     values = {"rabbitmq": {"mode": "operator", "operator": {"topology": {"enabled": True}}}}
     objects = render(values)
     assert len(objects.of("Exchange", "Queue", "Binding")) == 3
-    test_only_what_protects_data_is_kept(objects)
+    test_only_objects_that_protect_data_are_kept(objects)
 
 
-def test_the_only_hook_is_the_test(objects):
+def test_only_the_test_is_a_hook(objects):
     hooks = [each for each in objects if "helm.sh/hook" in annotations(each)]
     assert hooks == objects.of("Pod")
     for each in hooks:

@@ -7,7 +7,7 @@ from chart import BIN, CHART, HELMS, run
 
 
 @pytest.mark.parametrize("program", HELMS)
-def test_a_package_has_no_files_of_those_who_work_on_it(program, tmp_path):
+def test_package_contains_only_user_files(program, tmp_path):
     done = run(BIN / program, "package", CHART, "--destination", tmp_path)
     assert done.returncode == 0, done.stderr
     [package] = tmp_path.glob("*.tgz")

@@ -16,11 +16,11 @@ def containers(pods):
     ]
 
 
-def test_there_are_pods(pods):
+def test_release_has_replica_pods(pods):
     assert any(component(pod) == "replica" for _, pod in pods)
 
 
-def test_none_runs_as_root(pods, containers):
+def test_no_pod_runs_as_root(pods, containers):
     for _, pod in pods:
         context = pod["spec"]["securityContext"]
         assert context["runAsNonRoot"] is True
@@ -32,7 +32,7 @@ def test_none_runs_as_root(pods, containers):
             container["securityContext"])
 
 
-def test_no_container_has_a_way_out(containers):
+def test_containers_have_no_privileges(containers):
     for _, container, _ in containers:
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
@@ -41,7 +41,7 @@ def test_no_container_has_a_way_out(containers):
         assert not context.get("privileged")
 
 
-def test_nothing_of_the_node_is_shared(pods):
+def test_pods_share_nothing_with_the_node(pods):
     for _, pod in pods:
         spec = pod["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
@@ -61,7 +61,7 @@ def test_every_container_has_requests_and_limits(containers):
             assert quantity(resources["requests"][name]) <= quantity(limit)
 
 
-def test_no_token_is_mounted(pods, objects):
+def test_no_service_account_token_is_mounted(pods, objects):
     for _, pod in pods:
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert not any(
@@ -73,13 +73,13 @@ def test_no_token_is_mounted(pods, objects):
     assert not objects.of("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 
-def test_no_variable_comes_from_the_names_of_services(pods):
+def test_service_links_are_disabled(pods):
     # WARREN_PORT=tcp://… is an unknown variable to Warren, and RABBITMQ_… something to RabbitMQ.
     for _, pod in pods:
         assert pod["spec"]["enableServiceLinks"] is False
 
 
-def test_every_image_is_a_certain_one(containers):
+def test_every_image_has_a_fixed_tag_or_digest(containers):
     for _, container, _ in containers:
         image = container["image"]
         tag = image.rpartition("/")[2].partition("@")[0].partition(":")[2]
@@ -87,7 +87,7 @@ def test_every_image_is_a_certain_one(containers):
         assert container["imagePullPolicy"] in ("Always", "IfNotPresent", "Never")
 
 
-def test_what_runs_for_long_has_three_probes_that_differ(pods):
+def test_long_running_containers_have_three_different_probes(pods):
     for owner, pod in pods:
         if owner["kind"] not in ("Deployment", "StatefulSet"):
             continue

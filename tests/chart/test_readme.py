@@ -9,13 +9,13 @@ from chart import CHART, ROOT, run
 README = (CHART / "README.md").read_text()
 
 
-def test_it_is_as_the_script_would_write_it():
+def test_readme_is_up_to_date():
     done = run(sys.executable, ROOT / "scripts/chart-readme")
     assert done.returncode == 0, done.stderr
     assert README == done.stdout, "make docs"
 
 
-def test_a_value_without_a_comment_is_an_error(tmp_path):
+def test_value_without_a_comment_is_an_error(tmp_path):
     scripts, chart = tmp_path / "scripts", tmp_path / "charts/warren"
     scripts.mkdir()
     chart.mkdir(parents=True)
@@ -27,7 +27,7 @@ def test_a_value_without_a_comment_is_an_error(tmp_path):
     assert done.returncode != 0 and done.stderr == "values.yaml: b.c has no comment\n"
 
 
-def test_its_commands_name_values_that_are_there():
+def test_readme_commands_name_existing_values():
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     for path in re.findall(r"--set (\S+)=", README):
         found = values

@@ -120,7 +120,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_it_is_refused(case, helm):
+def test_invalid_values_are_refused(case, helm):
     values, words = REFUSED[case]
     done = template(values, helm)
     assert done.returncode != 0
@@ -156,7 +156,7 @@ def with_unknown_keys():
 
 
 @pytest.mark.parametrize("path", LEVELS)
-def test_an_unknown_key_is_refused(path):
+def test_unknown_keys_are_refused(path):
     ways = f"- {path or '(root)'}: ", f"- at '{''.join(f'/{key}' for key in path.split('.') if key)}': "
     for lines, way in zip(with_unknown_keys(), ways):
         assert any("unknownKey" in line and way in line for line in lines), lines
@@ -178,7 +178,7 @@ def nested(path, value):
 
 
 @pytest.mark.parametrize("path", NEEDED)
-def test_null_is_refused_where_a_value_is_needed(path, helm):
+def test_null_is_refused_for_required_values(path, helm):
     done = template(nested(path, None), helm)
     assert done.returncode != 0
     assert path.rpartition(".")[2] in done.stderr and "schema" in done.stderr, done.stderr
@@ -191,6 +191,6 @@ EMPTY = ["commonLabels", "podLabels", "podAnnotations", "extraEnv", "extraVolume
 
 
 @pytest.mark.parametrize("path", EMPTY)
-def test_null_is_as_good_as_nothing_elsewhere(path):
+def test_null_equals_the_default_for_optional_values(path):
     assert render(nested(path, None)).names() == render().names()
     assert render(nested(path, None)).one("Deployment") == render().one("Deployment")

@@ -4,7 +4,7 @@ import copy
 from chart import BIN, CHART, HELMS, render, run
 
 
-def test_lint_finds_nothing(values, helm):
+def test_helm_lint_reports_nothing(values, helm):
     done = run(BIN / helm, "lint", "--strict", CHART, *(["--values", values] if values else []))
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -18,7 +18,7 @@ def without_generated(objects):
     return objects
 
 
-def test_both_helms_render_the_same(values):
+def test_both_helm_versions_render_the_same(values):
     three, four = (without_generated(render(values, helm)) for helm in HELMS)
     order = lambda each: (each["kind"], each["metadata"]["name"])
     assert sorted(three, key=order) == sorted(four, key=order)

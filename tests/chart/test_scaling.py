@@ -6,11 +6,11 @@ from chart import render
 HPA = "HorizontalPodAutoscaler"
 
 
-def test_the_deployment_never_says(objects):
+def test_deployment_has_no_replica_count(objects):
     assert "replicas" not in objects.one("Deployment")["spec"]
 
 
-def test_no_more_than_one_scales(objects):
+def test_at_most_one_autoscaler_exists(objects):
     deployment = objects.one("Deployment")
     scalers = objects.of(HPA, "ScaledObject")
     assert len(scalers) <= 1
@@ -22,7 +22,7 @@ def test_no_more_than_one_scales(objects):
 
 
 @pytest.mark.parametrize("replicas", [2, 3, 10000])
-def test_without_autoscaling_there_is_a_floor_and_nothing_else(replicas):
+def test_without_autoscaling_the_hpa_only_sets_a_minimum(replicas):
     spec = render({"replicas": replicas}).one(HPA)["spec"]
     assert spec["minReplicas"] == replicas
     # Above whatever is said with `kubectl scale`, since what is above it is taken down.
@@ -31,11 +31,11 @@ def test_without_autoscaling_there_is_a_floor_and_nothing_else(replicas):
                                 "scaleDown": {"selectPolicy": "Disabled"}}
 
 
-def test_one_replica_needs_no_floor():
+def test_one_replica_needs_no_hpa():
     assert not render({"replicas": 1}).of(HPA)
 
 
-def test_it_follows_cpu_by_default():
+def test_autoscaling_uses_cpu_by_default():
     spec = render({"autoscaling": {"enabled": True}}).one(HPA)["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
     [metric] = spec["metrics"]
@@ -43,7 +43,7 @@ def test_it_follows_cpu_by_default():
                                   "target": {"type": "Utilization", "averageUtilization": 70}}
 
 
-def test_it_follows_connections():
+def test_autoscaling_uses_connections_if_set():
     values = {"autoscaling": {"enabled": True, "minReplicas": 3, "targetConnections": 5000,
                               "targetCPUUtilizationPercentage": None}}
     spec = render(values).one(HPA)["spec"]
@@ -54,7 +54,7 @@ def test_it_follows_connections():
         "target": {"type": "AverageValue", "averageValue": "5000"}}}
 
 
-def test_keda_does_it_instead():
+def test_keda_replaces_the_hpa():
     values = {"autoscaling": {"enabled": True, "targetConnections": 5000, "keda": {
         "enabled": True, "prometheusAddress": "http://prometheus:9090"}}}
     objects = render(values, release="chat", namespace="rooms")
@@ -70,7 +70,7 @@ def test_keda_does_it_instead():
 
 
 @pytest.mark.parametrize("keda", [False, True])
-def test_it_goes_down_slowly(keda):
+def test_scale_down_is_slow(keda):
     objects = render({"autoscaling": {"enabled": True, "keda": {"enabled": keda}}})
     spec = objects.of(HPA, "ScaledObject")[0]["spec"]
     behavior = spec["behavior"] if not keda else (

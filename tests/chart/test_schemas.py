@@ -5,15 +5,15 @@ from schemas import NEWEST, OLDEST, errors
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_every_document_is_valid(objects, version):
+def test_every_object_is_valid(objects, version):
     assert [error for each in objects for error in errors(each, version)] == []
 
 
-def test_a_document_of_an_unknown_kind_is_an_error():
+def test_unknown_kind_is_an_error():
     assert errors({"apiVersion": "example.org/v1", "kind": "Burrow"}, NEWEST)
 
 
-def test_an_unknown_member_is_an_error(default):
+def test_unknown_field_is_an_error(default):
     service = default.of("Service")[0]
     spec = {**service["spec"], "selectors": {}}
     assert errors({**service, "spec": spec}, OLDEST)
@@ -39,7 +39,7 @@ def test_names_in_lists_are_unique(objects, pods):
         unique("ports", [port["name"] for port in service["spec"]["ports"]])
 
 
-def test_what_is_mounted_is_there(objects, pods):
+def test_every_mount_has_a_volume(objects, pods):
     for owner, pod in pods:
         spec = pod["spec"]
         volumes = {each["name"] for each in spec.get("volumes", [])}

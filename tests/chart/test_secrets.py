@@ -17,14 +17,14 @@ def variables(pods):
             yield from container.get("env", [])
 
 
-def test_no_variable_has_one(pods):
+def test_no_variable_contains_a_secret(pods):
     for each in variables(pods):
         if SECRET.search(each["name"]):
             assert "secretKeyRef" in each["valueFrom"], each["name"]
         assert not URL.search(each.get("value", "")), each["name"]
 
 
-def test_the_address_of_rabbitmq_holds_none(objects):
+def test_rabbitmq_url_contains_no_secret(objects):
     [(_, pod)] = pod_templates(objects.of("Deployment"))
     found = {each["name"]: each for each in pod["spec"]["containers"][0]["env"]}
     url = found["WARREN_AMQP_URL"]
@@ -39,7 +39,7 @@ def test_the_address_of_rabbitmq_holds_none(objects):
         assert "secretKeyRef" in url["valueFrom"]
 
 
-def test_what_is_generated_is_nowhere_else():
+def test_generated_secrets_appear_only_in_the_secret():
     objects = render()
     [secret] = objects.of("Secret")
     values = [base64.b64decode(value).decode() for value in secret["data"].values()]
@@ -51,7 +51,7 @@ def test_what_is_generated_is_nowhere_else():
         assert base64.b64encode(value.encode()).decode() not in rest
 
 
-def test_secrets_of_ones_own_are_referred_to():
+def test_existing_secrets_are_referenced():
     objects = render(MATRIX["existing-secret"])
     assert not objects.of("Secret")
     for kind in ("Deployment", "StatefulSet"):
@@ -61,7 +61,7 @@ def test_secrets_of_ones_own_are_referred_to():
     assert url["valueFrom"] == {"secretKeyRef": {"name": "rabbitmq-url", "key": "amqp"}}
 
 
-def test_an_authority_of_ones_own_is_mounted():
+def test_private_ca_is_mounted():
     [(_, pod)] = pod_templates(render(MATRIX["external"]).of("Deployment"))
     [volume] = pod["spec"]["volumes"]
     assert volume["secret"] == {"secretName": "rabbitmq-ca", "items": [{"key": "ca.pem", "path": "ca.crt"}]}
@@ -72,7 +72,7 @@ def test_an_authority_of_ones_own_is_mounted():
     assert variable["value"] == f"{mount['mountPath']}/ca.crt"
 
 
-def test_the_operators_user_is_the_replicas():
+def test_replicas_use_the_operators_default_user():
     [url] = [each for each in variables(pod_templates(render(MATRIX["operator"]).of("Deployment")))
              if each["name"] == "WARREN_AMQP_URL"]
     assert url["valueFrom"] == {

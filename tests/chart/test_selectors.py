@@ -19,13 +19,13 @@ def selectors(objects):
                 yield of, spread["labelSelector"]
 
 
-def test_each_finds_its_pods_and_no_others(objects):
+def test_each_selector_matches_exactly_its_pods(objects):
     pods = workloads(objects)
     for of, selector in selectors(objects):
         assert [name for name, labels in pods.items() if matches(selector, labels)] == [of]
 
 
-def test_none_finds_pods_of_another_release(values, objects, entry):
+def test_no_selector_matches_pods_of_another_release(values, objects, entry):
     others = workloads(render(values, release="other")).values()
     # Constraints that somebody wrote may say anything.
     written = values_of(entry).get("topologySpreadConstraints", [])
@@ -42,7 +42,7 @@ def immutable(objects):
             [claim["metadata"] for claim in each["spec"].get("volumeClaimTemplates", [])])
 
 
-def test_no_value_changes_what_cannot_be_changed(values, entry, default):
+def test_no_value_changes_immutable_fields(values, entry, default):
     if entry == "extras":
         # It has another name, which is said to make other objects.
         return
@@ -50,16 +50,16 @@ def test_no_value_changes_what_cannot_be_changed(values, entry, default):
     assert all(each in before for each in immutable(render(values)))
 
 
-def test_nor_do_labels_of_ones_own():
+def test_custom_labels_do_not_change_immutable_fields():
     labels = {"app.kubernetes.io/component": "other", "app.kubernetes.io/name": "other",
               "app.kubernetes.io/instance": "other"}
     objects = render({"podLabels": labels, "commonLabels": labels,
                       "rabbitmq": {"bundled": {"podLabels": labels}}})
     assert list(immutable(objects)) == list(immutable(render()))
-    test_each_finds_its_pods_and_no_others(objects)
+    test_each_selector_matches_exactly_its_pods(objects)
 
 
-def test_services_lead_to_ports_that_are_there(objects):
+def test_service_target_ports_exist(objects):
     there = ports(objects)
     for service in objects.of("Service"):
         of = component(service).replace("admin", "replica")
@@ -67,7 +67,7 @@ def test_services_lead_to_ports_that_are_there(objects):
             assert port["targetPort"] in there[of]
 
 
-def test_the_admin_port_is_on_a_service_of_its_own(objects):
+def test_admin_port_has_its_own_service(objects):
     for service in objects.of("Service"):
         targets = {port["targetPort"] for port in service["spec"]["ports"]}
         if component(service) == "replica":
@@ -81,7 +81,7 @@ def test_the_admin_port_is_on_a_service_of_its_own(objects):
             assert "externalIPs" not in service["spec"]
 
 
-def test_what_comes_from_outside_gets_to_the_clients_port(objects):
+def test_ingress_and_route_lead_to_the_client_port(objects):
     for backend in outside(objects):
         service = objects.one("Service", backend["name"])
         [port] = service["spec"]["ports"]
@@ -100,13 +100,13 @@ def outside(objects):
             yield from rule["backendRefs"]
 
 
-def test_both_ways_from_outside_are_looked_at():
+def test_ingress_and_route_backends_are_found():
     assert len(list(outside(render(MATRIX["ingress"])))) == 2
     assert len(list(outside(render(MATRIX["httproute"])))) == 1
 
 
 @pytest.mark.parametrize("release", ["warren", LONG])
-def test_monitors_find_each_replica_once(release):
+def test_monitors_select_each_replica_once(release):
     objects = render(MATRIX["monitoring"], release=release)
     monitor = objects.one("ServiceMonitor")
     found = [each for each in objects.of("Service")

@@ -98,7 +98,7 @@ def at(minute):
     return int(minute * 60 / STEP)
 
 
-def test_an_installation_fires_nothing(tmp_path):
+def test_installation_fires_nothing(tmp_path):
     # RabbitMQ needs six minutes, and then everybody comes within one.
     def state(step):
         if step < at(6):
@@ -109,7 +109,7 @@ def test_an_installation_fires_nothing(tmp_path):
     fire(tmp_path, 70, [state] * 3)
 
 
-def test_a_replica_that_is_killed_and_comes_back_fires_nothing(tmp_path):
+def test_killed_replica_that_restarts_fires_nothing(tmp_path):
     killed, back = at(15), at(15.5)
 
     def other(step):
@@ -145,7 +145,7 @@ def test_scaling_from_two_to_six_fires_nothing(tmp_path):
     fire(tmp_path, 70, [old] * 2 + [new] * 4)
 
 
-def test_a_rolling_update_fires_nothing(tmp_path):
+def test_rolling_update_fires_nothing(tmp_path):
     # One after the other drains within a minute, and its clients go to its successor.
     def old(n):
         told = at(10) + 5 * n
@@ -181,22 +181,22 @@ def away(begin, end):
     return state
 
 
-def test_rabbitmq_away_is_told_as_such_and_by_what_senders_notice(tmp_path):
+def test_rabbitmq_outage_fires_no_rabbitmq_and_publish_failures(tmp_path):
     no_rabbitmq, failures = {"WarrenNoRabbitMQ": 3}, {"WarrenPublishFailures": 3}
     fire(tmp_path, 40, [away(at(10), at(15))] * 3, ever={**no_rabbitmq, **failures}, now={
         10.75: {}, 11: no_rabbitmq, 14.75: {**no_rabbitmq, **failures}, 15: failures, 17.25: {}})
 
 
-def test_rabbitmq_that_restarts_within_45_seconds_fires_nothing(tmp_path):
+def test_rabbitmq_restart_within_45_seconds_fires_nothing(tmp_path):
     fire(tmp_path, 30, [away(at(10), at(10.75))] * 3)
 
 
-def test_one_replica_away_is_told_of_that_one(tmp_path):
+def test_one_disconnected_replica_fires_for_that_replica(tmp_path):
     fire(tmp_path, 30, [away(at(10), at(15)), lambda step: {}, lambda step: {}],
          ever={"WarrenNoRabbitMQ": 1, "WarrenPublishFailures": 1})
 
 
-def test_an_alarm_is_told_once_and_by_what_senders_notice(tmp_path):
+def test_rabbitmq_alarm_fires_once_and_publish_failures(tmp_path):
     # The connections stand, and no canaries are sent.
     def state(step):
         if at(10) <= step < at(15):
@@ -208,7 +208,7 @@ def test_an_alarm_is_told_once_and_by_what_senders_notice(tmp_path):
          now={11.5: alarm, 14.75: {**alarm, **failures}, 17.25: {}})
 
 
-def test_a_slow_rabbitmq_is_told_as_such(tmp_path):
+def test_slow_rabbitmq_fires_confirm_latency(tmp_path):
     def state(step):
         return {"late": 30} if at(10) <= step < at(20) else {}
 

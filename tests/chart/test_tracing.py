@@ -10,11 +10,11 @@ def variables(tracing, **values):
     return {name: value for name, value in environment(container).items() if name.startswith("OTEL_")}
 
 
-def test_without_a_collector_there_are_none():
+def test_no_otel_variables_without_a_collector():
     assert variables({"sampleRatio": 1}) == {}
 
 
-def test_one_message_in_a_hundred_unless_told_otherwise():
+def test_default_sampling_is_one_in_a_hundred():
     assert variables(COLLECTOR) == {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
         "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
@@ -23,17 +23,17 @@ def test_one_message_in_a_hundred_unless_told_otherwise():
     }
 
 
-def test_the_share_may_come_from_the_command_line():
+def test_sample_ratio_may_be_a_string():
     # Where Helm makes a string of what has a point.
     assert variables({**COLLECTOR, "sampleRatio": "0.5"})["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
 
 
-def test_the_sampler_can_be_another():
+def test_sampler_can_be_set_in_extra_env():
     sampler = {"name": "OTEL_TRACES_SAMPLER", "value": "always_off"}
     told = variables({**COLLECTOR, "sampleRatio": None}, extraEnv=[sampler])
     assert told["OTEL_TRACES_SAMPLER"] == "always_off" and "OTEL_TRACES_SAMPLER_ARG" not in told
 
 
-def test_attributes_are_encoded_as_a_list_needs_it():
+def test_resource_attributes_are_percent_encoded():
     said = variables({**COLLECTOR, "resourceAttributes": {"team": "a, b=$(c)"}})
     assert said["OTEL_RESOURCE_ATTRIBUTES"].endswith(",team=a%2C%20b%3D%24%28c%29")

@@ -7,36 +7,36 @@ def pods(objects):
     return {component(owner): pod for owner, pod in pod_templates(objects) if owner is not pod}
 
 
-def test_another_chart_alone_restarts_nothing(tmp_path):
+def test_new_chart_version_restarts_nothing(tmp_path):
     chart = another_chart(tmp_path, "0.1.1")
     assert pods(parse(template(chart=chart))) == pods(render())
 
 
-def test_nor_does_a_render_without_a_cluster():
+def test_render_without_a_cluster_restarts_nothing():
     # The password is made anew then. What pods are made of must not hang on it.
     first, second = parse(template()), parse(template())
     assert first.of("Secret") != second.of("Secret")
     assert pods(first) == pods(second)
 
 
-def test_configuration_restarts_the_replicas_alone():
+def test_configuration_change_restarts_only_the_replicas():
     before, after = pods(render()), pods(render({"config": {"WARREN_LOG": "debug"}}))
     assert before["replica"]["metadata"]["annotations"] != after["replica"]["metadata"]["annotations"]
     assert before["rabbitmq"] == after["rabbitmq"]
 
 
-def test_the_count_of_replicas_restarts_nothing():
+def test_replica_count_change_restarts_nothing():
     assert pods(render({"replicas": 5})) == pods(render())
 
 
-def test_configuration_of_rabbitmq_restarts_rabbitmq_alone():
+def test_rabbitmq_configuration_change_restarts_only_rabbitmq():
     values = {"rabbitmq": {"bundled": {"config": "heartbeat = 20"}}}
     before, after = pods(render()), pods(render(values))
     assert before["rabbitmq"] != after["rabbitmq"]
     assert before["replica"] == after["replica"]
 
 
-def test_labels_of_everything_restart_what_they_are_on():
+def test_common_labels_change_restarts_pods():
     values = {"commonLabels": {"example.org/team": "chat"}}
     assert pods(render(values))["replica"] != pods(render())["replica"]
 
@@ -53,7 +53,7 @@ def found(part, key):
             yield from found(each, key)
 
 
-def test_what_the_api_compares_as_a_whole_has_its_defaults(objects):
+def test_fields_compared_as_a_whole_include_api_defaults(objects):
     # Else `kubectl apply --server-side` after `kubectl apply`, which has them by then, is a conflict.
     for each in found(objects, "fieldRef"):
         assert each["apiVersion"] == "v1"

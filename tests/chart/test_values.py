@@ -38,13 +38,13 @@ OPEN = ("config.", "autoscaling.behavior.", "resources.", "rabbitmq.bundled.reso
         "rabbitmq.operator.resources.")
 
 
-def test_the_schema_and_the_values_have_the_same_keys():
+def test_schema_and_values_have_the_same_keys():
     of_schema = {key for key in keys(schema()) if not key.startswith(OPEN)} - WITHOUT_VALUE
     of_values = {key for key in documented(VALUES, schema()) if not key.startswith(OPEN)}
     assert of_schema == of_values
 
 
-def test_every_object_of_the_schema_is_closed():
+def test_every_schema_object_refuses_unknown_keys():
     for path in levels(schema()):
         part = schema()
         for key in path:
@@ -52,7 +52,7 @@ def test_every_object_of_the_schema_is_closed():
         assert part["additionalProperties"] is False, path
 
 
-def test_config_takes_every_variable_that_is_not_the_charts():
+def test_config_accepts_every_variable_not_set_by_the_chart():
     assert set(OWNED) < set(variables())
     allowed = schema()["properties"]["config"]["properties"]
     assert set(allowed) == set(variables()) - set(OWNED)
@@ -64,7 +64,7 @@ def config():
     return jsonschema.Draft7Validator({**whole["properties"]["config"], "definitions": whole["definitions"]})
 
 
-def test_config_takes_every_default():
+def test_config_accepts_every_default():
     validator = config()
     # Those that are words about what happens when nothing is set.
     words = {"WARREN_ALLOWED_ORIGINS", "WARREN_LOG_FORMAT"}
@@ -96,7 +96,7 @@ ACCEPTED = {
 }
 
 
-def test_config_takes_what_warren_takes():
+def test_config_accepts_what_warren_accepts():
     validator = config()
     for name in set(variables()) - set(OWNED):
         good, bad = ACCEPTED[accepted()[name]]
@@ -110,19 +110,19 @@ def test_config_takes_what_warren_takes():
             assert not validator.is_valid({name: value}), (name, value)
 
 
-def test_the_values_name_the_variables_that_are_refused():
+def test_values_comments_name_the_refused_variables():
     text = " ".join((CHART / "values.yaml").read_text().replace("#", " ").split())
     for name in OWNED:
         assert name in text
 
 
-def test_the_chart_is_of_this_warren():
+def test_app_version_matches_the_crate():
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     crate = re.search(r'(?m)^version = "(.*)"', (ROOT / "Cargo.toml").read_text())
     assert about["appVersion"] == crate[1]
 
 
-def test_the_schema_is_one():
+def test_schema_is_valid_and_formatted():
     jsonschema.Draft7Validator.check_schema(schema())
     text = (CHART / "values.schema.json").read_text()
     assert text == json.dumps(json.loads(text), indent=2) + "\n"
