@@ -1,4 +1,4 @@
-"""Renders the chart, once for each Helm, each set of values and each release."""
+"""Rendering of the chart, cached per Helm version, values and release."""
 import functools
 import json
 import pathlib
@@ -12,24 +12,24 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/warren"
 BIN = ROOT / ".cache/bin"
-# Each Helm with a Kubernetes: the oldest one that is supported, and the newest. What they render is
-# to be the same.
+# The Kubernetes version that each Helm renders for: the oldest supported and the newest. The output must
+# be the same.
 KUBERNETES = {"helm3": "1.29.0", "helm4": "1.37.0"}
 HELMS = list(KUBERNETES)
-# The values that everything is tried with, by name. Without a file: the chart's own.
+# The values files that tests run with, by name. `default` has no file and uses the chart's values.
 MATRIX = {"default": None, **{path.stem: path for path in sorted(CHART.glob("ci/*.yaml"))}}
-# As long as Helm allows.
+# The longest release name that Helm allows.
 LONG = "a-release-whose-name-is-as-long-as-helm-lets-names-be"
 assert len(LONG) == 53
 
 
 def values_of(entry):
-    """An entry of the matrix, to be changed."""
+    """A copy of the values of a matrix entry, which callers may change."""
     return yaml.safe_load(MATRIX[entry].read_text()) if MATRIX[entry] else {}
 
 
 def another_chart(directory, version):
-    """A copy of the chart that has another version."""
+    """A copy of the chart with another version."""
     chart = directory / "warren"
     shutil.copytree(CHART, chart)
     about = chart / "Chart.yaml"
@@ -42,7 +42,7 @@ def run(*command, **options):
 
 
 def template(values=None, helm="helm3", release="warren", namespace="default", chart=CHART):
-    """What `helm template` says. `values` are a file or a dict."""
+    """The result of `helm template`. `values` is a file or a dict."""
     command = [BIN / helm, "template", release, chart, "--namespace", namespace,
                "--kube-version", KUBERNETES[helm]]
     if isinstance(values, dict):
@@ -54,11 +54,11 @@ def template(values=None, helm="helm3", release="warren", namespace="default", c
 
 
 class Loader(yaml.CSafeLoader):
-    """Takes no key twice: Helm and the API would take one of the two without a word."""
+    """A loader that refuses duplicate keys: Helm and the API silently use one of them."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key) for key, _ in node.value]
-        assert len(keys) == len(set(keys)), f"a key twice: {keys}"
+        assert len(keys) == len(set(keys)), f"duplicate key: {keys}"
         return super().construct_mapping(node, deep)
 
 
@@ -70,7 +70,7 @@ class Objects(list):
 
     def one(self, kind, name=None):
         found = [each for each in self.of(kind) if name in (None, each["metadata"]["name"])]
-        assert len(found) == 1, f"{len(found)} of {kind} {name or ''}, not one"
+        assert len(found) == 1, f"expected one {kind} {name or ''}, found {len(found)}"
         return found[0]
 
     def names(self):
@@ -89,13 +89,13 @@ def _render(values, helm, release, namespace):
 
 
 def render(values=None, helm="helm3", release="warren", namespace="default"):
-    """The objects; not to be changed, since others get the same ones."""
+    """The rendered objects. They are cached: do not change them."""
     key = json.dumps(values) if isinstance(values, dict) else str(values or "")
     return _render(key, helm, release, namespace)
 
 
 def pod_templates(objects):
-    """Everything that becomes a pod: what makes it, and its metadata and spec."""
+    """Pairs of an object that creates pods, and the pod template."""
     for each in objects:
         if each["kind"] == "Pod":
             yield each, each
@@ -106,7 +106,7 @@ def pod_templates(objects):
 
 
 def matches(selector, labels):
-    """Whether labels are what a selector asks for: one without expressions, or nothing but labels."""
+    """True if a selector without expressions, or a plain map of labels, matches the labels."""
     assert "matchExpressions" not in selector
     return selector.get("matchLabels", selector).items() <= labels.items()
 

@@ -1,5 +1,5 @@
-"""Every test that takes `entry`, or what comes of it, runs with each entry of the matrix of values, or
-with those in `ENTRIES` of its file."""
+"""Parametrization: a test with the fixture `entry`, or one derived from it, runs with each entry of the
+matrix of values, or with those in `ENTRIES` of its file."""
 import pytest
 
 from chart import HELMS, MATRIX, pod_templates, render
@@ -19,7 +19,7 @@ def values(entry):
 
 @pytest.fixture
 def objects(values):
-    """What Helm 3 renders. That Helm 4 renders the same is a test of its own."""
+    """The objects that Helm 3 renders. Another test checks that Helm 4 renders the same."""
     return render(values)
 
 

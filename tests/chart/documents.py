@@ -1,4 +1,4 @@
-"""What docs/configuration.md says, as far as the chart has to agree with it."""
+"""Content of docs/configuration.md that the chart must agree with."""
 import re
 
 from chart import ROOT
@@ -17,10 +17,10 @@ def variables():
 
 
 def accepted():
-    """What each accepts, in words."""
+    """The description of the accepted values of each variable."""
     return {name: words for name, _, words in _rows()}
 
 
-# Those that the chart sets itself.
+# Variables that the chart sets.
 OWNED = ["WARREN_LISTEN", "WARREN_ADMIN_LISTEN", "WARREN_REPLICA", "WARREN_WORKERS", "WARREN_AMQP_URL",
          "WARREN_DRAIN_DELAY", "WARREN_DRAIN_PERIOD"]

@@ -1,4 +1,4 @@
-"""Prometheus' own tool, and the rules that it is asked about."""
+"""promtool, and the alert rules that it checks."""
 import yaml
 
 from chart import CHART, ROOT, run
@@ -10,6 +10,6 @@ ALERTS = {rule["alert"]: rule for group in yaml.safe_load(RULES.read_text())["gr
 
 
 def promtool(*command):
-    """Fails with what the tool says, if it finds anything."""
+    """Runs promtool and fails with its output if it reports a problem."""
     done = run("promtool", *command)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,5 +1,4 @@
-"""What the API of Kubernetes accepts: the schemas of its releases, and of the resources that others
-define."""
+"""Schemas of the Kubernetes API, by release, and of the custom resources that the chart uses."""
 import functools
 import json
 import pathlib
@@ -18,7 +17,7 @@ SELECTOR = {"type": "object", "properties": {"matchLabels": STRINGS}, "required"
 
 
 def exactly(optional=None, **required):
-    """An object with these members, and no others."""
+    """The schema of an object with exactly these members."""
     return {"type": "object", "properties": {**required, **(optional or {})},
             "required": list(required), "additionalProperties": False}
 
@@ -37,7 +36,7 @@ ALERT = exactly({"for": TEXT, "keep_firing_for": TEXT}, alert=TEXT, expr=TEXT, l
 RECORD = exactly({"labels": STRINGS}, record=TEXT, expr=TEXT)
 RABBITMQ = exactly(name=TEXT)
 
-# The specs of resources that are not of Kubernetes itself, as far as the chart writes them.
+# The specs of custom resources, restricted to the fields that the chart sets.
 CUSTOM = {
     ("monitoring.coreos.com/v1", "ServiceMonitor"):
         exactly({"namespaceSelector": ANY}, selector=SELECTOR, endpoints=several(SCRAPE)),
@@ -77,7 +76,7 @@ CUSTOM = {
 
 @functools.cache
 def of_kubernetes(version):
-    """The schemas of a release, by apiVersion and kind, and what they refer to."""
+    """The schemas of a release by apiVersion and kind, and the registry of their definitions."""
     directory = SCHEMAS / f"v{version}-local-strict"
     definitions = json.loads((directory / "_definitions.json").read_text())
     schemas = {}
@@ -101,21 +100,21 @@ def validator(api, kind, version):
 
 
 def errors(document, version):
-    """What is wrong with a document, as far as a schema can tell."""
+    """The schema violations of a document."""
     api, kind = document.get("apiVersion"), document.get("kind")
     found = validator(api, kind, version)
     if not found:
         return [f"Kubernetes {version} knows no {kind} of {api}"]
     name = document.get("metadata", {}).get("name")
     wrong = [f"{error.json_path}: {error.message}" for error in found.iter_errors(document)]
-    wrong += [f"{path}: nothing" for path in nothings(document)]
+    wrong += [f"{path}: no value" for path in without_value(document)]
     return [f"{kind}/{name} {each}" for each in wrong]
 
 
-def nothings(part, path="$"):
-    """Members without a value. The API drops them: what was meant is not there."""
+def without_value(part, path="$"):
+    """The paths of members without a value. The API silently drops them."""
     if part is None:
         yield path
     elif isinstance(part, (dict, list)):
         for key, each in part.items() if isinstance(part, dict) else enumerate(part):
-            yield from nothings(each, f"{path}.{key}")
+            yield from without_value(each, f"{path}.{key}")

@@ -1,5 +1,5 @@
-"""The alert rules: Prometheus takes them, each fires when it should and not when it nearly should, and
-docs/operations.md says when, and what to do. The cases are in tests/alerts, a file for each alert."""
+"""Alert rules: they are valid, fire when they should and only then, and have a section in the runbook of
+docs/operations.md. The cases are in tests/alerts, one file per alert."""
 import json
 import re
 
@@ -17,7 +17,7 @@ def cases(alert):
 
 
 def section(alert):
-    """What the runbook says about it."""
+    """The runbook section of an alert."""
     return re.search(rf"^### {alert}\n(.*?)^#", OPERATIONS, re.MULTILINE | re.DOTALL)[1]
 
 
@@ -36,7 +36,7 @@ def test_cases_of_alert_pass(alert):
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_has_firing_and_silent_cases(alert):
-    # What it says is compared as well: Prometheus' tool takes no other annotations.
+    # promtool also compares the annotations.
     fires = [test for case in cases(alert) for test in case.get("alert_rule_test", [])
              if test.get("exp_alerts")]
     assert fires and {test["alertname"] for test in fires} == {alert}
@@ -69,7 +69,7 @@ def test_runbook_states_the_duration_of_each_alert(alert):
 
 
 def released(values):
-    """The rules of a release, by their alerts."""
+    """The rules of a release, by alert."""
     [group] = render({"monitoring": {"rules": {"enabled": True}}, **values}).one("PrometheusRule")["spec"]["groups"]
     return {rule["alert"]: rule for rule in group["rules"]}
 

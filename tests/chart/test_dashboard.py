@@ -1,5 +1,5 @@
-"""The dashboard is one that Grafana can read and people can: each panel says what it shows. What the
-queries give is tested with a real Prometheus, in tests/it/dashboard.rs."""
+"""The structure of the dashboard, and the title, description and links of each panel.
+tests/it/dashboard.rs runs the queries with a real Prometheus."""
 import itertools
 import json
 import re
@@ -16,27 +16,27 @@ EXPRESSIONS = [each["expr"] for each in
                BOARD["annotations"]["list"] + [target for panel in PANELS for target in panel["targets"]]]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"short", "percentunit", "s", "bytes", "Bps", "mps", "cps", "suffix: cores"}
-# What is on no panel, and why.
+# Metrics that are on no panel, with the reason.
 ABSENT = {
-    "warren_compression_input_bytes_total": "what is saved; nothing is to be done about it",
-    "warren_compression_output_bytes_total": "the same",
-    "warren_runtime_parks_total": "says little beside the share of time that a thread is busy",
-    "warren_runtime_tasks": "every connection is one",
-    "process_virtual_memory_bytes": "nothing is limited by it",
-    "process_threads": "never changes",
+    "warren_compression_input_bytes_total": "savings by compression, which need no action",
+    "warren_compression_output_bytes_total": "as above",
+    "warren_runtime_parks_total": "adds little to the share of time that a thread is busy",
+    "warren_runtime_tasks": "equals the number of connections",
+    "process_virtual_memory_bytes": "not limited",
+    "process_threads": "constant",
 }
 
 each_panel = pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 
 
 def metrics():
-    """What docs/metrics.md has, by name: the type."""
+    """The types of the metrics in docs/metrics.md, by name."""
     text = (ROOT / "docs/metrics.md").read_text()
     return dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE))
 
 
 def read(expression):
-    """The metrics that an expression reads, each with its labels."""
+    """Pairs of a metric in an expression and its label matchers."""
     return re.findall(r"\b((?:warren|process|rabbitmq)_\w+|ALERTS)({[^}]*})?", expression)
 
 
@@ -74,7 +74,7 @@ def test_variables_select_datasource_namespace_and_replicas():
     assert variables["datasource"]["type"] == "datasource"
     assert all(variables[name]["datasource"] == DATASOURCE for name in ("namespace", "pod"))
     assert variables["pod"]["multi"] and variables["pod"]["includeAll"]
-    # Anew whenever the time changes, as replicas come and go.
+    # Refreshed when the time range changes, because replicas come and go.
     assert variables["pod"]["refresh"] == 2
 
 
@@ -91,7 +91,7 @@ def test_panels_do_not_overlap_or_leave_holes():
     taken = [cell for panel in BOARD["panels"] for cell in cells(panel)]
     assert len(taken) == len(set(taken))
     assert all(x < 24 for x, _ in taken)
-    # In reading order, and without holes.
+    # In reading order, without holes.
     places = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in BOARD["panels"]]
     assert places == sorted(places)
     assert len(taken) == 24 * (max(y for _, y in taken) + 1)
@@ -101,7 +101,7 @@ def test_panels_do_not_overlap_or_leave_holes():
 def test_every_panel_has_a_description(panel):
     assert panel["title"] and panel["type"] in ("timeseries", "stat", "table", "heatmap", "state-timeline")
     assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
-    # What it is, what is normal, what to do otherwise.
+    # Meaning, normal values, and what to do otherwise.
     assert re.match(r"[A-Z].*\. Normal: .*\.$", panel["description"])
     assert panel["datasource"] == DATASOURCE
     for target in panel["targets"]:
@@ -135,7 +135,7 @@ def test_every_query_uses_the_selected_variables(expression):
         assert 'pod=~"$pod"' in labels
         stem = re.sub(r"_(bucket|sum|count)$", "", name)
         assert known.get(name) or known.get(stem) == "histogram"
-    # As long as the interval of scrapes wants it, whatever that is.
+    # Grafana derives this interval from the scrape interval.
     assert set(re.findall(r"\[(.*?)\]", expression)) <= {"$__rate_interval"}
     counters = r"\b(\w+_total|\w+_bucket|\w+_count|\w+_sum){"
     for name in re.findall(counters, expression):

@@ -1,4 +1,4 @@
-"""From SIGTERM to the end there is time for everything, and the probes say what they mean."""
+"""Grace period, drain and probes fit each other."""
 import pytest
 
 from chart import component, pod_templates, render
@@ -6,12 +6,12 @@ from documents import variables
 from units import seconds
 from workloads import environment, replica
 
-# What README.md says a replica may take beyond the publish timeout, when RabbitMQ is away.
+# Seconds that README.md allows beyond the publish timeout when RabbitMQ is unavailable.
 BEYOND = 12
 
 
 def slack(objects):
-    """Seconds of the grace period that nothing is planned for."""
+    """Unused seconds of the grace period."""
     spec, container = replica(objects)
     given = {**variables(), **environment(container)}
     planned = sum(seconds(given[f"WARREN_{name}"])
@@ -32,9 +32,9 @@ def test_grace_period_covers_the_drain_at_the_longest_publish_timeout(grace):
         _, container = replica(objects)
         delay, period = (seconds(environment(container)[f"WARREN_DRAIN_{name}"])
                          for name in ("DELAY", "PERIOD"))
-        # Long enough that load balancers have looked: a failed readiness probe, and a little.
+        # Long enough for load balancers to notice: a failed readiness probe, and some margin.
         assert delay >= 5
-        # And the time is used: that is what it was given for.
+        # All of the available time is used.
         assert delay + period == grace - 30
 
 
@@ -70,9 +70,9 @@ def test_evictions_leave_some_pods(objects, entry):
     budgets = objects.of("PodDisruptionBudget")
     for budget in budgets:
         spec = budget["spec"]
-        # Neither none, with which no node can be drained, nor all.
+        # Not zero, which would block node drains, and not all.
         assert spec.get("maxUnavailable") not in (0, "0%", "100%") and "minAvailable" not in spec
-        # A pod that does not serve is not in the way.
+        # An unready pod does not block evictions.
         assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     if entry == "default":
         assert sorted(map(component, budgets)) == ["rabbitmq", "replica"]

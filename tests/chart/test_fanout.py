@@ -1,11 +1,11 @@
-"""`helm test` asks the program for what it can do."""
+"""The arguments of `helm test` are valid for the program."""
 import os
 import pathlib
 import subprocess
 
 from chart import ROOT, render
 
-# Where `cargo test` puts it.
+# The program as built by `cargo test`.
 WARREN = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug/warren"
 
 
@@ -14,7 +14,7 @@ def test_warren_accepts_the_arguments_of_the_helm_test():
     container, = render().one("Pod")["spec"]["containers"]
     command, target, *options = container["args"]
     assert target == "warren-admin:8080"
-    # Nobody is there, which is another exit code than that of bad arguments.
+    # No replica answers: the exit code differs from that of invalid arguments.
     here = [WARREN, command, "127.0.0.1:9", *options, "--timeout=1s"]
     checked = subprocess.run(here, capture_output=True, text=True)
     assert (checked.returncode, checked.stdout) == (1, ""), checked.stderr

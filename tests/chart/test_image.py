@@ -1,6 +1,6 @@
-"""The Dockerfile: what a linter says of it, what the image promises, and that it has all the files it needs.
+"""The Dockerfile: linting, properties of the image, and completeness of the build context.
 
-Building it takes a container builder and minutes; that is not done here.
+These tests do not build the image, which takes minutes and a container builder.
 """
 
 import json
@@ -102,8 +102,8 @@ def test_image_labels_match_the_cargo_manifest(image):
     }
 
 
-def let_in():
-    """What .dockerignore lets in. It names that, after leaving everything out."""
+def admitted():
+    """Paths that .dockerignore admits. It excludes everything first and then lists exceptions."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*" and all(rule.startswith("!") for rule in rules[1:]), rules
     return {rule[1:] for rule in rules[1:]}
@@ -111,18 +111,18 @@ def let_in():
 
 def test_dockerignore_admits_exactly_the_copied_files():
     copied = [text.split()[:-1] for text in of(stages()[0], "COPY")]
-    assert {name for names in copied for name in names} == let_in()
+    assert {name for names in copied for name in names} == admitted()
 
 
 def test_dockerignore_admits_embedded_files():
     for source in ROOT.glob("src/**/*.rs"):
         for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
             embedded = (source.parent / name).resolve().relative_to(ROOT)
-            assert (ROOT / embedded).is_file() and embedded.parts[0] in let_in(), f"{source}: {name}"
+            assert (ROOT / embedded).is_file() and embedded.parts[0] in admitted(), f"{source}: {name}"
 
 
 def test_stub_crate_has_every_target_of_the_manifest(tmp_path):
-    """Cargo wants the files of the targets that the manifest names, even of those that it does not build."""
+    """Cargo requires the files of all targets in the manifest, even of those that it does not build."""
     manifest = (ROOT / "Cargo.toml").read_text()
     without_dependencies = re.sub(r"^\[(dev-)?dependencies\]\n(?!\[)(.+\n)*", "", manifest, flags=re.MULTILINE)
     (tmp_path / "Cargo.toml").write_text(without_dependencies)

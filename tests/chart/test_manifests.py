@@ -1,4 +1,4 @@
-"""The plain manifests are what the chart renders, without what is Helm's own."""
+"""The plain manifests equal the rendered chart without Helm's own metadata."""
 import copy
 import re
 import sys
@@ -23,7 +23,7 @@ def kustomize(path):
 
 
 def values(*paths):
-    """Files of values, each over the one before, as Helm does it."""
+    """Merged values files; later files override earlier ones, as in Helm."""
     def over(old, new):
         return {**old, **{key: over(old[key], value) if isinstance(old.get(key), dict) and value else value
                           for key, value in new.items()}}
@@ -41,7 +41,7 @@ OPERATOR = values("values.yaml", "overlays/operator/values.yaml")
 @pytest.fixture(scope="module", params=[("k8s", BASE), ("k8s/overlays/operator", OPERATOR)],
                 ids=["base", "operator"])
 def both(request):
-    """What kubectl makes of the manifests, and what Helm makes of the chart with the same values."""
+    """The objects from the manifests, and from the chart with the same values."""
     path, values = request.param
     return kustomize(path), render(values, namespace=NAMESPACE)
 
@@ -68,7 +68,7 @@ def test_manifests_contain_nothing_of_helm(both):
     manifests, _ = both
     text = yaml.safe_dump(list(manifests))
     assert "helm.sh" not in text and "Helm" not in text
-    # Nor what only Helm would know what to do with.
+    # Nor objects that only Helm handles.
     assert not manifests.of("Pod", "Secret")
 
 
@@ -88,7 +88,7 @@ def test_manifest_files_are_up_to_date(tmp_path):
 
 
 def test_operator_declares_the_same_topology_as_warren():
-    # Or Warren finds another topology than it declares, and says so each time that it connects.
+    # Otherwise Warren finds a topology that differs from its own, and logs a warning at each connection.
     objects = kustomize("k8s/overlays/operator")
     defaults = variables()
     exchange = objects.one("Exchange")["spec"]
@@ -108,7 +108,8 @@ def test_operator_declares_the_same_topology_as_warren():
 
 
 def arguments(given):
-    """As crates/broker/src/rabbitmq/topology.rs makes them; the operator adds x-queue-type by itself."""
+    """The stream arguments of crates/broker/src/rabbitmq/topology.rs, without x-queue-type, which the
+    operator adds."""
     source = (ROOT / "crates/broker/src/rabbitmq/topology.rs").read_text()
     assert set(re.findall(r'argument\("(x-[-a-z]+)"', source)) == {
         "x-queue-type", "x-max-age", "x-max-length-bytes", "x-stream-max-segment-size-bytes"}

@@ -1,4 +1,4 @@
-"""What Prometheus is given is what it can read, and what is in the files."""
+"""Monitors and rules in a release."""
 import pytest
 import yaml
 
@@ -36,6 +36,6 @@ def test_rabbitmq_is_scraped_if_it_belongs_to_the_release(mode, monitors):
     if monitors == 2:
         found = objects.one("PodMonitor", "warren-rabbitmq")["spec"]
         assert found["podMetricsEndpoints"] == [{"port": "prometheus", "path": "/metrics", "interval": "30s"}]
-        # The operator gives pods labels of its own.
+        # The operator sets its own pod labels.
         [policy] = [each["spec"] for each in objects.of("NetworkPolicy") if component(each) == "rabbitmq"]
         assert found["selector"] == policy["podSelector"]

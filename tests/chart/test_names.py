@@ -1,4 +1,4 @@
-"""Names fit, differ between releases, and say whose they are."""
+"""Names are short enough and differ between releases; labels identify the release."""
 import re
 
 import pytest
@@ -13,7 +13,7 @@ STANDARD = {
     "helm.sh/chart": "warren-0.1.0",
 }
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-# What a controller puts behind the name: of a StatefulSet's revision, which becomes a label.
+# Length of the suffix of a StatefulSet's revision, whose name becomes a label.
 REVISION = len("-0123456789")
 
 
@@ -21,7 +21,7 @@ REVISION = len("-0123456789")
     {"release": LONG},
     {"values": {"fullnameOverride": "x" * 63}},
     {"values": {"nameOverride": "y" * 63}},
-    # Cut at a dash.
+    # Truncated at a dash.
     {"values": {"fullnameOverride": "z-" * 31 + "z"}},
 ], ids=["release", "fullname", "name", "dashes"])
 @pytest.mark.parametrize("of", ["default", "monitoring", "operator", "external"])

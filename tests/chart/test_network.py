@@ -1,4 +1,4 @@
-"""What the network policies let through, pod by pod and port by port."""
+"""Connections that the network policies allow, by pod and port."""
 import ipaddress
 
 import pytest
@@ -7,14 +7,14 @@ from chart import MATRIX, matches, render
 from workloads import ports, workloads
 
 NAMESPACE = "kubernetes.io/metadata.name"
-# Between nodes, for copies of a stream: the first that are free of these.
+# Port range for stream replication between nodes, which use the first free ones.
 STREAMS = 6000, 6500
-# Those with policies, and with none of them opened further.
+# Entries with unmodified network policies.
 ENTRIES = [name for name in MATRIX if name not in ("minimal", "rabbitmq")]
 
 
 class Network:
-    """Pods, and whether one may open a connection to another."""
+    """A model of the pods, which decides whether one may connect to another."""
 
     def __init__(self, objects):
         self.policies = [each["spec"] for each in objects.of("NetworkPolicy")]
@@ -22,8 +22,8 @@ class Network:
         self.pods = {name: {"labels": labels, "namespace": {NAMESPACE: "default"}}
                      for name, labels in workloads(objects).items()}
         for namespace in ("default", "monitoring", "kube-system", "elsewhere"):
-            self.pods[f"somebody in {namespace}"] = {
-                "labels": {"app.kubernetes.io/name": "somebody"}, "namespace": {NAMESPACE: namespace}}
+            self.pods[f"pod in {namespace}"] = {
+                "labels": {"app.kubernetes.io/name": "pod"}, "namespace": {NAMESPACE: namespace}}
         self.pods["outside"] = {"address": ipaddress.ip_address("198.51.100.7")}
 
     def allows(self, source, target, port, protocol="TCP"):
@@ -99,16 +99,16 @@ def test_policies_name_existing_ports(network):
 
 
 def test_clients_may_connect_from_anywhere_by_default(default_network):
-    for source in ("somebody in elsewhere", "somebody in default", "outside", "test"):
+    for source in ("pod in elsewhere", "pod in default", "outside", "test"):
         assert default_network.allows(source, "replica", "clients")
 
 
 def test_clients_from_limits_client_addresses(default_network):
     gateways = {"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}
     network = Network(render({"networkPolicy": {"clientsFrom": [gateways]}}))
-    assert network.allows("somebody in elsewhere", "replica", "clients")
+    assert network.allows("pod in elsewhere", "replica", "clients")
     assert network.allows("test", "replica", "clients")
-    for source in ("somebody in default", "outside", "rabbitmq"):
+    for source in ("pod in default", "outside", "rabbitmq"):
         assert not network.allows(source, "replica", "clients")
 
 
@@ -116,13 +116,13 @@ def test_only_monitoring_may_read_metrics(default_network):
     for target, port in (("replica", "admin"), ("rabbitmq", "prometheus")):
         allowed = [name for name in default_network.pods
                    if default_network.allows(name, target, port)]
-        assert allowed == ["somebody in monitoring"]
+        assert allowed == ["pod in monitoring"]
 
 
 def test_only_monitoring_may_reach_the_admin_port(entry, network):
     if entry != "extras":
         allowed = [name for name in network.pods if network.allows(name, "replica", "admin")]
-        assert allowed == ["somebody in monitoring"]
+        assert allowed == ["pod in monitoring"]
 
 
 def test_only_replicas_may_reach_amqp(network):
@@ -145,28 +145,28 @@ def test_all_pods_may_reach_dns(entry, network):
     if entry != "ipv6":
         for protocol in ("UDP", "TCP"):
             for source in set(network.pods) & {"replica", "rabbitmq"}:
-                assert network.allows(source, "somebody in kube-system", 53, protocol)
+                assert network.allows(source, "pod in kube-system", 53, protocol)
 
 
 def test_all_pods_may_reach_dns_of_openshift():
     openshift = [{"namespaceSelector": {"matchLabels": {NAMESPACE: "elsewhere"}}}]
     network = Network(render({"networkPolicy": {"dnsTo": openshift}}))
     for source in ("replica", "rabbitmq"):
-        assert network.allows(source, "somebody in elsewhere", 5353, "UDP")
+        assert network.allows(source, "pod in elsewhere", 5353, "UDP")
 
 
 def test_all_other_egress_is_denied(default_network):
     for source in ("replica", "rabbitmq"):
-        for target in ("somebody in elsewhere", "somebody in default", "outside"):
+        for target in ("pod in elsewhere", "pod in default", "outside"):
             for port in (80, 443, 4318, 6443, 8080):
                 assert not default_network.allows(source, target, port)
 
 
 def test_replicas_may_reach_the_collector():
     network = Network(render(MATRIX["monitoring"]))
-    assert network.allows("replica", "somebody in monitoring", 4318)
-    assert not network.allows("replica", "somebody in elsewhere", 4318)
-    assert not network.allows("replica", "somebody in monitoring", 9090)
+    assert network.allows("replica", "pod in monitoring", 4318)
+    assert not network.allows("replica", "pod in elsewhere", 4318)
+    assert not network.allows("replica", "pod in monitoring", 9090)
 
 
 @pytest.mark.parametrize("endpoint, port", [
@@ -180,12 +180,12 @@ def test_egress_allows_the_port_of_the_otlp_endpoint(endpoint, port):
 
 
 def test_named_peers_may_reach_rabbitmq():
-    backends = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "somebody"}}}
+    backends = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "pod"}}}
     network = Network(render({"rabbitmq": {"networkPolicy": {"amqpFrom": [backends],
                                                              "managementFrom": [backends]}}}))
     for port in ("amqp", "management"):
-        assert network.allows("somebody in default", "rabbitmq", port)
-        assert not network.allows("somebody in elsewhere", "rabbitmq", port)
+        assert network.allows("pod in default", "rabbitmq", port)
+        assert not network.allows("pod in elsewhere", "rabbitmq", port)
 
 
 def test_rabbitmq_nodes_use_ipv6_in_ipv6_clusters(entry, objects):

@@ -1,4 +1,4 @@
-"""What is said after an installation is true of what was installed."""
+"""The notes after an installation match the installed objects."""
 import re
 
 import pytest
@@ -7,7 +7,7 @@ from chart import BIN, CHART, MATRIX, render, run
 
 
 def notes(values, release="warren", namespace="rooms"):
-    # Helm 3 asks a cluster before it shows them.
+    # Helm 3 needs a cluster to show notes.
     done = run(BIN / "helm4", "install", release, CHART, "--dry-run=client", "--namespace", namespace,
                *(["--values", values] if values else []))
     assert done.returncode == 0, done.stderr
@@ -21,7 +21,7 @@ def test_notes_name_existing_objects(values, release):
     names = [name.lower() for name in objects.names()]
     named = re.findall(r" (service|deployment|secret|rabbitmqcluster)[/ ](?:-n rooms )?([-\w]+)", text)
     assert ("deployment", objects.one("Deployment")["metadata"]["name"]) in named
-    # A Secret of one's own is none of the release.
+    # An existing Secret is not part of the release.
     own = ("secret", "rabbitmq")
     assert [each for each in named if each != own and "/".join(each) not in names] == []
     for line in text.splitlines():
@@ -36,7 +36,7 @@ def test_notes_show_how_to_connect_scale_and_inspect():
     assert "helm test -n rooms warren" in text
 
 
-@pytest.mark.parametrize("entry_of, said, not_said", [
+@pytest.mark.parametrize("entry_of, present, absent", [
     ("ingress", ["https://chat.example.org/"], ["port-forward -n rooms service/warren "]),
     ("httproute", ["https://chat.example.org/"], []),
     ("loadbalancer", ["kubectl get service -n rooms warren"], []),
@@ -46,10 +46,10 @@ def test_notes_show_how_to_connect_scale_and_inspect():
     ("operator", ["kubectl delete rabbitmqcluster -n rooms warren-rabbitmq"], ["kubectl delete secret"]),
     ("external", ["leaves nothing behind"], []),
 ])
-def test_notes_depend_on_the_values(entry_of, said, not_said):
+def test_notes_depend_on_the_values(entry_of, present, absent):
     text = notes(MATRIX[entry_of])
-    assert all(words in text for words in said), text
-    assert not any(words in text for words in not_said), text
+    assert all(words in text for words in present), text
+    assert not any(words in text for words in absent), text
 
 
 def test_notes_list_what_an_uninstallation_keeps():

@@ -1,4 +1,4 @@
-"""No object that the values do not ask for, and none that outlives the release but to protect data."""
+"""The set of objects for given values, and those that remain after an uninstallation."""
 import pytest
 
 from chart import MATRIX, render, values_of
@@ -22,7 +22,7 @@ BUNDLED = {"ConfigMap/warren-rabbitmq", "NetworkPolicy/warren-rabbitmq",
            "PodDisruptionBudget/warren-rabbitmq", "Secret/warren-rabbitmq", "Service/warren-rabbitmq",
            "Service/warren-rabbitmq-nodes", "StatefulSet/warren-rabbitmq"}
 FLOOR = {"HorizontalPodAutoscaler/warren"}
-# What an entry of the matrix has more than the default, and what less.
+# Objects that a matrix entry adds to the default, and objects that it removes.
 DIFFERENCES = {
     "autoscaling": (set(), set()),
     "keda": ({"ScaledObject/warren"}, FLOOR),
@@ -57,7 +57,7 @@ def test_values_add_and_remove_the_expected_objects(of):
 
 
 def test_every_values_file_has_expected_objects():
-    # extras: names of its own.
+    # extras uses other names.
     assert set(MATRIX) == set(DIFFERENCES) | {"default", "minimal", "extras"}
 
 
@@ -103,7 +103,7 @@ def test_volumes_are_retained_after_uninstall(objects):
 
 
 def test_operator_topology_is_kept_after_uninstall():
-    # What the operator deletes, it deletes on the broker.
+    # The operator would delete the objects on RabbitMQ as well.
     values = {"rabbitmq": {"mode": "operator", "operator": {"topology": {"enabled": True}}}}
     objects = render(values)
     assert len(objects.of("Exchange", "Queue", "Binding")) == 3

@@ -1,4 +1,4 @@
-"""What is handed out holds what a user needs, and nothing else."""
+"""Contents of the packaged chart."""
 import tarfile
 
 import pytest

@@ -1,4 +1,4 @@
-"""What every pod of the release is held to, whatever its values."""
+"""Requirements for every pod of the release, with any values."""
 import pytest
 
 from chart import component
@@ -7,7 +7,7 @@ from units import quantity
 
 @pytest.fixture
 def containers(pods):
-    """Each with its pod's spec, and whether it only runs first."""
+    """Triples of a pod spec, a container, and whether it is an init container."""
     return [
         (pod["spec"], container, first)
         for _, pod in pods
@@ -24,7 +24,7 @@ def test_no_pod_runs_as_root(pods, containers):
     for _, pod in pods:
         context = pod["spec"]["securityContext"]
         assert context["runAsNonRoot"] is True
-        # A number: the kubelet cannot tell whether a name is root's.
+        # Numeric, because the kubelet cannot verify that a name is not root.
         assert context["runAsUser"] > 0 and context["runAsGroup"] > 0
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     for _, container, _ in containers:
@@ -54,8 +54,8 @@ def test_every_container_has_requests_and_limits(containers):
     for _, container, _ in containers:
         resources = container["resources"]
         assert {"cpu", "memory"} <= set(resources["requests"])
-        # Without one, a leak takes the node's other pods with it. The CPU limit is also the number of
-        # the replicas' workers.
+        # Without a limit, a leak would affect other pods of the node. The CPU limit also determines the
+        # number of workers.
         assert {"cpu", "memory"} <= set(resources["limits"])
         for name, limit in resources["limits"].items():
             assert quantity(resources["requests"][name]) <= quantity(limit)
@@ -74,7 +74,7 @@ def test_no_service_account_token_is_mounted(pods, objects):
 
 
 def test_service_links_are_disabled(pods):
-    # WARREN_PORT=tcp://… is an unknown variable to Warren, and RABBITMQ_… something to RabbitMQ.
+    # Warren refuses unknown variables such as WARREN_PORT=tcp://…, and RabbitMQ interprets RABBITMQ_….
     for _, pod in pods:
         assert pod["spec"]["enableServiceLinks"] is False
 
@@ -95,11 +95,11 @@ def test_long_running_containers_have_three_different_probes(pods):
             probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
             assert all(a != b for a in probes for b in probes if a is not b)
             startup, readiness, liveness = probes
-            # Being restarted is worse than getting nobody new, so it takes longer.
-            assert patience(liveness) > patience(readiness)
-            assert patience(startup) >= 60
+            # A restart is worse than being unready, so the liveness probe is more tolerant.
+            assert time_to_failure(liveness) > time_to_failure(readiness)
+            assert time_to_failure(startup) >= 60
 
 
-def patience(probe):
-    """Seconds until it has failed."""
+def time_to_failure(probe):
+    """Seconds until a probe fails."""
     return probe.get("periodSeconds", 10) * probe.get("failureThreshold", 3)

@@ -1,4 +1,4 @@
-"""The chart's README is what values.yaml says."""
+"""The chart's README matches values.yaml."""
 import re
 import sys
 

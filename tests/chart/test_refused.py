@@ -1,4 +1,4 @@
-"""Values that make no sense are refused, by both Helms, in words that say where and why."""
+"""Both Helm versions refuse invalid values, with a message that names the value and the reason."""
 import functools
 import json
 
@@ -9,113 +9,113 @@ from documents import OWNED
 
 AUTOSCALING = {"enabled": True}
 
-# What is set, and what the message has to say; the two Helms word the rest in their own ways.
+# Values, and words that the message must contain. The two Helm versions word the rest differently.
 REFUSED = {
-    "a bad name": ({"nameOverride": "Warren_1"}, ["nameOverride"]),
-    "a label that is no string": ({"commonLabels": {"a": 1}}, ["commonLabels", "a"]),
-    "no image": ({"image": {"repository": ""}}, ["image", "repository"]),
-    "a digest without its kind": ({"image": {"digest": "0123"}}, ["image", "digest"]),
-    "a pull policy": ({"image": {"pullPolicy": "Sometimes"}}, ["image", "pullPolicy"]),
-    "a pull secret without a name": ({"imagePullSecrets": ["registry"]}, ["imagePullSecrets"]),
-    "no replicas": ({"replicas": 0}, ["replicas", "1"]),
-    "replicas in words": ({"replicas": "two"}, ["replicas", "integer"]),
-    "a grace period too short": ({"terminationGracePeriodSeconds": 59},
+    "invalid name": ({"nameOverride": "Warren_1"}, ["nameOverride"]),
+    "label that is not a string": ({"commonLabels": {"a": 1}}, ["commonLabels", "a"]),
+    "empty image repository": ({"image": {"repository": ""}}, ["image", "repository"]),
+    "digest without algorithm": ({"image": {"digest": "0123"}}, ["image", "digest"]),
+    "unknown pull policy": ({"image": {"pullPolicy": "Sometimes"}}, ["image", "pullPolicy"]),
+    "pull secret without a name": ({"imagePullSecrets": ["registry"]}, ["imagePullSecrets"]),
+    "zero replicas": ({"replicas": 0}, ["replicas", "1"]),
+    "replicas as text": ({"replicas": "two"}, ["replicas", "integer"]),
+    "grace period too short": ({"terminationGracePeriodSeconds": 59},
                                  ["terminationGracePeriodSeconds", "60"]),
-    "a grace period with a unit": ({"terminationGracePeriodSeconds": "90s"},
+    "grace period with a unit": ({"terminationGracePeriodSeconds": "90s"},
                                    ["terminationGracePeriodSeconds", "integer"]),
-    "a duration without a unit": ({"config": {"WARREN_PING_INTERVAL": "25"}}, ["WARREN_PING_INTERVAL"]),
-    "a duration that is a number": ({"config": {"WARREN_PING_INTERVAL": 25}}, ["WARREN_PING_INTERVAL"]),
-    "a duration in days": ({"config": {"WARREN_LOG_MAX_AGE": "2d"}}, ["WARREN_LOG_MAX_AGE"]),
-    "a size in other units": ({"config": {"WARREN_HISTORY_BYTES": "64MB"}}, ["WARREN_HISTORY_BYTES"]),
-    "a size without a unit": ({"config": {"WARREN_MAX_MESSAGE": "65536"}}, ["WARREN_MAX_MESSAGE"]),
-    "a rate without a time": ({"config": {"WARREN_CLIENT_RATE": "50"}}, ["WARREN_CLIENT_RATE"]),
-    "a way to deliver": ({"config": {"WARREN_DELIVERY": "queue"}}, ["WARREN_DELIVERY"]),
-    "a format": ({"config": {"WARREN_LOG_FORMAT": "xml"}}, ["WARREN_LOG_FORMAT"]),
-    "an exchange of RabbitMQ's": ({"config": {"WARREN_EXCHANGE": "amq.fanout"}}, ["WARREN_EXCHANGE"]),
-    "a publish timeout beyond the drain": ({"config": {"WARREN_PUBLISH_TIMEOUT": "16s"}},
+    "duration without a unit": ({"config": {"WARREN_PING_INTERVAL": "25"}}, ["WARREN_PING_INTERVAL"]),
+    "duration as a number": ({"config": {"WARREN_PING_INTERVAL": 25}}, ["WARREN_PING_INTERVAL"]),
+    "duration in days": ({"config": {"WARREN_LOG_MAX_AGE": "2d"}}, ["WARREN_LOG_MAX_AGE"]),
+    "size in an unknown unit": ({"config": {"WARREN_HISTORY_BYTES": "64MB"}}, ["WARREN_HISTORY_BYTES"]),
+    "size without a unit": ({"config": {"WARREN_MAX_MESSAGE": "65536"}}, ["WARREN_MAX_MESSAGE"]),
+    "rate without a period": ({"config": {"WARREN_CLIENT_RATE": "50"}}, ["WARREN_CLIENT_RATE"]),
+    "unknown delivery mode": ({"config": {"WARREN_DELIVERY": "queue"}}, ["WARREN_DELIVERY"]),
+    "unknown log format": ({"config": {"WARREN_LOG_FORMAT": "xml"}}, ["WARREN_LOG_FORMAT"]),
+    "reserved exchange name": ({"config": {"WARREN_EXCHANGE": "amq.fanout"}}, ["WARREN_EXCHANGE"]),
+    "publish timeout longer than the drain allows": ({"config": {"WARREN_PUBLISH_TIMEOUT": "16s"}},
                                            ["WARREN_PUBLISH_TIMEOUT"]),
-    "a publish timeout in minutes": ({"config": {"WARREN_PUBLISH_TIMEOUT": "1m"}},
+    "publish timeout in minutes": ({"config": {"WARREN_PUBLISH_TIMEOUT": "1m"}},
                                      ["WARREN_PUBLISH_TIMEOUT"]),
-    "an unknown variable": ({"config": {"WARREN_SPEED": "fast"}}, ["config", "WARREN_SPEED"]),
-    "a variable of another program": ({"config": {"OTEL_SERVICE_NAME": "chat"}},
+    "unknown variable": ({"config": {"WARREN_SPEED": "fast"}}, ["config", "WARREN_SPEED"]),
+    "variable of another program": ({"config": {"OTEL_SERVICE_NAME": "chat"}},
                                       ["config", "OTEL_SERVICE_NAME"]),
-    "autoscaling for no reason": (
+    "autoscaling without a target": (
         {"autoscaling": {**AUTOSCALING, "targetCPUUtilizationPercentage": None}},
         ["autoscaling.enabled requires autoscaling.targetCPUUtilizationPercentage or "
          "autoscaling.targetConnections"]),
-    "autoscaling to fewer than the least": (
+    "maximum below minimum": (
         {"autoscaling": {**AUTOSCALING, "maxReplicas": 1}},
         ["autoscaling.maxReplicas is lower than autoscaling.minReplicas"]),
-    "autoscaling from none": ({"autoscaling": {**AUTOSCALING, "minReplicas": 0}}, ["minReplicas"]),
-    "a direction": ({"autoscaling": {"behavior": {"scaleDown": {"selectPolicy": "Never"}}}},
+    "minimum of zero": ({"autoscaling": {**AUTOSCALING, "minReplicas": 0}}, ["minReplicas"]),
+    "disabled scaling direction": ({"autoscaling": {"behavior": {"scaleDown": {"selectPolicy": "Never"}}}},
                     ["scaleDown", "selectPolicy"]),
-    "a policy without a period": (
+    "scaling policy without a period": (
         {"autoscaling": {"behavior": {"scaleUp": {"policies": [{"type": "Pods", "value": 1}]}}}},
         ["scaleUp", "policies", "periodSeconds"]),
-    "KEDA alone": ({"autoscaling": {"keda": {"enabled": True}}},
+    "KEDA without autoscaling": ({"autoscaling": {"keda": {"enabled": True}}},
                    ["autoscaling.keda.enabled requires autoscaling.enabled"]),
-    "KEDA without a Prometheus": (
+    "KEDA without Prometheus": (
         {"autoscaling": {**AUTOSCALING, "targetConnections": 100, "keda": {"enabled": True}}},
         ["autoscaling.targetConnections with KEDA requires autoscaling.keda.prometheusAddress"]),
-    "a Prometheus without a scheme": (
+    "Prometheus address without a scheme": (
         {"autoscaling": {"keda": {"prometheusAddress": "prometheus:9090"}}}, ["prometheusAddress"]),
-    "a budget of nobody": ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["maxUnavailable"]),
-    "a budget of nobody in percent": ({"podDisruptionBudget": {"maxUnavailable": "0%"}},
+    "disruption budget of zero": ({"podDisruptionBudget": {"maxUnavailable": 0}}, ["maxUnavailable"]),
+    "disruption budget of zero percent": ({"podDisruptionBudget": {"maxUnavailable": "0%"}},
                                       ["maxUnavailable"]),
-    "a port of nodes that is none": ({"service": {"nodePort": 30080}},
+    "node port with ClusterIP": ({"service": {"nodePort": 30080}},
                                      ["service.nodePort requires service.type"]),
-    "a policy of traffic for a ClusterIP": (
+    "traffic policy with ClusterIP": (
         {"service": {"externalTrafficPolicy": "Local"}},
         ["service.externalTrafficPolicy requires service.type"]),
-    "a class of no load balancer": (
+    "load balancer class with NodePort": (
         {"service": {"type": "NodePort", "loadBalancerClass": "example.org/x"}},
         ["service.loadBalancerClass requires service.type LoadBalancer"]),
-    "addresses for no load balancer": (
+    "source ranges with ClusterIP": (
         {"service": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}},
         ["service.loadBalancerSourceRanges requires service.type LoadBalancer"]),
-    "a type of Service": ({"service": {"type": "ExternalName"}}, ["service", "type"]),
-    "a port": ({"service": {"port": 65536}}, ["service", "port"]),
-    "a policy of traffic": ({"service": {"externalTrafficPolicy": "Near"}}, ["externalTrafficPolicy"]),
-    "an Ingress for no host": ({"ingress": {"enabled": True}},
+    "unknown Service type": ({"service": {"type": "ExternalName"}}, ["service", "type"]),
+    "invalid port": ({"service": {"port": 65536}}, ["service", "port"]),
+    "unknown traffic policy": ({"service": {"externalTrafficPolicy": "Near"}}, ["externalTrafficPolicy"]),
+    "Ingress without a host": ({"ingress": {"enabled": True}},
                                ["ingress.enabled requires ingress.hosts"]),
-    "hosts as in other charts": ({"ingress": {"enabled": True, "hosts": [{"host": "example.org"}]}},
+    "hosts as objects": ({"ingress": {"enabled": True, "hosts": [{"host": "example.org"}]}},
                                  ["ingress", "hosts"]),
-    "an HTTPRoute of no gateway": ({"httpRoute": {"enabled": True}},
+    "HTTPRoute without a gateway": ({"httpRoute": {"enabled": True}},
                                    ["httpRoute.enabled requires httpRoute.parentRefs"]),
-    "a share above the whole": ({"tracing": {"sampleRatio": 1.5}}, ["sampleRatio", "1"]),
-    "a share in percent": ({"tracing": {"sampleRatio": "1%"}}, ["sampleRatio"]),
-    "a collector with a password": ({"tracing": {"otlpEndpoint": "http://user:secret@collector:4318"}},
+    "sample ratio above 1": ({"tracing": {"sampleRatio": 1.5}}, ["sampleRatio", "1"]),
+    "sample ratio in percent": ({"tracing": {"sampleRatio": "1%"}}, ["sampleRatio"]),
+    "collector URL with a password": ({"tracing": {"otlpEndpoint": "http://user:secret@collector:4318"}},
                                     ["otlpEndpoint"]),
-    "a collector's port that there is not": ({"tracing": {"otlpEndpoint": "http://collector:65536"}},
+    "collector URL with an invalid port": ({"tracing": {"otlpEndpoint": "http://collector:65536"}},
                                              ["otlpEndpoint"]),
-    "a collector without a name": ({"tracing": {"otlpEndpoint": "http://:4318"}}, ["otlpEndpoint"]),
-    "an attribute that is no string": ({"tracing": {"resourceAttributes": {"shard": 1}}},
+    "collector URL without a host": ({"tracing": {"otlpEndpoint": "http://:4318"}}, ["otlpEndpoint"]),
+    "resource attribute that is not a string": ({"tracing": {"resourceAttributes": {"shard": 1}}},
                                        ["resourceAttributes", "shard"]),
-    "a sampler twice": (
+    "sampler set twice": (
         {"tracing": {"otlpEndpoint": "http://collector:4318"},
          "extraEnv": [{"name": "OTEL_TRACES_SAMPLER", "value": "always_on"}]},
         ["extraEnv", "OTEL_TRACES_SAMPLER"]),
-    "a collector without a scheme": ({"tracing": {"otlpEndpoint": "collector:4317"}}, ["otlpEndpoint"]),
-    "an interval": ({"monitoring": {"serviceMonitor": {"interval": "often"}}},
+    "collector URL without a scheme": ({"tracing": {"otlpEndpoint": "collector:4317"}}, ["otlpEndpoint"]),
+    "invalid scrape interval": ({"monitoring": {"serviceMonitor": {"interval": "often"}}},
                     ["serviceMonitor", "interval"]),
-    "annotations that are no strings": ({"podAnnotations": {"a": True}}, ["podAnnotations"]),
+    "annotation that is not a string": ({"podAnnotations": {"a": True}}, ["podAnnotations"]),
     "variables as a map": ({"extraEnv": {"A": "b"}}, ["extraEnv"]),
-    "a variable twice": ({"extraEnv": [{"name": "WARREN_MAX_CONNECTIONS", "value": "7"}]},
+    "variable set twice": ({"extraEnv": [{"name": "WARREN_MAX_CONNECTIONS", "value": "7"}]},
                          ["extraEnv: WARREN_MAX_CONNECTIONS"]),
-    "a variable of the chart": ({"extraEnv": [{"name": "WARREN_LISTEN", "value": "[::]:80"}]},
+    "variable set by the chart": ({"extraEnv": [{"name": "WARREN_LISTEN", "value": "[::]:80"}]},
                                 ["extraEnv: WARREN_LISTEN"]),
-    "an unknown RabbitMQ": ({"rabbitmq": {"mode": "managed"}}, ["rabbitmq", "mode"]),
-    "no nodes": ({"rabbitmq": {"bundled": {"replicas": 0}}}, ["bundled", "replicas"]),
-    "an even number of nodes": ({"rabbitmq": {"bundled": {"replicas": 2}}}, ["bundled", "replicas"]),
-    "a volume without a unit": ({"rabbitmq": {"bundled": {"persistence": {"size": "large"}}}},
+    "unknown RabbitMQ mode": ({"rabbitmq": {"mode": "managed"}}, ["rabbitmq", "mode"]),
+    "zero RabbitMQ nodes": ({"rabbitmq": {"bundled": {"replicas": 0}}}, ["bundled", "replicas"]),
+    "even number of RabbitMQ nodes": ({"rabbitmq": {"bundled": {"replicas": 2}}}, ["bundled", "replicas"]),
+    "invalid volume size": ({"rabbitmq": {"bundled": {"persistence": {"size": "large"}}}},
                                 ["persistence", "size"]),
-    "a RabbitMQ elsewhere without an address": ({"rabbitmq": {"mode": "external"}},
+    "external RabbitMQ without an address": ({"rabbitmq": {"mode": "external"}},
                                                 ["rabbitmq.external.existingSecret"]),
-    "two bundles of authorities": (
+    "two CA bundles": (
         {"rabbitmq": {"mode": "external", "external": {
             "existingSecret": "url", "caSecret": "ca", "caConfigMap": "ca"}}},
         ["rabbitmq.external.caSecret", "rabbitmq.external.caConfigMap"]),
-    **{f"{name}, which is the chart's": ({"config": {name: "1"}}, ["config", name]) for name in OWNED},
+    **{f"{name} in config": ({"config": {name: "1"}}, ["config", name]) for name in OWNED},
 }
 
 
@@ -132,7 +132,7 @@ def schema():
 
 
 def levels(part, path=()):
-    """Every object of the values that has certain keys."""
+    """Paths of all objects of the schema with fixed keys."""
     part = schema()["definitions"][part["$ref"].rpartition("/")[2]] if "$ref" in part else part
     if "properties" in part:
         yield path
@@ -145,7 +145,7 @@ LEVELS = [".".join(path) for path in levels(schema())]
 
 @functools.cache
 def with_unknown_keys():
-    """What is said when there is one at every level, all at once."""
+    """Error messages, per Helm version, for values with an unknown key at every level."""
     values = {}
     for path in LEVELS:
         inner = values
@@ -162,8 +162,8 @@ def test_unknown_keys_are_refused(path):
         assert any("unknownKey" in line and way in line for line in lines), lines
 
 
-# What nothing can be made of without. With null, which Helm takes for "leave the default out", some of
-# it would be rendered all the same: a drain of -5 s, a budget that lets nobody go, a way out to anywhere.
+# Required values. Null removes the default in Helm, and some templates would still render: a drain of -5 s,
+# a budget that allows no evictions, egress to any address.
 NEEDED = ["image", "image.repository", "replicas", "listenAddress", "terminationGracePeriodSeconds",
           "podDisruptionBudget.maxUnavailable", "service.port",
           "networkPolicy.monitoringNamespaceSelector", "rabbitmq.bundled.replicas",
@@ -184,7 +184,7 @@ def test_null_is_refused_for_required_values(path, helm):
     assert path.rpartition(".")[2] in done.stderr and "schema" in done.stderr, done.stderr
 
 
-# A key with nothing but comments below it is null.
+# In YAML, a key with only comments below it is null.
 EMPTY = ["commonLabels", "podLabels", "podAnnotations", "extraEnv", "extraVolumes", "extraVolumeMounts",
          "nodeSelector", "tolerations", "affinity", "networkPolicy.clientsFrom",
          "rabbitmq.bundled.podLabels", "rabbitmq.bundled.config"]

@@ -1,4 +1,4 @@
-"""Both Helms take the chart, and make the same of it."""
+"""Both Helm versions accept the chart and render the same."""
 import copy
 
 from chart import BIN, CHART, HELMS, render, run
@@ -10,7 +10,7 @@ def test_helm_lint_reports_nothing(values, helm):
 
 
 def without_generated(objects):
-    """What is generated differs each time; that it is there has to be the same."""
+    """Generated values differ each time, so only their presence is compared."""
     objects = copy.deepcopy(objects)
     for secret in objects.of("Secret"):
         for data in ("data", "stringData"):

@@ -1,4 +1,4 @@
-"""Who may say how many replicas there are."""
+"""The number of replicas and what may change it."""
 import pytest
 
 from chart import render
@@ -25,7 +25,7 @@ def test_at_most_one_autoscaler_exists(objects):
 def test_without_autoscaling_the_hpa_only_sets_a_minimum(replicas):
     spec = render({"replicas": replicas}).one(HPA)["spec"]
     assert spec["minReplicas"] == replicas
-    # Above whatever is said with `kubectl scale`, since what is above it is taken down.
+    # Higher than any count set with `kubectl scale`, because the HPA reduces counts above its maximum.
     assert spec["maxReplicas"] == 10000
     assert spec["behavior"] == {"scaleUp": {"selectPolicy": "Disabled"},
                                 "scaleDown": {"selectPolicy": "Disabled"}}
@@ -64,7 +64,7 @@ def test_keda_replaces_the_hpa():
     cpu, connections = spec["triggers"]
     assert (cpu["type"], cpu["metadata"]) == ("cpu", {"value": "70"})
     assert connections["metadata"]["threshold"] == "5000"
-    # Its own pods' connections, not another release's.
+    # Only connections of this release's pods.
     query = connections["metadata"]["query"]
     assert 'namespace="rooms"' in query and 'pod=~"chat-warren-' in query
 
@@ -88,5 +88,5 @@ def test_replicas_are_spread_over_zones_and_nodes(default):
         "topology.kubernetes.io/zone", "kubernetes.io/hostname"}
     for each in spread:
         assert each["labelSelector"] == deployment["selector"]
-        # Of one rollout: while two run, the old pods say nothing about where the new ones go.
+        # Per rollout, so that old pods do not affect the placement of new ones.
         assert each["matchLabelKeys"] == ["pod-template-hash"]

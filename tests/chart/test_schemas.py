@@ -1,4 +1,4 @@
-"""Every document is what the API takes, from the oldest Kubernetes that is supported to the newest."""
+"""Every object is valid for the Kubernetes API, from the oldest supported version to the newest."""
 import pytest
 
 from schemas import NEWEST, OLDEST, errors
@@ -19,8 +19,7 @@ def test_unknown_field_is_an_error(default):
     assert errors({**service, "spec": spec}, OLDEST)
 
 
-# What the schemas cannot tell: these lists are maps to the API, and a key twice is refused when it
-# merges.
+# Schemas do not cover this: the API treats these lists as maps and refuses duplicate keys when it merges.
 def test_names_in_lists_are_unique(objects, pods):
     def unique(what, names):
         assert len(names) == len(set(names)), f"{what}: {sorted(names)}"

@@ -1,13 +1,13 @@
-"""Secrets are in Secrets."""
+"""Secret values appear only in Secrets."""
 import base64
 import json
 import re
 
 from chart import MATRIX, pod_templates, render
 
-# A variable with such a name has no value of its own.
+# Names of variables that must not have a literal value.
 SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|COOKIE|CREDENTIAL|_KEY$")
-# A URL with a password that is written out.
+# A URL with a literal password.
 URL = re.compile(r"\w+://[^:/@\s]*:(?!\$\()[^@/\s]+@")
 
 
@@ -32,7 +32,7 @@ def test_rabbitmq_url_contains_no_secret(objects):
         referred = re.findall(r"\$\((\w+)\)", url["value"])
         assert referred
         for name in referred:
-            # Only those before it are put in.
+            # Kubernetes expands only variables that are defined earlier.
             assert list(found).index(name) < list(found).index("WARREN_AMQP_URL")
             assert "secretKeyRef" in found[name]["valueFrom"]
     else:

@@ -1,4 +1,4 @@
-"""Each selector finds what it is for, and nothing else."""
+"""Each selector matches its own pods only."""
 import pytest
 
 from chart import LONG, MATRIX, component, matches, render, values_of
@@ -6,7 +6,7 @@ from workloads import ports, workloads
 
 
 def selectors(objects):
-    """Every selector of pods, with the component that it is for."""
+    """Pairs of a component and a selector for its pods."""
     for each in objects:
         spec = each.get("spec", {})
         of = component(each).replace("admin", "replica")
@@ -27,7 +27,7 @@ def test_each_selector_matches_exactly_its_pods(objects):
 
 def test_no_selector_matches_pods_of_another_release(values, objects, entry):
     others = workloads(render(values, release="other")).values()
-    # Constraints that somebody wrote may say anything.
+    # User-defined constraints may select anything.
     written = values_of(entry).get("topologySpreadConstraints", [])
     for _, selector in selectors(objects):
         if selector not in [each["labelSelector"] for each in written]:
@@ -35,7 +35,7 @@ def test_no_selector_matches_pods_of_another_release(values, objects, entry):
 
 
 def immutable(objects):
-    """What the API does not let an upgrade change."""
+    """Fields that the API does not allow to change in an upgrade."""
     for each in objects.of("Deployment", "StatefulSet"):
         yield each["kind"], each["metadata"]["name"], each["spec"]["selector"], (
             each["spec"].get("serviceName"), each["spec"].get("podManagementPolicy"),
@@ -44,7 +44,7 @@ def immutable(objects):
 
 def test_no_value_changes_immutable_fields(values, entry, default):
     if entry == "extras":
-        # It has another name, which is said to make other objects.
+        # It sets another name, which creates other objects.
         return
     before = list(immutable(default))
     assert all(each in before for each in immutable(render(values)))
@@ -76,7 +76,7 @@ def test_admin_port_has_its_own_service(objects):
             assert targets == {"admin"}
             assert service["spec"]["clusterIP"] == "None"
         if component(service) != "replica":
-            # Never outside of the cluster, whatever the clients' Service is.
+            # Never exposed, whatever the type of the clients' Service.
             assert service["spec"].get("type", "ClusterIP") == "ClusterIP"
             assert "externalIPs" not in service["spec"]
 

@@ -1,4 +1,4 @@
-"""Which alerts fire, of all, when something happens to a release of three replicas."""
+"""The alerts that fire, of all alerts, in typical situations of a release with three replicas."""
 import collections
 import itertools
 
@@ -6,13 +6,13 @@ import yaml
 
 from promtool import RULES, promtool
 
-# Seconds from one scrape to the next.
+# Seconds between scrapes.
 STEP = 15
 PODS = [f"warren-{name}" for name in ("6d5f-h7k2p", "6d5f-q9x4t", "6d5f-z3m8w",
                                       "77c8-b5c7d", "77c8-f8g9j", "77c8-l4n6r")]
 
-# What a replica is at a step, unless it is said otherwise. What is counted is what came since the last
-# step: 5 messages a second, and 4 newcomers a minute.
+# The default state of a replica at a step. Counters hold the increase since the last step: 5 messages per
+# second, and 4 new clients per minute.
 USUAL = {"up": 1, "hearing": None, "phase": "running", "born": 0, "connections": 1000, "opened": 1,
          "by_client": 1, "confirmed": 75, "late": 0, "timed_out": 0, "misses": 0, "blocked": 0,
          "consumed": 9}
@@ -21,7 +21,7 @@ BUCKETS = ("0.2", "0.5", "1", "+Inf")
 
 
 def scrape(now, total):
-    """The series that the rules read. Those that are 0 all the time are among them."""
+    """The series that the rules read, including those that stay 0."""
     yield "process_start_time_seconds", now["born"]
     for role in ("publish", "consume"):
         yield f'warren_amqp_up{{role="{role}"}}', now["up"]
@@ -52,12 +52,12 @@ def scrape(now, total):
 
 
 def replica(pod, steps, state):
-    """Its series. `state` tells what is unusual at a step; None: there is no such replica."""
+    """The series of a replica. `state` returns deviations from USUAL at a step, or None if it does not run."""
     total, series = collections.Counter(), collections.defaultdict(list)
     for step in range(steps):
         unusual = state(step)
         if unusual is None:
-            # Begins anew, if it comes again. Prometheus marks that it went.
+            # A replica that returns starts from zero. Prometheus marks its series as stale meanwhile.
             for values in series.values():
                 values.append("stale" if values[-1] not in ("stale", "_") else "_")
             total.clear()
@@ -74,8 +74,8 @@ def replica(pod, steps, state):
         yield {"series": f"{name}{{{labels}", "values": " ".join(map(str, values))}
 
 
-def fire(tmp_path, minutes, states, now=None, ever=None):
-    """Asserts that these alerts fire, by their number: `ever` in all the time, `now` by the minute."""
+def assert_fires(tmp_path, minutes, states, now=None, ever=None):
+    """Asserts the number of firing alerts by name: `ever` over the whole time, `now` at given minutes."""
     expressions = [(minute, 'count by (alertname) (ALERTS{alertstate="firing"})', alerts)
                    for minute, alerts in (now or {}).items()]
     expressions.append(
@@ -94,19 +94,19 @@ def fire(tmp_path, minutes, states, now=None, ever=None):
 
 
 def at(minute):
-    """The step of a minute."""
+    """The step at a minute."""
     return int(minute * 60 / STEP)
 
 
 def test_installation_fires_nothing(tmp_path):
-    # RabbitMQ needs six minutes, and then everybody comes within one.
+    # RabbitMQ needs six minutes, and then all clients connect within one.
     def state(step):
         if step < at(6):
             return {"up": 0, "connections": 0, "opened": 0, "by_client": 0, "confirmed": 0, "consumed": 0}
         arrived = min(1000, 250 * (step - at(6)))
         return {"connections": arrived, "opened": 250 if 0 < arrived < 1000 else 1}
 
-    fire(tmp_path, 70, [state] * 3)
+    assert_fires(tmp_path, 70, [state] * 3)
 
 
 def test_killed_replica_that_restarts_fires_nothing(tmp_path):
@@ -122,11 +122,11 @@ def test_killed_replica_that_restarts_fires_nothing(tmp_path):
             return {}
         if step < back:
             return None
-        # Newcomers come to it: nobody who is connected moves.
+        # Only new clients connect to it: existing ones do not move.
         return {"born": back * STEP, "up": int(step > back), "consumed": 9 * (step > back),
                 "connections": min(1000, 4 * (step - back)), "opened": 4, "by_client": 0}
 
-    fire(tmp_path, 70, [other, other, itself])
+    assert_fires(tmp_path, 70, [other, other, itself])
 
 
 def test_scaling_from_two_to_six_fires_nothing(tmp_path):
@@ -138,41 +138,42 @@ def test_scaling_from_two_to_six_fires_nothing(tmp_path):
     def new(step):
         if step < scaled:
             return None
-        # Newcomers come to all alike.
+        # New clients are distributed evenly.
         return {"born": scaled * STEP, "up": int(step > scaled), "connections": step - scaled,
                 "by_client": 0}
 
-    fire(tmp_path, 70, [old] * 2 + [new] * 4)
+    assert_fires(tmp_path, 70, [old] * 2 + [new] * 4)
 
 
 def test_rolling_update_fires_nothing(tmp_path):
-    # One after the other drains within a minute, and its clients go to its successor.
+    # The replicas drain one by one within a minute, and their clients move to the replacement.
     def old(n):
-        told = at(10) + 5 * n
+        stopped = at(10) + 5 * n
 
         def state(step):
-            if step > told + 4:
+            if step > stopped + 4:
                 return None
-            phase = "running" if step < told else "unready" if step == told else "draining"
-            return {"phase": phase, "connections": min(1000, 1000 - 250 * (step - told))}
+            phase = "running" if step < stopped else "unready" if step == stopped else "draining"
+            return {"phase": phase, "connections": min(1000, 1000 - 250 * (step - stopped))}
         return state
 
     def new(n):
-        told, born = at(10) + 5 * n, at(9.5) + 5 * n
+        stopped, born = at(10) + 5 * n, at(9.5) + 5 * n
 
         def state(step):
             if step < born:
                 return None
-            arrived = max(0, min(1000, 250 * (step - told)))
+            arrived = max(0, min(1000, 250 * (step - stopped)))
             return {"born": born * STEP, "up": int(step > born), "connections": arrived,
-                    "opened": 250 if 0 < arrived <= 1000 and step <= told + 4 else 1, "by_client": 0}
+                    "opened": 250 if 0 < arrived <= 1000 and step <= stopped + 4 else 1, "by_client": 0}
         return state
 
-    fire(tmp_path, 70, [old(n) for n in range(3)] + [new(n) for n in range(3)])
+    assert_fires(tmp_path, 70, [old(n) for n in range(3)] + [new(n) for n in range(3)])
 
 
-def away(begin, end):
-    """RabbitMQ is away. Before, it did not answer for ten seconds; afterwards, what waits is late."""
+def outage(begin, end):
+    """RabbitMQ is unavailable. Before that, it does not answer for ten seconds; afterwards, messages that
+    waited are late."""
     def state(step):
         if begin <= step < end:
             return {"up": 0, "confirmed": 0, "consumed": 0, "timed_out": 75 if step > begin else 0,
@@ -183,28 +184,28 @@ def away(begin, end):
 
 def test_rabbitmq_outage_fires_no_rabbitmq_and_publish_failures(tmp_path):
     no_rabbitmq, failures = {"WarrenNoRabbitMQ": 3}, {"WarrenPublishFailures": 3}
-    fire(tmp_path, 40, [away(at(10), at(15))] * 3, ever={**no_rabbitmq, **failures}, now={
+    assert_fires(tmp_path, 40, [outage(at(10), at(15))] * 3, ever={**no_rabbitmq, **failures}, now={
         10.75: {}, 11: no_rabbitmq, 14.75: {**no_rabbitmq, **failures}, 15: failures, 17.25: {}})
 
 
 def test_rabbitmq_restart_within_45_seconds_fires_nothing(tmp_path):
-    fire(tmp_path, 30, [away(at(10), at(10.75))] * 3)
+    assert_fires(tmp_path, 30, [outage(at(10), at(10.75))] * 3)
 
 
 def test_one_disconnected_replica_fires_for_that_replica(tmp_path):
-    fire(tmp_path, 30, [away(at(10), at(15)), lambda step: {}, lambda step: {}],
+    assert_fires(tmp_path, 30, [outage(at(10), at(15)), lambda step: {}, lambda step: {}],
          ever={"WarrenNoRabbitMQ": 1, "WarrenPublishFailures": 1})
 
 
 def test_rabbitmq_alarm_fires_once_and_publish_failures(tmp_path):
-    # The connections stand, and no canaries are sent.
+    # The connections are open, and no canaries are sent.
     def state(step):
         if at(10) <= step < at(15):
             return {"blocked": STEP, "confirmed": 0, "timed_out": 75 if step > at(10) else 0}
         return {"confirmed": 125, "late": 50} if step == at(15) else {}
 
     alarm, failures = {"WarrenRabbitMQAlarm": 1}, {"WarrenPublishFailures": 3}
-    fire(tmp_path, 40, [state] * 3, ever={**alarm, **failures},
+    assert_fires(tmp_path, 40, [state] * 3, ever={**alarm, **failures},
          now={11.5: alarm, 14.75: {**alarm, **failures}, 17.25: {}})
 
 
@@ -212,4 +213,4 @@ def test_slow_rabbitmq_fires_confirm_latency(tmp_path):
     def state(step):
         return {"late": 30} if at(10) <= step < at(20) else {}
 
-    fire(tmp_path, 40, [state] * 3, ever={"WarrenConfirmLatency": 3})
+    assert_fires(tmp_path, 40, [state] * 3, ever={"WarrenConfirmLatency": 3})

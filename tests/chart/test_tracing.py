@@ -1,4 +1,4 @@
-"""What the replicas are told of where traces go, and which."""
+"""OpenTelemetry variables of the replicas."""
 from chart import render
 from workloads import environment, replica
 
@@ -24,16 +24,16 @@ def test_default_sampling_is_one_in_a_hundred():
 
 
 def test_sample_ratio_may_be_a_string():
-    # Where Helm makes a string of what has a point.
+    # Helm may turn decimal numbers into strings.
     assert variables({**COLLECTOR, "sampleRatio": "0.5"})["OTEL_TRACES_SAMPLER_ARG"] == "0.5"
 
 
 def test_sampler_can_be_set_in_extra_env():
     sampler = {"name": "OTEL_TRACES_SAMPLER", "value": "always_off"}
-    told = variables({**COLLECTOR, "sampleRatio": None}, extraEnv=[sampler])
-    assert told["OTEL_TRACES_SAMPLER"] == "always_off" and "OTEL_TRACES_SAMPLER_ARG" not in told
+    found = variables({**COLLECTOR, "sampleRatio": None}, extraEnv=[sampler])
+    assert found["OTEL_TRACES_SAMPLER"] == "always_off" and "OTEL_TRACES_SAMPLER_ARG" not in found
 
 
 def test_resource_attributes_are_percent_encoded():
-    said = variables({**COLLECTOR, "resourceAttributes": {"team": "a, b=$(c)"}})
-    assert said["OTEL_RESOURCE_ATTRIBUTES"].endswith(",team=a%2C%20b%3D%24%28c%29")
+    found = variables({**COLLECTOR, "resourceAttributes": {"team": "a, b=$(c)"}})
+    assert found["OTEL_RESOURCE_ATTRIBUTES"].endswith(",team=a%2C%20b%3D%24%28c%29")

@@ -1,9 +1,9 @@
-"""What restarts pods, and what does not."""
+"""Changes that restart pods, and changes that do not."""
 from chart import another_chart, component, parse, pod_templates, render, template
 
 
 def pods(objects):
-    """What becomes a pod and stays, by component."""
+    """Templates of permanent pods, by component."""
     return {component(owner): pod for owner, pod in pod_templates(objects) if owner is not pod}
 
 
@@ -13,7 +13,7 @@ def test_new_chart_version_restarts_nothing(tmp_path):
 
 
 def test_render_without_a_cluster_restarts_nothing():
-    # The password is made anew then. What pods are made of must not hang on it.
+    # Such a render generates a new password, which must not affect pod templates.
     first, second = parse(template()), parse(template())
     assert first.of("Secret") != second.of("Secret")
     assert pods(first) == pods(second)
@@ -42,7 +42,7 @@ def test_common_labels_change_restarts_pods():
 
 
 def found(part, key):
-    """Everything under a key, however deep."""
+    """All values of a key, at any depth."""
     if isinstance(part, dict):
         for name, each in part.items():
             if name == key:
@@ -54,7 +54,7 @@ def found(part, key):
 
 
 def test_fields_compared_as_a_whole_include_api_defaults(objects):
-    # Else `kubectl apply --server-side` after `kubectl apply`, which has them by then, is a conflict.
+    # Otherwise `kubectl apply --server-side` after `kubectl apply` is a conflict.
     for each in found(objects, "fieldRef"):
         assert each["apiVersion"] == "v1"
     for each in found(objects, "resourceFieldRef"):

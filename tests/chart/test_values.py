@@ -17,14 +17,14 @@ def resolved(part):
 
 
 def keys(part, path=""):
-    """Every key of the schema, with the keys of objects that have certain ones."""
+    """Paths of all keys of the schema."""
     for key, each in resolved(part).get("properties", {}).items():
         yield f"{path}{key}"
         yield from keys(each, f"{path}{key}.")
 
 
 def documented(values, part, path=""):
-    """Every key of the values, as deep as the schema knows keys."""
+    """Paths of all keys of the values that the schema defines."""
     for key, each in values.items():
         yield f"{path}{key}"
         below = resolved(resolved(part)["properties"][key])
@@ -32,7 +32,7 @@ def documented(values, part, path=""):
             yield from documented(each, below, f"{path}{key}.")
 
 
-# Helm's own, and those that have no value until somebody gives them one.
+# A key of Helm's, and objects whose keys have no default.
 WITHOUT_VALUE = {"global"}
 OPEN = ("config.", "autoscaling.behavior.", "resources.", "rabbitmq.bundled.resources.",
         "rabbitmq.operator.resources.")
@@ -59,21 +59,21 @@ def test_config_accepts_every_variable_not_set_by_the_chart():
 
 
 def config():
-    """The schema of `config` alone."""
+    """A validator for `config`."""
     whole = schema()
     return jsonschema.Draft7Validator({**whole["properties"]["config"], "definitions": whole["definitions"]})
 
 
 def test_config_accepts_every_default():
     validator = config()
-    # Those that are words about what happens when nothing is set.
+    # Variables whose documented default is a description.
     words = {"WARREN_ALLOWED_ORIGINS", "WARREN_LOG_FORMAT"}
     defaults = {name: value for name, value in variables().items() if name not in {*OWNED, *words}}
     assert [error.message for error in validator.iter_errors(defaults)] == []
 
 
 DURATIONS = ["", "5", "s", "-1s", "1.5s", "5 s", "5S", "2d"]
-# What is said to be accepted: some that is, and some that is not. As crates/config/ has it in its tests.
+# For each description of accepted values, valid and invalid examples, as in the tests of crates/config/.
 ACCEPTED = {
     "a duration such as 250ms, 30s, 5m or 24h": (["250ms", "0s", "5m", "24h"], DURATIONS),
     "a duration of at least 10ms, such as 250ms, 30s or 5m":
@@ -101,7 +101,7 @@ def test_config_accepts_what_warren_accepts():
     for name in set(variables()) - set(OWNED):
         good, bad = ACCEPTED[accepted()[name]]
         if name == "WARREN_PUBLISH_TIMEOUT":
-            # Bounded by the drain.
+            # Limited by the drain.
             good = ["10ms", "9999ms", "1s", "15s"]
             bad = [*bad, "16s", "1m", "1h", "10000ms"]
         for value in good:

@@ -1,9 +1,9 @@
-"""The pods that a release comes to have."""
+"""The pods of a release."""
 from chart import component, pod_templates
 
 
 def workloads(objects):
-    """The labels of each kind of pod, by its component: also of those that RabbitMQ's operator makes."""
+    """Pod labels by component, including pods that the RabbitMQ operator creates."""
     found = {}
     for _, pod in pod_templates(objects):
         assert component(pod) not in found
@@ -18,7 +18,7 @@ def workloads(objects):
 
 
 def replica(objects):
-    """The spec of the replicas' pods, and their one container."""
+    """The pod spec of the replicas, and its only container."""
     [(_, pod)] = [each for each in pod_templates(objects.of("Deployment"))]
     [container] = pod["spec"]["containers"]
     return pod["spec"], container
@@ -29,7 +29,7 @@ def environment(container):
 
 
 def ports(objects):
-    """The number of each named port, by component."""
+    """Port numbers by name, by component."""
     found = {
         component(pod): {port["name"]: port["containerPort"]
                          for container in pod["spec"]["containers"]
