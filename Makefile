@@ -9,13 +9,16 @@ RABBITMQ ?=
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup demo bench chaos docs picture chart manifests fuzz deny conformance image interop site
+.PHONY: help run test test-fast check setup demo bench chaos docs picture chart manifests fuzz deny conformance image interop site
 
 help: ## This list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
 
 run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 	$(CARGO) run --release
+
+test-fast: ## Units and tests in process, which need no RabbitMQ: for every change
+	$(CARGO) test --workspace --locked --lib --bins --test inprocess
 
 test: setup ## Every test there is; those with RabbitMQ against 4.0: make test RABBITMQ=4
 	RABBITMQ=$(RABBITMQ) scripts/with-rabbitmq $(CARGO) test --workspace --locked

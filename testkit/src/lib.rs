@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod delivery_ledger;
 pub mod disks;
+pub mod endpoints;
 pub mod events;
 pub mod fake_server;
 pub mod follower;

@@ -1,17 +1,14 @@
 //! A replica as a process of its own, as in production.
 
 use super::LIMIT;
-use super::client::Client;
-use super::events::Events;
-use super::http::{self, Response};
+use super::endpoints::Endpoints;
 use super::ports::free_port;
 use super::process::Process;
 use serde_json::Value;
 use std::env;
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use tokio::time::{Instant, sleep};
 
 /// The `warren` program of the build that the running test belongs to.
 pub fn warren() -> PathBuf {
@@ -35,9 +32,16 @@ pub const FORGETFUL: [(&str, &str); 2] = [("HISTORY_BYTES", "64KiB"), ("CLIENT_B
 
 pub struct Replica {
     pub process: Process,
-    pub addr: SocketAddr,
-    pub admin: SocketAddr,
+    endpoints: Endpoints,
     settings: Vec<(String, String)>,
+}
+
+impl Deref for Replica {
+    type Target = Endpoints;
+
+    fn deref(&self) -> &Endpoints {
+        &self.endpoints
+    }
 }
 
 /// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
@@ -67,7 +71,8 @@ impl Replica {
         let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let settings = settings.iter().map(owned).collect();
-        Self { addr: address("address"), admin: address("admin"), process, settings }
+        let endpoints = Endpoints { addr: address("address"), admin: address("admin") };
+        Self { process, endpoints, settings }
     }
 
     /// Ends it as a power cut would. What [`Replica::joined`] made can be started again.
@@ -109,88 +114,6 @@ impl Replica {
         ];
         settings.extend(more);
         Self::ready(&settings).await
-    }
-
-    pub async fn client(&self, query: &str) -> Client {
-        Client::connect(self.addr, query).await
-    }
-
-    /// A client that gives commands.
-    pub async fn v1(&self, query: &str) -> Client {
-        Client::connect_v1(self.addr, query).await
-    }
-
-    pub async fn events(&self, query: &str) -> Events {
-        Events::connect(self.addr, query).await
-    }
-
-    /// One page of `GET /messages`.
-    pub async fn page(&self, query: &str) -> Value {
-        let page = http::get(self.addr, &format!("/messages{query}")).await;
-        assert_eq!(page.status, 200, "{query}: {}", page.body);
-        page.json()
-    }
-
-    /// Publishes over HTTP.
-    pub async fn post(&self, channel: &str, text: impl Into<Value>) -> Response {
-        let body = serde_json::json!({ "channel": channel, "text": text.into() });
-        http::post(self.addr, "/messages", &body.to_string()).await
-    }
-
-    /// Publishes over HTTP, with these headers, as they are written.
-    pub async fn post_with(&self, headers: &str, channel: &str, text: &str) -> Response {
-        let body = serde_json::json!({ "channel": channel, "text": text }).to_string();
-        let request = format!(
-            "POST /messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        http::send(self.addr, &request).await
-    }
-
-    /// Publishes over HTTP and returns the id.
-    pub async fn say(&self, channel: &str, text: impl Into<Value>) -> String {
-        let response = self.post(channel, text).await;
-        assert_eq!(response.status, 202, "{}", response.body);
-        response.json()["id"].as_str().expect("an id").to_owned()
-    }
-
-    pub async fn becomes_ready(&self, ready: bool) {
-        let status = if ready { 200 } else { 503 };
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let response = http::get(self.admin, "/readyz").await;
-            if response.status == status {
-                return;
-            }
-            assert!(Instant::now() < deadline, "not {status} but: {}", response.body);
-            sleep(super::process::POLL).await;
-        }
-    }
-
-    /// The value of a metric, with its labels written as in the exposition.
-    pub async fn metric(&self, series: &str) -> f64 {
-        self.series(series).await.unwrap_or_else(|metrics| panic!("no {series} in:\n{metrics}"))
-    }
-
-    /// The same; all metrics if there is none such.
-    async fn series(&self, series: &str) -> Result<f64, String> {
-        let metrics = http::get(self.admin, "/metrics").await.body;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map(|value| value.parse().unwrap()).ok_or(metrics)
-    }
-
-    /// Waits until a metric satisfies `wanted`; one that has not been counted yet is 0.
-    pub async fn metric_becomes(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let value = self.series(series).await.unwrap_or(0.0);
-            if wanted(value) {
-                return value;
-            }
-            assert!(Instant::now() < deadline, "{series} is {value}");
-            sleep(super::process::POLL).await;
-        }
     }
 
     /// Resident memory in bytes.

@@ -1,8 +1,8 @@
 //! One who listens, over any of the transports.
 
 use super::client::Client;
+use super::endpoints::Endpoints;
 use super::events::Events;
-use super::replica::Replica;
 use serde_json::{Value, json};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ enum Connection {
 impl Subscriber {
     pub async fn connect(
         transport: Transport,
-        replica: &Replica,
+        replica: &Endpoints,
         channels: &[&str],
         after: &str,
         history: usize,

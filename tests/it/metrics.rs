@@ -3,84 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use warren_observe::metrics::{Declaration, Labels, MAIN, SECTIONS, WORKER, markdown};
+use warren_observe::metrics::{Declaration, Labels, MAIN, SECTIONS, WORKER};
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::http;
 use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
-use warren_testkit::raw::Raw;
 use warren_testkit::replica::{LIVE, Replica};
 
 fn declared() -> impl Iterator<Item = &'static Declaration> {
     SECTIONS.iter().flat_map(|section| section.metrics)
 }
 
-fn document(name: &str) -> String {
-    std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
-}
-
 async fn scrape(replica: &Replica) -> String {
     http::get(replica.admin, "/metrics").await.body
-}
-
-#[test]
-fn the_metrics_document_is_up_to_date() {
-    assert!(document("metrics.md") == markdown(), "docs/metrics.md: run `make docs`");
-}
-
-#[test]
-fn every_alert_of_the_runbook_reads_a_metric_and_no_other_alert_does() {
-    let operations = document("operations.md");
-    let headings = operations.lines().filter_map(|line| line.strip_prefix("### Warren"));
-    let runbook: BTreeSet<_> = headings.map(|name| format!("Warren{name}")).collect();
-    let read = declared().flat_map(|metric| metric.alerts).map(|alert| (*alert).to_owned());
-    assert_eq!(read.collect::<BTreeSet<_>>(), runbook);
-}
-
-/// The metrics in an expression, as they are declared.
-fn metrics_of(expression: &str) -> BTreeSet<&str> {
-    let words = expression.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
-    words
-        .filter(|word| word.starts_with("warren_") || word.starts_with("process_"))
-        .map(|word| {
-            ["_seconds_bucket", "_seconds_sum", "_seconds_count"]
-                .iter()
-                .find_map(|end| word.strip_suffix(end))
-                .map_or(word, |stem| &word[..stem.len() + "_seconds".len()])
-        })
-        .collect()
-}
-
-#[test]
-fn alerts_read_the_metrics_that_are_declared_as_theirs() {
-    let rules = document("../charts/warren/rules/warren.yaml");
-    let mut read = BTreeMap::new();
-    for rule in rules.split("- alert: ").skip(1) {
-        let (name, rest) = rule.split_once('\n').unwrap();
-        let (expression, _) = rest.split_once("labels:").unwrap();
-        read.insert(name, metrics_of(expression));
-    }
-    let mut declared_as = BTreeMap::<_, BTreeSet<_>>::new();
-    for metric in declared() {
-        for alert in metric.alerts {
-            declared_as.entry(*alert).or_default().insert(metric.name);
-        }
-    }
-    assert_eq!(read, declared_as, "rules, and crates/observe/src/metrics/table.rs");
-}
-
-#[test]
-fn documents_name_metrics_that_there_are() {
-    let names: BTreeSet<_> = declared().map(|metric| metric.name).collect();
-    for name in ["operations.md", "protocol.md", "../README.md"] {
-        let text = document(name);
-        let words = text.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
-        for word in words.filter(|word| word.starts_with("warren_")) {
-            let stem = ["_bucket", "_sum", "_count"].iter().find_map(|end| word.strip_suffix(end));
-            // A prefix of several names, as in a pattern.
-            let prefix = ["warren_", "warren_rabbitmq"].contains(&word);
-            assert!(prefix || names.contains(stem.unwrap_or(word)), "{word} in {name}");
-        }
-    }
 }
 
 /// The labels of a sample, as the exposition has them.
@@ -162,74 +96,6 @@ async fn the_embedded_broker_has_no_connection_that_could_be_down() {
     assert!(!text.contains("warren_amqp_up"), "{text}");
     assert_eq!(replica.metric("warren_hearing").await, 1.0);
     promtool_is_content(&text);
-}
-
-#[tokio::test]
-async fn clients_and_what_they_get_are_counted_by_the_workers_and_added_up() {
-    let replica = Replica::ready(&[]).await;
-    let mut clients = Vec::new();
-    for _ in 0..5 {
-        clients.push(replica.client("?channel=a&channel=b").await);
-    }
-    let mut events = replica.events("?channel=a").await;
-    let open = |transport| format!("warren_connections{{transport=\"{transport}\"}}");
-    assert_eq!(replica.metric(&open("websocket")).await, 5.0);
-    assert_eq!(replica.metric(&open("events")).await, 1.0);
-    replica.metric_becomes("warren_listeners", |listeners| listeners == 11.0).await;
-    for n in 0..10 {
-        clients[0].send(n.to_string()).await;
-    }
-    for n in 0..10 {
-        let text = n.to_string();
-        for client in &mut clients {
-            assert_eq!(client.text().await, text);
-        }
-        assert_eq!(events.text().await, text);
-    }
-    replica.metric_becomes("warren_deliveries_total", |count| count == 60.0).await;
-    let writes = replica.metric("warren_writes_total").await;
-    assert!((6.0..=70.0).contains(&writes), "{writes}");
-    assert!(replica.metric("warren_delivered_bytes_total").await > 60.0 * 50.0);
-    // Once for each message.
-    replica.metric_becomes("warren_publish_broadcast_seconds_count", |n| n == 10.0).await;
-    replica.metric_becomes("warren_publish_confirm_seconds_count", |n| n == 10.0).await;
-    replica.metric_becomes("warren_messages_unconfirmed", |count| count == 0.0).await;
-    replica.metric_becomes("warren_publish_buffer_bytes", |bytes| bytes == 0.0).await;
-    // Both workers keep them; it is the same memory.
-    let kept = replica.metric_becomes("warren_history_bytes", |bytes| bytes > 0.0).await;
-    assert!((10.0 * 400.0..10.0 * 800.0).contains(&kept), "{kept}");
-    assert!(replica.metric("warren_channels").await >= 2.0, "one for each worker");
-
-    for client in clients {
-        client.close().await;
-    }
-    drop(events);
-    replica.metric_becomes(&open("websocket"), |open| open == 0.0).await;
-    replica.metric_becomes(&open("events"), |open| open == 0.0).await;
-    replica.metric_becomes("warren_listeners", |listeners| listeners == 0.0).await;
-    let closed = |code, reason| {
-        format!("warren_connections_closed_total{{code=\"{code}\",reason=\"{reason}\"}}")
-    };
-    assert_eq!(replica.metric(&closed("1000", "by_client")).await, 5.0);
-    assert_eq!(replica.metric(&closed("1006", "gone")).await, 1.0);
-}
-
-#[tokio::test]
-async fn the_slowest_client_is_known_by_what_waits_for_it() {
-    let settings = [("CLIENT_BACKLOG", "8MiB"), ("CLIENT_RATE", "100000/s")];
-    let replica = Replica::ready(&settings).await;
-    assert_eq!(replica.metric("warren_client_backlog_limit_bytes").await, 8.0 * 1048576.0);
-    let slow = Raw::connect_narrow(replica.addr).await;
-    let text = "x".repeat(32 << 10);
-    for _ in 0..200 {
-        assert_eq!(replica.post("lobby", text.as_str()).await.status, 202);
-    }
-    let half = 4.0 * 1048576.0;
-    replica.metric_becomes("warren_client_backlog_max_bytes", |bytes| bytes > half).await;
-    assert_eq!(replica.metric("warren_slow_clients").await, 1.0);
-    drop(slow);
-    replica.metric_becomes("warren_client_backlog_max_bytes", |bytes| bytes == 0.0).await;
-    assert_eq!(replica.metric("warren_slow_clients").await, 0.0);
 }
 
 #[tokio::test]

@@ -2,26 +2,8 @@
 
 use serde_json::{Value, json};
 use warren_testkit::amqp_peer::AmqpPeer;
-use warren_testkit::http;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{FORGETFUL, Replica};
-
-/// All pages of these channels from the oldest message on.
-async fn all(replica: &Replica, channels: &str, limit: usize) -> Vec<Value> {
-    let (mut messages, mut after) = (Vec::<Value>::new(), String::new());
-    loop {
-        let page = replica.page(&format!("?{channels}&limit={limit}{after}")).await;
-        assert_eq!(page["recovered"], true, "{page}");
-        let more = page["more"].as_bool().unwrap();
-        let page = page["messages"].as_array().unwrap();
-        assert!(page.len() <= limit && (page.len() == limit || !more), "only the last is short");
-        messages.extend(page.iter().cloned());
-        if !more {
-            return messages;
-        }
-        after = format!("&after={}", page.last().unwrap()["id"].as_str().unwrap());
-    }
-}
 
 #[tokio::test]
 async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
@@ -39,7 +21,7 @@ async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
     for replica in [&forgetful, &other] {
         for channels in ["channel=a&channel=b&channel=c", "channel=c&channel=a", "channel=b"] {
             for limit in [1000, 100, COUNT / 3, 7] {
-                let messages = all(replica, channels, limit).await;
+                let messages = replica.all_pages(channels, limit).await;
                 let told = messages.iter().map(|message| {
                     (message["id"].as_str().unwrap(), message["text"][0].as_u64().unwrap())
                 });
@@ -91,31 +73,4 @@ async fn a_rare_channel_is_found_behind_much_that_others_said() {
     let mut back = replica.client(&format!("?channel=rare&after={first}")).await;
     assert_eq!(back.ready["recovered"], true);
     assert_eq!(back.message().await["id"], second);
-}
-
-#[tokio::test]
-async fn pages_of_the_embedded_broker() {
-    let replica = Replica::ready(&[]).await;
-    for n in 0..5 {
-        replica.say("a", n).await;
-    }
-    let messages = all(&replica, "channel=a", 2).await;
-    let texts: Vec<_> = messages.iter().map(|message| &message["text"]).collect();
-    assert_eq!(texts, [0, 1, 2, 3, 4]);
-}
-
-#[tokio::test]
-async fn mistakes_are_told() {
-    let replica = Replica::ready(&[]).await;
-    for query in [
-        "?channel=",
-        "?channel=a&limit=0",
-        "?channel=a&limit=1001",
-        "?channel=a&limit=many",
-        "?channel=a&limit=-1",
-    ] {
-        let response = http::get(replica.addr, &format!("/messages{query}")).await;
-        assert_eq!((response.status, response.error().as_str()), (400, "bad_request"), "{query}");
-    }
-    assert_eq!(replica.page("").await["messages"], json!([]), "the lobby");
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use tokio::sync::watch;
 use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::events::Events;
 use warren_testkit::proxy::{Passing, Proxy};
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
@@ -183,21 +184,25 @@ async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
 }
 
 #[tokio::test]
-async fn on_the_embedded_broker_it_is_the_same_as_far_as_memory_goes() {
-    let replica = Replica::ready(&FORGETFUL).await;
-    let padding = "x".repeat(4 << 10);
+async fn the_header_of_a_browser_that_comes_back_counts_before_the_address() {
+    let (rabbitmq, exchange) = (shared(), unique("messages"));
+    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();
-    for n in 0..200 {
-        ids.push(replica.say("lobby", json!([n, padding])).await);
+    for n in 0..5 {
+        ids.push(replica.say("lobby", n).await);
     }
-    for transport in TRANSPORTS {
-        let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[190], 0).await;
-        assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
-        for (n, id) in ids.iter().enumerate().skip(191) {
-            back.hears(id, json!([n, padding])).await;
-        }
-        let lost = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 0).await;
-        assert_eq!(lost.ready["recovered"], false);
-        assert_eq!(lost.ready["reason"], "expired", "{transport:?}");
-    }
+    let query = format!("?after={}", ids[0]);
+    let header = format!("Last-Event-ID: {}\r\n", ids[2]);
+    let mut back = Events::connect_with(replica.addr, &query, &header).await;
+    assert_eq!(back.ready["recovered"], true);
+    assert_eq!(back.text().await, 3);
+    let mut back = replica.events(&query).await;
+    assert_eq!(back.text().await, 1);
+    // The cursor is the id of the ready event, so that a browser that hears nothing sends it.
+    let quiet = replica.events("?channel=quiet").await;
+    let cursor = quiet.cursor.expect("a cursor");
+    replica.say("quiet", "at last").await;
+    let header = format!("Last-Event-ID: {cursor}\r\n");
+    let mut back = Events::connect_with(replica.addr, "?channel=quiet", &header).await;
+    assert_eq!(back.text().await, "at last");
 }

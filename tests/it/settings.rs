@@ -61,10 +61,3 @@ fn a_port_that_is_taken_is_named() {
     assert_eq!(code, Some(70));
     assert!(stderr.contains("WARREN_LISTEN") && stderr.contains(&address), "{stderr}");
 }
-
-#[test]
-fn the_configuration_document_is_up_to_date() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(written == warren_config::markdown(), "docs/configuration.md: run `make docs`");
-}

@@ -6,6 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 use warren_testkit::raw::{HANDSHAKE, Raw, frame};
 use warren_testkit::replica::Replica;
+use warren_testkit::zlib;
 
 const MESSAGE: usize = 64 << 10;
 /// Whoever takes nothing for so long takes no more.
@@ -279,4 +280,91 @@ async fn coming_and_going_in_a_tight_loop() {
         }
     }
     patient.grew_by_less_than(CLIENT + SLACK).await;
+}
+
+#[tokio::test]
+async fn a_header_that_announces_4_gib_is_refused_before_anything_is_kept() {
+    let replica = Replica::ready(&[]).await;
+    let before = replica.memory();
+    for announced in [4u64 << 30, u64::MAX] {
+        let mut raw = Raw::connect(replica.addr).await;
+        let header = [&[0x81, 0xff][..], &announced.to_be_bytes(), &[1, 2, 3, 4]].concat();
+        raw.write(&header).await;
+        assert_eq!(raw.closed().await.0, 1009);
+    }
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < 4 << 20, "grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
+    let backlog = 256 << 10;
+    let settings =
+        [("CLIENT_BACKLOG", "256KiB"), ("HISTORY_BYTES", "1MiB"), ("CLIENT_RATE", "100000/s")];
+    let replica = Replica::ready(&settings).await;
+    let slow = Raw::connect(replica.addr).await;
+    let mut quick = replica.client("").await;
+    let before = replica.memory();
+    // Far more than the backlog and what the kernel holds of it.
+    let text = "x".repeat(32 << 10);
+    for n in 0..600 {
+        quick.send(format!("{n} {text}")).await;
+        let got = quick.text().await;
+        assert!(got.as_str().unwrap().starts_with(&format!("{n} ")));
+    }
+    replica
+        .metric_becomes(
+            "warren_connections_closed_total{code=\"1013\",reason=\"too_slow\"}",
+            |count| count == 1.0,
+        )
+        .await;
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < (8 << 20) + backlog, "grew by {grown} bytes");
+    quick.send("unharmed").await;
+    assert_eq!(quick.text().await, "unharmed");
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_is_answered_within_bounds() {
+    let replica = Replica::ready(&[]).await;
+    let mut raw = Raw::connect(replica.addr).await;
+    let before = replica.memory();
+    let pings = frame(0x89, &[b'p'; 125]).repeat(4096);
+    let (mut reading, mut writing) = raw.stream.split();
+    let flood = async {
+        use tokio::io::AsyncWriteExt;
+        for _ in 0..20 {
+            writing.write_all(&pings).await.unwrap();
+        }
+        writing.shutdown().await.unwrap();
+    };
+    let mut sink = tokio::io::sink();
+    let (_, answered) = tokio::join!(flood, tokio::io::copy(&mut reading, &mut sink));
+    assert!(answered.unwrap() > 0);
+    let grown = replica.memory().saturating_sub(before);
+    assert!(grown < 8 << 20, "grew by {grown} bytes");
+}
+
+#[tokio::test]
+async fn a_gibibyte_in_a_small_frame_takes_no_more_memory_than_a_message() {
+    let replica = Replica::ready(&[("MAX_MESSAGE", "1MiB"), ("WORKERS", "1")]).await;
+    let mut other = replica.client("").await;
+    let bomb = zlib::zeros(1024);
+    let offer = "Host: x\r\nSec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+    let offer = HANDSHAKE.replace("Host: x", offer);
+    assert!(bomb.len() < 1100 << 10, "{}", bomb.len());
+    let before = replica.peak_memory();
+    for _ in 0..3 {
+        let mut client = Raw::send_first(replica.addr, offer.as_bytes()).await;
+        assert!(client.head().await.contains("permessage-deflate"));
+        // The first byte of a frame that is final, text and compressed.
+        client.write(&frame(0xc1, &bomb)).await;
+        assert_eq!(client.closed().await.0, 1009);
+    }
+    // What came, and what may come of it.
+    let grown = replica.peak_memory() - before;
+    assert!(grown < 4 << 20, "grew by {grown} bytes");
+    other.send("still here").await;
+    assert_eq!(other.text().await, "still here");
 }

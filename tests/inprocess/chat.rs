@@ -1,8 +1,8 @@
 //! What clients see, over WebSocket and HTTP, with the embedded broker.
 
+use crate::replica::Replica;
 use serde_json::json;
 use warren_testkit::http;
-use warren_testkit::replica::Replica;
 
 #[tokio::test]
 async fn a_text_reaches_everyone_in_its_channel_once_and_in_order() {

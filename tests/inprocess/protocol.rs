@@ -1,5 +1,6 @@
 //! docs/protocol.md says what the code does: its tables are compared with the code, row by row.
 
+use crate::replica::Replica;
 use serde_json::json;
 use std::collections::BTreeMap;
 use warren_protocol::error::PublishError;
@@ -9,7 +10,6 @@ use warren_testkit::http;
 use warren_testkit::http::STALLED;
 use warren_testkit::ports::free_port;
 use warren_testkit::raw::HANDSHAKE;
-use warren_testkit::replica::Replica;
 
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 
@@ -56,7 +56,7 @@ async fn the_error_codes_are_those_that_clients_get() {
     let replica = Replica::ready(&settings).await;
     let mut client = replica.client("").await;
     let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
-    let alone = Replica::start(&[("AMQP_URL", url.as_str()), ("MAX_MESSAGE", "100B")]).await;
+    let alone = Replica::start(&[("AMQP_URL", url.as_str()), ("MAX_MESSAGE", "100B")]);
     let foreign = HANDSHAKE.replace("Host: x", "Host: x\r\nOrigin: https://evil.example");
     let mut seen = BTreeMap::<_, [String; 2]>::new();
     for response in [

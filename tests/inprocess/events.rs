@@ -1,11 +1,10 @@
 //! Server-sent events.
 
+use crate::replica::Replica;
 use serde_json::json;
 use warren_testkit::events::Events;
 use warren_testkit::http;
-use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::HANDSHAKE;
-use warren_testkit::replica::Replica;
 
 #[tokio::test]
 async fn a_client_that_hangs_up_is_noticed_at_once() {
@@ -41,30 +40,6 @@ async fn what_is_said_arrives_as_events() {
 }
 
 #[tokio::test]
-async fn the_header_of_a_browser_that_comes_back_counts_before_the_address() {
-    let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
-    let mut ids = Vec::new();
-    for n in 0..5 {
-        ids.push(replica.say("lobby", n).await);
-    }
-    let query = format!("?after={}", ids[0]);
-    let header = format!("Last-Event-ID: {}\r\n", ids[2]);
-    let mut back = Events::connect_with(replica.addr, &query, &header).await;
-    assert_eq!(back.ready["recovered"], true);
-    assert_eq!(back.text().await, 3);
-    let mut back = replica.events(&query).await;
-    assert_eq!(back.text().await, 1);
-    // The cursor is the id of the ready event, so that a browser that hears nothing sends it.
-    let quiet = replica.events("?channel=quiet").await;
-    let cursor = quiet.cursor.expect("a cursor");
-    replica.say("quiet", "at last").await;
-    let header = format!("Last-Event-ID: {cursor}\r\n");
-    let mut back = Events::connect_with(replica.addr, "?channel=quiet", &header).await;
-    assert_eq!(back.text().await, "at last");
-}
-
-#[tokio::test]
 async fn comments_tell_that_it_lives() {
     let replica = Replica::ready(&[("PING_INTERVAL", "100ms")]).await;
     let mut events = replica.events("").await;
@@ -83,7 +58,7 @@ async fn on_drain_it_says_when_to_come_back_and_ends() {
     for _ in 0..20 {
         all.push(replica.events("").await);
     }
-    replica.process.signal("TERM");
+    replica.shut_down();
     let mut pauses = Vec::new();
     for events in &mut all {
         let farewell = events.next().await.expect("a pause to make");
@@ -94,7 +69,7 @@ async fn on_drain_it_says_when_to_come_back_and_ends() {
     pauses.sort_unstable();
     pauses.dedup();
     assert!(pauses.len() > 5, "returns are spread: {pauses:?}");
-    assert_eq!(replica.process.ended(warren_testkit::LIMIT).await.code(), Some(0));
+    replica.ended().await;
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! What is there on the two ports and what is not, however it is asked for; and what clients cannot make
 //! grow.
 
+use crate::replica::Replica;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use warren_testkit::client::Client;
 use warren_testkit::http::{self, Response};
 use warren_testkit::raw::HANDSHAKE;
-use warren_testkit::replica::Replica;
 
 async fn ask(addr: SocketAddr, method: &str, target: &str) -> Response {
     let request = format!(

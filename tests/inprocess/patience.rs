@@ -1,9 +1,9 @@
 //! Clients that take their time, and those that do not wait: however bytes come, they mean the same.
 
+use crate::replica::Replica;
 use serde_json::json;
 use warren_testkit::client::Client;
 use warren_testkit::raw::{HANDSHAKE, Raw, frame};
-use warren_testkit::replica::Replica;
 
 /// A character of each length that UTF-8 has.
 const TEXT: &str = "aβ語🐇";

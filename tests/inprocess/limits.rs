@@ -1,39 +1,10 @@
 //! Slow, silent, too many and too eager clients.
 
+use crate::replica::Replica;
 use tokio_tungstenite::tungstenite::Message;
 use warren_testkit::client::Ended;
 use warren_testkit::http;
-use warren_testkit::raw::{HANDSHAKE, Raw, frame};
-use warren_testkit::replica::Replica;
-
-#[tokio::test]
-async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
-    let backlog = 256 << 10;
-    let settings =
-        [("CLIENT_BACKLOG", "256KiB"), ("HISTORY_BYTES", "1MiB"), ("CLIENT_RATE", "100000/s")];
-    let replica = Replica::ready(&settings).await;
-    let slow = Raw::connect(replica.addr).await;
-    let mut quick = replica.client("").await;
-    let before = replica.memory();
-    // Far more than the backlog and what the kernel holds of it.
-    let text = "x".repeat(32 << 10);
-    for n in 0..600 {
-        quick.send(format!("{n} {text}")).await;
-        let got = quick.text().await;
-        assert!(got.as_str().unwrap().starts_with(&format!("{n} ")));
-    }
-    replica
-        .metric_becomes(
-            "warren_connections_closed_total{code=\"1013\",reason=\"too_slow\"}",
-            |count| count == 1.0,
-        )
-        .await;
-    let grown = replica.memory().saturating_sub(before);
-    assert!(grown < (8 << 20) + backlog, "grew by {grown} bytes");
-    quick.send("unharmed").await;
-    assert_eq!(quick.text().await, "unharmed");
-    drop(slow);
-}
+use warren_testkit::raw::{HANDSHAKE, Raw};
 
 #[tokio::test]
 async fn a_slow_client_that_reads_on_is_told_why_it_was_closed() {
@@ -98,27 +69,6 @@ async fn a_client_that_publishes_too_much_is_told_and_stays_connected() {
     other.send("mine").await;
     assert_eq!(other.text().await, "mine");
     assert_eq!(eager.text().await, "mine");
-}
-
-#[tokio::test]
-async fn a_flood_of_pings_is_answered_within_bounds() {
-    let replica = Replica::ready(&[]).await;
-    let mut raw = Raw::connect(replica.addr).await;
-    let before = replica.memory();
-    let pings = frame(0x89, &[b'p'; 125]).repeat(4096);
-    let (mut reading, mut writing) = raw.stream.split();
-    let flood = async {
-        use tokio::io::AsyncWriteExt;
-        for _ in 0..20 {
-            writing.write_all(&pings).await.unwrap();
-        }
-        writing.shutdown().await.unwrap();
-    };
-    let mut sink = tokio::io::sink();
-    let (_, answered) = tokio::join!(flood, tokio::io::copy(&mut reading, &mut sink));
-    assert!(answered.unwrap() > 0);
-    let grown = replica.memory().saturating_sub(before);
-    assert!(grown < 8 << 20, "grew by {grown} bytes");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Messages that come within a moment share a write.
 
+use crate::replica::Replica;
 use std::time::{Duration, Instant};
-use warren_testkit::replica::Replica;
 
 /// Fewer than one call to the kernel takes.
 const MESSAGES: usize = 50;
