@@ -12,7 +12,7 @@ PYTHON := .cache/venv/bin/python
 .PHONY: help run test test-fast check setup demo bench chaos docs picture chart manifests fuzz deny conformance image interop site
 
 help: ## This list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 	$(CARGO) run --release
