@@ -18,6 +18,7 @@
 //! - `events`: server-sent events
 //! - `v1`, `once`: the subprotocol `warren.v1`, and keys that keep a message from being said twice
 //! - `silent`: all clients read nothing
+//! - `programs`: the programs in examples/
 //! - `poison`: messages that no library would write
 //! - `crowd`: many clients that come back at once
 //! - `full`: thousands of silent sockets, and no file for another one
@@ -63,6 +64,7 @@ mod oversized;
 mod page;
 mod pages;
 mod poison;
+mod programs;
 mod rabbitmq;
 mod resume;
 mod secrets;
