@@ -1,5 +1,5 @@
 //! Writes docs/logs.md to standard output: `make docs`.
 
 fn main() {
-    print!("{}", warren_observe::events::markdown());
+    print!("{}", warren_observe::docs::logs());
 }

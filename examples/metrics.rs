@@ -1,5 +1,5 @@
 //! Writes docs/metrics.md to standard output: `make docs`.
 
 fn main() {
-    print!("{}", warren_observe::metrics::markdown());
+    print!("{}", warren_observe::docs::metrics());
 }

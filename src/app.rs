@@ -13,7 +13,7 @@ use warren_config::Config;
 use warren_observe::events::{Event, SanitizedText};
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::{TraceSettings, Traces};
+use warren_observe::traces::{TraceSettings, Traces};
 use warren_server::admin::{self, Health};
 use warren_server::fanout::compression::{Compressor, DeflateClientCount};
 use warren_server::fanout::{self, WorkerMessage, WorkerSenders};

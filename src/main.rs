@@ -12,8 +12,9 @@ use warren::check::{self, Plan};
 use warren::load;
 use warren_config::{Config, Mistakes};
 use warren_observe::events::{Event, SanitizedText};
+use warren_observe::logging;
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::{self, TraceSettings};
+use warren_observe::traces::TraceSettings;
 
 /// A bad setting or argument (EX_USAGE of sysexits).
 const USAGE: u8 = 64;
@@ -133,7 +134,7 @@ fn serve() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    telemetry::start(&config);
+    logging::start(&config);
     let reporter = Arc::new(Reporter::new());
     let ended = run(config, traces, &reporter);
     reporter.flush_log();

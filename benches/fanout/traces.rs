@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::{Consumed, Messaging, TraceSettings, Traces};
+use warren_observe::traces::{Consumed, Messaging, TraceSettings, Traces};
 use warren_protocol::trace_context;
 use warren_testkit::otlp_collector::Collector;
 

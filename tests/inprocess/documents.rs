@@ -1,7 +1,7 @@
 //! The documents that describe configuration, metrics and log output agree with the code.
 
 use std::collections::{BTreeMap, BTreeSet};
-use warren_observe::{events, metrics};
+use warren_observe::{docs, events, metrics};
 
 fn metrics() -> impl Iterator<Item = &'static metrics::Declaration> {
     metrics::SECTIONS.iter().flat_map(|section| section.metrics)
@@ -38,7 +38,7 @@ fn the_configuration_document_is_up_to_date() {
 
 #[test]
 fn the_metrics_document_is_up_to_date() {
-    assert!(document("metrics.md") == metrics::markdown(), "docs/metrics.md: run `make docs`");
+    assert!(document("metrics.md") == docs::metrics(), "docs/metrics.md: run `make docs`");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn documents_name_metrics_that_there_are() {
 
 #[test]
 fn the_document_of_the_log_is_up_to_date() {
-    assert!(document("logs.md") == events::markdown(), "docs/logs.md: run `make docs`");
+    assert!(document("logs.md") == docs::logs(), "docs/logs.md: run `make docs`");
 }
 
 #[test]

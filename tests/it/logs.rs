@@ -5,7 +5,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use tokio_tungstenite::tungstenite::Message;
-use warren_observe::events::{Declaration, SECTIONS};
+use warren_observe::events::{Declaration, SECTIONS, Series};
 use warren_testkit::LIMIT;
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
@@ -51,14 +51,14 @@ fn sums(log: &str) -> BTreeMap<String, u64> {
         let metric = event.metric();
         let value = match event.series {
             None => event.counter.is_none().then_some(event.name),
-            Some(value) if value.starts_with('"') => Some(value.trim_matches('"')),
-            Some(field) => Some(line[field].as_str().unwrap()),
+            Some(Series::Value(value)) => Some(value),
+            Some(Series::Field(field)) => Some(line[field].as_str().unwrap()),
         };
         let series = match value {
             None => metric.name.to_owned(),
             // The last label says which.
             Some(value) => {
-                format!("{} {}={value:?}", metric.name, metric.labels.names().last().unwrap())
+                format!("{} {}={value:?}", metric.name, metric.labels.names.last().unwrap())
             }
         };
         *sums.entry(series).or_default() += line["count"].as_u64().unwrap_or(1);

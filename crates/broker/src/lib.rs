@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use warren_config::Config;
 use warren_observe::broker_status::BrokerStatus;
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::Tracer;
+use warren_observe::traces::Tracer;
 use warren_protocol::message::Message;
 
 /// Deliveries that may wait between the broker and the workers.

@@ -144,7 +144,7 @@ impl QueuedPublish {
 
     fn fail(&mut self, error: PublishError) {
         let trace_id = TraceField::of(self.draft.trace.as_ref());
-        self.reporter.emit(Event::PublishFailed { outcome: error.code(), trace_id });
+        self.reporter.emit(Event::PublishFailed { outcome: error.into(), trace_id });
         self.settle(Err(error));
     }
 

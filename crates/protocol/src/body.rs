@@ -23,7 +23,7 @@ pub enum Malformed {
 
 impl Malformed {
     /// Value of the metric label `reason`.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not_utf8",
             Self::TooLarge => "too_large",

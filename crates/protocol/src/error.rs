@@ -15,7 +15,7 @@ pub enum PublishError {
 
 impl PublishError {
     /// Error code in answers to clients, and metric label.
-    pub fn code(self) -> &'static str {
+    pub const fn code(self) -> &'static str {
         match self {
             Self::BufferFull => "buffer_full",
             Self::TimedOut => "publish_timeout",

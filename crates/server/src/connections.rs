@@ -139,7 +139,7 @@ impl ConnectionPermit {
     pub fn opened(&self) {
         let connections = &self.connections;
         connections.reporter.connection_opened(if self.stream {
-            Transport::Events
+            Transport::Sse
         } else {
             Transport::WebSocket
         });

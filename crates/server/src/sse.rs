@@ -39,7 +39,7 @@ pub async fn events(request: HttpRequest, query: Query) -> Result<HttpResponse, 
     let worker = Worker::of(&request);
     let result = begin(&request, query, &worker);
     if let Err(error) = &result {
-        worker.state.reporter.emit(Event::HandshakeRefused { cause: error.code() });
+        worker.state.reporter.emit(Event::HandshakeRefused { cause: error.handshake_refusal() });
     }
     result
 }
@@ -199,6 +199,6 @@ impl Stream for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.worker.state.reporter.connection_closed(Transport::Events, self.close);
+        self.worker.state.reporter.connection_closed(Transport::Sse, self.close);
     }
 }

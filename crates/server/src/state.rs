@@ -10,7 +10,7 @@ use warren_config::Config;
 use warren_observe::broker_status::BrokerStatus;
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::Tracer;
+use warren_observe::traces::Tracer;
 
 /// What all workers share.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use warren_config::{AmqpUrl, AmqpUrls, Config};
 use warren_observe::events::{Event, SanitizedText};
+use warren_observe::labels::ConnectionRole;
 
 /// Seconds between heartbeats, unless the address says otherwise: a dead peer is noticed in two.
 const HEARTBEAT: u16 = 5;
@@ -27,7 +28,6 @@ pub(super) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What reads the log again: that it cannot is no reason to be unready.
-pub(super) const REPLAY: &str = "replay";
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
@@ -39,8 +39,7 @@ pub(super) struct Connector {
     next: usize,
     /// As the management page shows it.
     name: String,
-    /// `publish`, `consume` or `replay`, for logs and metrics.
-    role: &'static str,
+    role: ConnectionRole,
     pause: Duration,
     link: Arc<Link>,
 }
@@ -49,7 +48,7 @@ impl Connector {
     pub(super) fn new(
         urls: &AmqpUrls,
         config: &Config,
-        role: &'static str,
+        role: ConnectionRole,
         link: &Arc<Link>,
     ) -> Self {
         Self {
@@ -78,7 +77,7 @@ impl Connector {
                     let problem = format!("{url}: {problem}");
                     reporter
                         .emit(Event::Unconnected { role, problem: SanitizedText::of(&problem) });
-                    if role != REPLAY {
+                    if role != ConnectionRole::Replay {
                         self.link.update(|status| status.problem = Some(problem.as_str().into()));
                     }
                     self.pause().await;

@@ -29,7 +29,7 @@ pub use readers::ReplayConsumers;
 use super::BrokerPorts;
 use super::once::WINDOW;
 use canary::Canary;
-use connection::{Connector, REPLAY};
+use connection::Connector;
 use consumer::{Consumer, Source};
 use entry::Entries;
 use link::Link;
@@ -45,7 +45,8 @@ use tokio::task::JoinHandle;
 use topology::Topology;
 use warren_config::{AmqpUrls, Config, DeliveryMode};
 use warren_observe::events::{Event, SanitizedText};
-use warren_observe::telemetry::Messaging;
+use warren_observe::labels::ConnectionRole;
+use warren_observe::traces::Messaging;
 
 /// Control messages that may wait to be published.
 const CONTROL: usize = 4;
@@ -85,7 +86,7 @@ pub(super) fn start(
             let window = WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCKS;
             let readers = ReplayConsumers::new(
                 topology.stream(),
-                connector(REPLAY),
+                connector(ConnectionRole::Replay),
                 progress.clone(),
                 link.clone(),
                 window,
@@ -108,7 +109,7 @@ pub(super) fn start(
         }
     };
     let consumer = Consumer {
-        connector: connector("consume"),
+        connector: connector(ConnectionRole::Consume),
         exchange: config.exchange.0.clone(),
         source,
         reception: Reception {
@@ -122,7 +123,7 @@ pub(super) fn start(
     };
     let canary = Canary::new(config, link.clone(), ports.roster.clone(), control_tx, heard);
     let publisher = Publisher {
-        connector: connector("publish"),
+        connector: connector(ConnectionRole::Publish),
         link,
         config: config.clone(),
         roster: ports.roster,

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use warren_observe::telemetry::{Messaging, Span};
+use warren_observe::traces::{Messaging, Span};
 use warren_protocol::error::PublishError;
 use warren_protocol::message::Key;
 
@@ -250,7 +250,7 @@ mod tests {
     use std::time::Duration;
     use warren_config::Config;
     use warren_observe::reporter::Reporter;
-    use warren_observe::telemetry::Tracer;
+    use warren_observe::traces::Tracer;
     use warren_protocol::message::Channel;
 
     struct Bench {

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use warren_config::{Config, DeliveryMode};
 use warren_observe::events::{Event, SanitizedText, TraceField};
-use warren_observe::telemetry::Messaging;
+use warren_observe::traces::Messaging;
 use warren_protocol::trace_context;
 
 /// Messages published and not yet confirmed.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 use warren_observe::events::{Event, TraceField};
-use warren_observe::telemetry::{Consumed, Messaging, Span};
+use warren_observe::traces::{Consumed, Messaging, Span};
 use warren_protocol::body::Malformed;
 
 pub(super) struct Reception {
@@ -100,7 +100,7 @@ impl Reception {
 
     /// Passes over what cannot be delivered.
     pub(super) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
-        self.link.reporter.emit(Event::Malformed { reason: malformed.label(), trace_id });
+        self.link.reporter.emit(Event::Malformed { reason: malformed.into(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.

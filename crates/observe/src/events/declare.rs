@@ -1,4 +1,5 @@
-//! What a declaration says, and the macro that makes of a list of them the events that can be told.
+//! The form of a declaration, and the macro that turns the table into the type [`Event`](super::Event)
+//! and its lines.
 
 use std::time::Duration;
 use tracing::Level;
@@ -6,20 +7,28 @@ use tracing::Level;
 /// One event, as it is declared.
 #[derive(Debug)]
 pub struct Declaration {
-    /// The field `event` of its lines. It stays when the message is worded anew.
+    /// Value of the field `event` of its lines. It stays the same when the message changes.
     pub name: &'static str,
     pub level: Level,
-    /// The shortest time between two lines; what happens meanwhile is summed. `None`: each has a line.
+    /// The shortest time between two lines; the events in between are summed. `None`: one line for each.
     pub quiet: Option<Duration>,
     pub message: &'static str,
     pub fields: &'static [&'static str],
-    /// What counts it: a field of the metrics' table, or `None` for the counter of those that no other
-    /// metric counts.
+    /// The metric that counts it, by its field in the table of metrics. `None`: `warren_events_total`.
     pub counter: Option<&'static str>,
-    /// Which series of it: a field of the event, or a value in quotes.
-    pub series: Option<&'static str>,
-    /// What it is, and what to make of it.
+    /// The series of that metric.
+    pub series: Option<Series>,
+    /// Meaning for operators, and what to do.
     pub meaning: &'static str,
+}
+
+/// The series that counts an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// The series with the value of this field.
+    Field(&'static str),
+    /// The series with this value.
+    Value(&'static str),
 }
 
 /// Declarations that belong together.
@@ -29,37 +38,19 @@ pub struct Section {
     pub events: &'static [Declaration],
 }
 
-/// How often there is a line.
+/// One line for each event.
 pub(super) const EACH: Option<Duration> = None;
+/// One line in ten seconds at most.
 pub(super) const SUMMED: Option<Duration> = Some(Duration::from_secs(10));
+/// One line in a minute at most.
 pub(super) const SELDOM: Option<Duration> = Some(Duration::from_secs(60));
 
-/// More names than there are events.
-pub(super) const MANY: usize = 64;
-
-/// The names of the events that no other metric counts, and how many there are.
-pub(super) const fn own(sections: &[Section]) -> ([&'static str; MANY], usize) {
-    let (mut names, mut count, mut section) = ([""; MANY], 0, 0);
-    while section < sections.len() {
-        let (events, mut place) = (sections[section].events, 0);
-        while place < events.len() {
-            if events[place].counter.is_none() {
-                names[count] = events[place].name;
-                count += 1;
-            }
-            place += 1;
-        }
-        section += 1;
-    }
-    (names, count)
-}
-
-/// From each row: its [`Declaration`], and a variant of [`Event`](super::Event). What the variant is
-/// made of has the row's fields; what becomes of it, the row's line and counter.
-macro_rules! events {
+/// Makes [`Event`](super::Event), [`EventName`](super::EventName) and the declarations from the table.
+macro_rules! declare_events {
     ($($title:literal {
         $($(#[doc = $meaning:literal])+ $event:ident = $name:literal, $level:ident, $quiet:expr,
-            $message:literal, $({$($field:ident: $kind:ty),*},)? $counter:ident $([$series:expr])?;)+
+            $message:literal, $({$($field:ident: $kind:ty),*},)?
+            $counter:ident $([$($series:tt)+])?;)+
     })+) => {
         /// Every event, in the order of the documentation.
         pub const SECTIONS: &[Section] = &[$(Section {
@@ -70,40 +61,49 @@ macro_rules! events {
                 quiet: $quiet,
                 message: $message,
                 fields: &[$($(stringify!($field)),*)?],
-                counter: counter!(name $counter),
-                series: counter!(label $([$series])?),
+                counter: counter!($counter),
+                series: series!($([$($series)+])?),
                 meaning: concat!($($meaning),+).trim_ascii(),
             }),+],
         }),+];
 
-        /// What an operator is told, by `Reporter::tell`.
+        /// Something that operators are informed of, by a line of the log output and a counter.
         #[derive(Debug)]
         pub enum Event {
             $($($(#[doc = $meaning])+ $event $({ $($field: $kind),* })?,)+)+
         }
 
+        /// The name of an event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventName {
+            $($($event,)+)+
+        }
+
+        impl EventName {
+            /// Every event, and whether `warren_events_total` counts it because no other metric does.
+            const COUNTED: &[(Self, bool)] =
+                &[$($((Self::$event, counter!($counter).is_none()),)+)+];
+
+            pub const fn value(self) -> &'static str {
+                match self {
+                    $($(Self::$event => $name,)+)+
+                }
+            }
+        }
+
         impl Event {
-            /// Counts so many of it.
+            /// The key of its sum and the shortest time between two lines; `None`: one line for each.
             #[allow(unused_variables)]
-            pub(crate) fn count(&self, table: &Table, times: u64) {
+            pub(super) fn rate(&self) -> Option<(RateKey, Duration)> {
                 match self {
                     $($(Self::$event $({ $($field),* })? => {
-                        counter!(count table, times, $name, $counter $([$series])?);
+                        let key = (EventName::$event, label!($([$($series)+])?));
+                        $quiet.map(|quiet| (key, quiet))
                     })+)+
                 }
             }
 
-            /// With which others it is summed, and for how long; `None` if it has a line of its own.
-            #[allow(unused_variables)]
-            pub(super) fn pace(&self) -> Option<(Kind, Duration)> {
-                match self {
-                    $($(Self::$event $({ $($field),* })? => {
-                        $quiet.map(|quiet: Duration| (($name, counter!(value $([$series])?)), quiet))
-                    })+)+
-                }
-            }
-
-            /// Writes a line, of so many if they are summed.
+            /// Writes a line. `count`: the events that it stands for, if they are summed.
             pub(super) fn write(&self, count: Option<u64>) {
                 match self {
                     $($(Self::$event $({ $($field),* })? => tracing::event!(
@@ -117,16 +117,17 @@ macro_rules! events {
                 }
             }
 
-            /// Each event, with every value of the label that it is counted by.
+            /// Each event, once for every value of its label.
             #[cfg(test)]
             #[allow(unused_variables)]
-            pub(super) fn samples() -> Vec<(&'static Declaration, Self)> {
+            pub(crate) fn samples() -> Vec<(&'static Declaration, Self)> {
                 let mut events = Vec::new();
                 let mut declarations = SECTIONS.iter().flat_map(|section| section.events);
                 $($(
                     let declaration = declarations.next().unwrap();
-                    for label in declaration.labels() {
-                        let event = Self::$event $({ $($field: <$kind>::sample(label)),* })?;
+                    let samples: usize = [1, $($(<$kind>::samples().len()),*)?].into_iter().max().unwrap();
+                    for index in 0..samples {
+                        let event = Self::$event $({ $($field: sample::<$kind>(index)),* })?;
                         events.push((declaration, event));
                     }
                 )+)+
@@ -136,34 +137,39 @@ macro_rules! events {
     };
 }
 
-/// What a row says of its counter: `own`, the field of a metric, or that with a series of it.
+/// The metric that counts an event, in the form of [`Declaration::counter`].
 macro_rules! counter {
-    (name own) => {
-        None
+    (own) => {
+        None::<&'static str>
     };
-    (name $counter:ident) => {
+    ($counter:ident) => {
         Some(stringify!($counter))
     };
-    (label) => {
-        None
+}
+
+/// The series that counts an event: by the value of a field, or a fixed one.
+macro_rules! series {
+    () => {
+        None::<Series>
     };
-    (label [$series:expr]) => {
-        Some(stringify!($series))
+    ([$field:ident]) => {
+        Some(Series::Field(stringify!($field)))
     };
-    (value) => {
-        ""
-    };
-    (value [$series:expr]) => {
-        $series.label()
-    };
-    (count $table:ident, $times:ident, $name:literal, own) => {
-        $table.events.at($name, |count| count.inc_by($times));
-    };
-    (count $table:ident, $times:ident, $name:literal, $counter:ident) => {
-        $table.$counter.inc_by($times);
-    };
-    (count $table:ident, $times:ident, $name:literal, $counter:ident[$series:expr]) => {
-        $table.$counter.at($series, |count| count.inc_by($times));
+    ([$value:expr]) => {
+        Some(Series::Value($value.value()))
     };
 }
-pub(super) use {counter, events};
+
+/// The label of the series that counts an event.
+macro_rules! label {
+    () => {
+        ""
+    };
+    ([$field:ident]) => {
+        Label::value(*$field)
+    };
+    ([$value:expr]) => {
+        $value.value()
+    };
+}
+pub(super) use {counter, declare_events, label, series};

@@ -1,6 +1,6 @@
-//! What can stand in a line: numbers, names of our own, and text that is cut and cannot end the line.
+//! The types of fields: numbers, labels, and text that is cut and cannot begin a line.
 
-use crate::phase::Phase;
+use crate::labels::Label;
 use opentelemetry::TraceId;
 use opentelemetry::trace::SpanContext;
 use std::fmt::{self, Display, Write};
@@ -9,22 +9,22 @@ use tracing::Value;
 use tracing::field::display;
 
 /// Bytes of a text that are shown.
-const LONGEST: usize = 1024;
+const MAX_TEXT: usize = 1024;
 
-/// Text from elsewhere: another program's or a library's. What was said in a channel is never in one,
-/// nor a name that a client chose.
+/// Text of another program or a library. Never contains the text of a message, nor a name that a client
+/// chose.
 #[derive(Debug)]
 pub struct SanitizedText(String);
 
 impl SanitizedText {
-    /// The beginning of it, with a space for each character that ends a line or steers what shows it. The
-    /// formats escape on their own what has a meaning to them.
+    /// Takes the beginning of a text, with a space for each character that ends a line or controls a
+    /// terminal. The formats escape the characters that have a meaning in them.
     pub fn of(text: impl Display) -> Self {
-        let mut cut = Cut(String::new());
-        if write!(cut, "{text}").is_err() {
-            cut.0.push('…');
+        let mut limited = LimitedText(String::new());
+        if write!(limited, "{text}").is_err() {
+            limited.0.push('…');
         }
-        Self(cut.0)
+        Self(limited.0)
     }
 }
 
@@ -34,30 +34,29 @@ impl Display for SanitizedText {
     }
 }
 
-/// Takes [`LONGEST`] bytes, and then no more.
-struct Cut(String);
+/// Accepts [`MAX_TEXT`] bytes, and fails after that.
+struct LimitedText(String);
 
-impl Write for Cut {
+impl Write for LimitedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for sign in text.chars() {
-            if self.0.len() + sign.len_utf8() > LONGEST {
+        for character in text.chars() {
+            if self.0.len() + character.len_utf8() > MAX_TEXT {
                 return Err(fmt::Error);
             }
-            self.0.push(if steers(sign) { ' ' } else { sign });
+            self.0.push(if is_control_or_bidi(character) { ' ' } else { character });
         }
         Ok(())
     }
 }
 
-/// Whether a character is none to be read: controls, the ends of lines and of paragraphs, and what turns
-/// the direction of the text that follows.
-fn steers(sign: char) -> bool {
-    let directs = matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+/// Checks for a control character, a separator of lines or paragraphs, or a change of text direction.
+fn is_control_or_bidi(character: char) -> bool {
+    let bidi = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}');
-    sign.is_control() || matches!(sign, '\u{2028}' | '\u{2029}') || directs
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || bidi
 }
 
-/// The id of the trace that a message is in, recorded or not, if it is in one.
+/// Id of the trace of a message, recorded or not, if it has one.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceField(Option<TraceId>);
 
@@ -68,16 +67,34 @@ impl TraceField {
 }
 
 /// A type that a field can be declared with.
-pub(super) trait Field {
+pub(super) trait Field: Sized {
     fn value(&self) -> impl Value;
 
-    /// Something to try it with. `label`: of the counter, if it is that.
+    /// Values for tests: of a label, all.
     #[cfg(test)]
-    fn sample(label: &'static str) -> Self;
+    fn samples() -> Vec<Self>;
+}
+
+/// One of the values for tests.
+#[cfg(test)]
+pub(super) fn sample<F: Field>(index: usize) -> F {
+    let mut samples = F::samples();
+    samples.swap_remove(index % samples.len())
+}
+
+impl<L: Label> Field for L {
+    fn value(&self) -> impl Value {
+        Label::value(*self)
+    }
+
+    #[cfg(test)]
+    fn samples() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
 }
 
 macro_rules! fields {
-    ($($field:ty: |$value:ident| $shown:expr, |$label:ident| $sample:expr;)+) => {$(
+    ($($field:ty: |$value:ident| $shown:expr, $sample:expr;)+) => {$(
         impl Field for $field {
             fn value(&self) -> impl Value {
                 let $value = self;
@@ -85,33 +102,21 @@ macro_rules! fields {
             }
 
             #[cfg(test)]
-            fn sample($label: &'static str) -> Self {
-                $sample
+            fn samples() -> Vec<Self> {
+                vec![$sample]
             }
         }
     )+};
 }
 
 fields! {
-    // A name in this program; it may be the value of a label.
-    &'static str: |name| *name, |label| label;
-    usize: |number| *number, |_label| 7;
-    u32: |number| *number, |_label| 7;
-    SocketAddr: |address| display(address), |_label| ([127, 0, 0, 1], 7).into();
-    Phase: |phase| phase.label(), |_label| Self::Draining;
-    SanitizedText: |text| text.0.as_str(), |_label| Self::of("text");
-    TraceField: |trace| trace.0.map(display), |_label| Self(Some(7_u128.into()));
-}
-
-/// The value of a label.
-pub(super) trait Label {
-    fn label(&self) -> &'static str;
-}
-
-impl Label for &'static str {
-    fn label(&self) -> &'static str {
-        self
-    }
+    // A text that is compiled into this program.
+    &'static str: |text| *text, "text";
+    usize: |number| *number, 7;
+    u32: |number| *number, 7;
+    SocketAddr: |address| display(address), ([127, 0, 0, 1], 7).into();
+    SanitizedText: |text| text.0.as_str(), Self::of("text");
+    TraceField: |trace| trace.0.map(display), Self(Some(7_u128.into()));
 }
 
 #[cfg(test)]
@@ -119,19 +124,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_between_characters_and_has_none_that_steer() {
+    fn text_is_cut_between_characters_and_has_no_control_characters() {
         assert_eq!(SanitizedText::of("a\r\nb\u{1b}[31m\u{9b}c\0").0, "a  b [31m c ");
         assert_eq!(
             SanitizedText::of("a\u{2028}b\u{202e}c\u{2069}d\u{85}e\u{200f}").0,
             "a b c d e "
         );
-        let long = SanitizedText::of("é".repeat(LONGEST)).0;
-        assert_eq!(long, "é".repeat(LONGEST / 2) + "…");
-        assert_eq!(SanitizedText::of("x".repeat(LONGEST)).0, "x".repeat(LONGEST));
+        let long = SanitizedText::of("é".repeat(MAX_TEXT)).0;
+        assert_eq!(long, "é".repeat(MAX_TEXT / 2) + "…");
+        assert_eq!(SanitizedText::of("x".repeat(MAX_TEXT)).0, "x".repeat(MAX_TEXT));
     }
 
     #[test]
-    fn only_a_valid_context_has_a_trace() {
+    fn invalid_context_has_no_trace() {
         let none = SpanContext::empty_context();
         assert!(TraceField::of(None).0.is_none() && TraceField::of(Some(&none)).0.is_none());
     }

@@ -1,21 +1,18 @@
-//! Everything that an operator is told in the log. Each event is declared once, and has one line and one
-//! counter: `Reporter::tell` does both, and nothing else does either.
+//! The catalogue of events: what operators are informed of in the log output.
 //!
 //! `table` is the one declaration: name, level, message, fields, counter and meaning. The type
-//! [`Event`], its lines and docs/logs.md follow from it. `field` is what can stand in a line, and
-//! `journal` makes one line of many events of a kind.
+//! [`Event`], its lines and docs/logs.md follow from it. `field` has the types of fields, and
+//! `rate_limiter` makes one line of many like events. The [`Reporter`](crate::reporter::Reporter)
+//! writes the line of an event and counts it; nothing else does either.
 
 mod declare;
-mod docs;
 mod field;
-mod journal;
+mod rate_limiter;
 mod table;
-#[cfg(test)]
-mod tests;
 
-pub use declare::{Declaration, Section};
-pub use docs::markdown;
+pub use declare::{Declaration, Section, Series};
 pub use field::{SanitizedText, TraceField};
-pub use table::{Event, OWN, SECTIONS};
+pub use table::{Event, EventName, SECTIONS};
 
-pub(crate) use journal::Journal;
+pub(crate) use rate_limiter::LogRateLimiter;
+pub(crate) use table::event_table;

@@ -1,4 +1,6 @@
-//! What a declaration says, and the macro that makes of a list of them what is counted with.
+//! The form of a declaration, and the macro that turns the list of them into handles that count.
+
+use crate::labels::{Label, Worker};
 
 /// One metric, as it is declared.
 #[derive(Debug)]
@@ -41,40 +43,31 @@ impl Kind {
     }
 }
 
-/// The labels of a metric and all the values that they can have. None comes from outside the program.
+/// The labels of a metric.
 #[derive(Clone, Copy, Debug)]
-pub enum Labels {
-    None,
-    One(&'static str, &'static [&'static str]),
-    /// Two, and the values that occur together. The second alone says which.
-    Two([&'static str; 2], &'static [(&'static str, &'static str)]),
-    /// [`WORKER`]: [`MAIN`], then a number for each of `WARREN_WORKERS`.
-    Worker,
+pub struct Labels {
+    /// Their names, in their order.
+    pub names: &'static [&'static str],
+    pub(super) values: fn() -> Vec<Vec<&'static str>>,
 }
 
-/// The label of what each thread has of its own.
-pub const WORKER: &str = "worker";
-/// The thread that speaks to RabbitMQ and hands messages to the workers.
+/// The label of the metrics that each thread has.
+pub const WORKER: &str = Worker::NAMES[0];
+/// Value of [`WORKER`] for the thread that serves no clients: it communicates with RabbitMQ and hands
+/// messages to the workers.
 pub const MAIN: &str = "main";
 
 impl Labels {
-    /// Their names, in order.
-    pub fn names(&self) -> Vec<&'static str> {
-        match self {
-            Self::None => Vec::new(),
-            Self::One(name, _) => vec![name],
-            Self::Two(names, _) => names.to_vec(),
-            Self::Worker => vec![WORKER],
-        }
+    pub(super) const NONE: Self = Self { names: &[], values: Vec::new };
+
+    pub(super) const fn of<L: Label>() -> Self {
+        Self { names: L::NAMES, values: || L::ALL.iter().map(|label| label.values()).collect() }
     }
 
-    /// Their values, as far as they are known beforehand.
+    /// Values that occur together, in the order of the names. Empty without labels, and for [`WORKER`],
+    /// whose values are [`MAIN`] and a number for each worker.
     pub fn values(&self) -> Vec<Vec<&'static str>> {
-        match self {
-            Self::None | Self::Worker => Vec::new(),
-            Self::One(_, values) => values.iter().map(|value| vec![*value]).collect(),
-            Self::Two(_, pairs) => pairs.iter().map(|(one, two)| vec![*one, *two]).collect(),
-        }
+        (self.values)()
     }
 }
 
@@ -82,8 +75,8 @@ impl Labels {
 /// field is the type of the metric.
 macro_rules! metrics {
     ($($title:literal {
-        $($(#[doc = $help:literal])+ $field:ident: $handle:ident =
-            $name:literal, $unit:literal, $labels:expr, [$($alert:ident),*];)+
+        $($(#[doc = $help:literal])+ $field:ident: $handle:ty =
+            $name:literal, $unit:literal, [$($alert:ident),*];)+
     })+) => {
         /// Every metric, in the order of the documentation.
         pub const SECTIONS: &[Section] = &[$(Section {
@@ -94,7 +87,7 @@ macro_rules! metrics {
                 help: concat!($($help),+).trim_ascii(),
                 kind: <$handle as Handle>::KIND,
                 unit: $unit,
-                labels: $labels,
+                labels: <$handle as Handle>::LABELS,
                 alerts: &[$(stringify!($alert)),*],
             }),+],
         }),+];
@@ -110,7 +103,7 @@ macro_rules! metrics {
             pub(crate) fn new(registry: &Registry) -> Self {
                 let mut declarations = SECTIONS.iter().flat_map(|section| section.metrics);
                 // In the order in which they are declared, as in the list.
-                Self { $($($field: declare(declarations.next(), registry),)+)+ }
+                Self { $($($field: register(declarations.next(), registry),)+)+ }
             }
         }
     };

@@ -1,70 +1,70 @@
-//! What is counted with: for each type of metric one, made from its declaration.
+//! The handles that count: one type for each type of metric.
 
 use super::declare::{Declaration, Kind, Labels};
+use crate::labels::{Label, Worker};
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
-use prometheus::{
-    Counter as FloatCounter, CounterVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{HistogramOpts, Opts, Registry};
 use std::fmt;
 
 /// Upper bounds of the buckets of every histogram, in seconds.
 pub const BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 
-pub(crate) type Count = IntCounter;
-pub(crate) type Counts = Family<IntCounterVec>;
-pub(crate) type Seconds = FloatCounter;
-pub(crate) type SecondsEach = Family<CounterVec>;
-pub(crate) type Level = IntGauge;
-pub(crate) type Levels = Family<IntGaugeVec>;
-pub(crate) type Latency = Histogram;
-pub(crate) type Latencies = Family<HistogramVec>;
+pub(crate) type Counter = prometheus::IntCounter;
+pub(crate) type CounterVec<L> = Family<prometheus::IntCounterVec, L>;
+/// A counter of seconds.
+pub(crate) type TimeCounter = prometheus::Counter;
+pub(crate) type TimeCounterVec<L> = Family<prometheus::CounterVec, L>;
+pub(crate) type Gauge = prometheus::IntGauge;
+pub(crate) type GaugeVec<L> = Family<prometheus::IntGaugeVec, L>;
+pub(crate) type Histogram = prometheus::Histogram;
+pub(crate) type HistogramVec<L> = Family<prometheus::HistogramVec, L>;
 
 /// A type that a metric can be declared with.
 pub(super) trait Handle: Sized {
     const KIND: Kind;
+    const LABELS: Labels;
 
-    fn make(declaration: &Declaration) -> prometheus::Result<Self>;
+    fn new(declaration: &Declaration) -> prometheus::Result<Self>;
 
     fn collector(&self) -> Box<dyn Collector>;
 }
 
-/// Makes what is declared and registers it. A mistake in a declaration is one of the program, found by
-/// the first test that builds the metrics.
+/// Makes the handle of a declaration and registers it. A wrong declaration is a defect of the program,
+/// which every test that builds the metrics finds.
 #[expect(clippy::expect_used, reason = "any test that starts finds it")]
-pub(super) fn declare<H: Handle>(declaration: Option<&Declaration>, registry: &Registry) -> H {
+pub(super) fn register<H: Handle>(declaration: Option<&Declaration>, registry: &Registry) -> H {
     let declaration = declaration.expect("each metric has its declaration");
-    let handle = H::make(declaration).expect("a metric is declared as Prometheus wants it");
-    registry.register(handle.collector()).expect("a metric is declared once");
+    let handle = H::new(declaration).expect("the declaration is valid for Prometheus");
+    registry.register(handle.collector()).expect("each name is declared once");
     handle
 }
 
-/// The series of one metric, told apart by labels.
-pub(crate) struct Family<V: Vector> {
-    all: V,
-    /// By the value of the last label: those that are declared, found without a lock.
-    known: Vec<(&'static str, V::One)>,
+/// The series of one metric, by their labels.
+pub(crate) struct Family<V: SeriesVec, L> {
+    vec: V,
+    /// The declared series, found without a lock.
+    declared: Vec<(L, V::Series)>,
 }
 
-impl<V: Vector> fmt::Debug for Family<V> {
+impl<V: SeriesVec, L> fmt::Debug for Family<V, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Family").finish_non_exhaustive()
     }
 }
 
-/// What the crate keeps series in.
-pub(crate) trait Vector {
-    type One;
+/// The types in which the prometheus crate keeps series.
+pub(crate) trait SeriesVec {
+    type Series;
 
-    /// The series with these values, which begins now if there is none.
-    fn series(&self, values: &[&str]) -> Self::One;
+    /// The series with these values, which is created if it is missing.
+    fn series(&self, values: &[&str]) -> Self::Series;
 
     fn clear(&self);
 }
 
-impl<B: MetricVecBuilder> Vector for MetricVec<B> {
-    type One = B::M;
+impl<B: MetricVecBuilder> SeriesVec for MetricVec<B> {
+    type Series = B::M;
 
     fn series(&self, values: &[&str]) -> B::M {
         self.with_label_values(values)
@@ -75,40 +75,39 @@ impl<B: MetricVecBuilder> Vector for MetricVec<B> {
     }
 }
 
-impl<V: Vector> Family<V> {
-    fn new(all: V, labels: &Labels) -> Self {
-        let values = labels.values().into_iter();
-        let known = values.filter_map(|values| Some((*values.last()?, all.series(&values))));
-        Self { known: known.collect(), all }
+impl<V: SeriesVec, L: Label> Family<V, L> {
+    fn new(vec: V) -> Self {
+        let series = L::ALL.iter().map(|label| (*label, vec.series(&label.values())));
+        Self { declared: series.collect(), vec }
     }
 
-    /// Calls `act` with the series of a declared value. There are no others: one that was forgotten in
-    /// the declaration fails the tests, and never becomes a label.
-    pub(crate) fn at(&self, value: &str, act: impl FnOnce(&V::One)) {
-        let series = self.known.iter().find(|(known, _)| *known == value);
-        debug_assert!(series.is_some(), "the value {value:?} is not declared");
-        if let Some((_, series)) = series {
-            act(series);
-        }
+    /// The series of a label.
+    #[expect(clippy::expect_used, reason = "a label declares all of its values")]
+    pub(crate) fn at(&self, label: L) -> &V::Series {
+        let series = self.declared.iter().find(|(declared, _)| *declared == label);
+        series.map(|(_, series)| series).expect("the label declares this value")
     }
 
-    /// The series of a thread.
-    pub(crate) fn begin(&self, worker: &str) -> V::One {
-        self.all.series(&[worker])
+    /// Removes all series from the exposition.
+    pub(crate) fn clear(&self) {
+        self.vec.clear();
     }
+}
 
-    /// Shows none of the series any more.
-    pub(crate) fn forget(&self) {
-        self.all.clear();
+impl<V: SeriesVec> Family<V, Worker> {
+    /// Begins the series of a thread.
+    pub(super) fn begin(&self, worker: &str) -> V::Series {
+        self.vec.series(&[worker])
     }
 }
 
 macro_rules! handles {
     ($($one:ident, $many:ident, $kind:ident, $options:ident;)+) => {$(
-        impl Handle for $one {
+        impl Handle for prometheus::$one {
             const KIND: Kind = Kind::$kind;
+            const LABELS: Labels = Labels::NONE;
 
-            fn make(declaration: &Declaration) -> prometheus::Result<Self> {
+            fn new(declaration: &Declaration) -> prometheus::Result<Self> {
                 Self::with_opts($options(declaration))
             }
 
@@ -117,17 +116,16 @@ macro_rules! handles {
             }
         }
 
-        impl Handle for Family<$many> {
+        impl<L: Label> Handle for Family<prometheus::$many, L> {
             const KIND: Kind = Kind::$kind;
+            const LABELS: Labels = Labels::of::<L>();
 
-            fn make(declaration: &Declaration) -> prometheus::Result<Self> {
-                let labels = &declaration.labels;
-                let all = $many::new($options(declaration), &labels.names())?;
-                Ok(Self::new(all, labels))
+            fn new(declaration: &Declaration) -> prometheus::Result<Self> {
+                Ok(Self::new(prometheus::$many::new($options(declaration), L::NAMES)?))
             }
 
             fn collector(&self) -> Box<dyn Collector> {
-                Box::new(self.all.clone())
+                Box::new(self.vec.clone())
             }
         }
     )+};
@@ -135,7 +133,7 @@ macro_rules! handles {
 
 handles! {
     IntCounter, IntCounterVec, Counter, options;
-    FloatCounter, CounterVec, Counter, options;
+    Counter, CounterVec, Counter, options;
     IntGauge, IntGaugeVec, Gauge, options;
     Histogram, HistogramVec, Histogram, buckets;
 }

@@ -5,7 +5,6 @@
 //! workers count for themselves, and `process` what the kernel counts.
 
 mod declare;
-mod docs;
 mod handle;
 #[cfg(test)]
 mod naming_rules;
@@ -14,7 +13,7 @@ mod table;
 pub(crate) mod worker_counters;
 
 pub use declare::{Declaration, Kind, Labels, MAIN, Section, WORKER};
-pub use docs::markdown;
+pub use handle::BUCKETS;
 pub use table::SECTIONS;
 pub(crate) use table::Table;
 pub use worker_counters::{WorkerCounters, WorkerSnapshot};

@@ -14,7 +14,8 @@ use std::rc::Rc;
 use tokio::time::timeout;
 use warren_broker::PublishRequest;
 use warren_observe::events::{Event, TraceField};
-use warren_observe::telemetry::Span;
+use warren_observe::labels::PublishTransport;
+use warren_observe::traces::Span;
 use warren_protocol::body::{largest_body, size_of_text};
 use warren_protocol::message::{Channel, Key};
 use warren_protocol::trace_context;
@@ -39,7 +40,10 @@ pub async fn publish(
     if let Err(error) = &result
         && !matches!(error, ApiError::Publish(_))
     {
-        worker.state.reporter.emit(Event::MessageRejected { cause: error.code(), trace_id });
+        worker
+            .state
+            .reporter
+            .emit(Event::MessageRejected { cause: error.message_rejection(), trace_id });
     }
     if let Some(span) = &mut span {
         describe(span, &result);
@@ -104,7 +108,7 @@ async fn accept(
     let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let draft = PublishRequest { channel, text, key, trace };
     let outcome = state.publisher.submit(draft)?;
-    state.reporter.received("http");
+    state.reporter.received(PublishTransport::Http);
     let id = outcome.await?;
     if let (Some(span), Some(id)) = (span, &id) {
         span.set("warren.message.id", id.clone());

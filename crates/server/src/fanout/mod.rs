@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use warren_broker::BrokerEvent;
 use warren_observe::events::Event;
 use warren_observe::reporter::Reporter;
-use warren_observe::telemetry::{BroadcastSpan, Tracer};
+use warren_observe::traces::{BroadcastSpan, Tracer};
 use warren_protocol::encoded::EncodedMessage;
 
 /// Posts that may wait for a worker; beyond it the broker is read no further.

@@ -5,6 +5,7 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
 use actix_web::{HttpResponse, ResponseError, Route, web};
 use serde_json::json;
 use warren_broker::LogError;
+use warren_observe::labels::{HandshakeRefusal, MessageRejection};
 use warren_protocol::error::PublishError;
 
 /// Bytes of what is said of a mistake. It may quote what was sent, all of it, and waits for whoever sent it.
@@ -45,7 +46,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The name in the response, and the metric label.
+    /// The name in the response.
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -59,6 +60,44 @@ impl ApiError {
             Self::ShuttingDown => "shutting_down",
             Self::Log(_) => "log_unreadable",
             Self::Publish(error) => error.code(),
+        }
+    }
+}
+
+impl ApiError {
+    /// The cause by which a refused handshake is counted.
+    pub fn handshake_refusal(&self) -> HandshakeRefusal {
+        match self {
+            Self::Origin => HandshakeRefusal::OriginNotAllowed,
+            Self::NoWebSocket(_) => HandshakeRefusal::NoWebSocket,
+            Self::TooManyConnections => HandshakeRefusal::TooManyConnections,
+            Self::ShuttingDown => HandshakeRefusal::ShuttingDown,
+            // No handshake fails with an error other than a bad request.
+            Self::BadRequest(_)
+            | Self::NotFound
+            | Self::Method(_)
+            | Self::TimedOut
+            | Self::TooLarge
+            | Self::Log(_)
+            | Self::Publish(_) => HandshakeRefusal::BadRequest,
+        }
+    }
+
+    /// The cause by which a message that is not accepted is counted.
+    pub fn message_rejection(&self) -> MessageRejection {
+        match self {
+            Self::Origin => MessageRejection::OriginNotAllowed,
+            Self::TimedOut => MessageRejection::TimedOut,
+            Self::TooLarge => MessageRejection::TooLarge,
+            Self::ShuttingDown => MessageRejection::ShuttingDown,
+            // No message is rejected with an error other than a bad request.
+            Self::BadRequest(_)
+            | Self::NotFound
+            | Self::Method(_)
+            | Self::NoWebSocket(_)
+            | Self::TooManyConnections
+            | Self::Log(_)
+            | Self::Publish(_) => MessageRejection::BadRequest,
         }
     }
 }
@@ -105,6 +144,21 @@ pub fn only(methods: &'static str) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metric_labels_are_error_codes() {
+        let bad = ApiError::BadRequest(String::new());
+        for error in [&ApiError::Origin, &ApiError::ShuttingDown, &bad] {
+            assert_eq!(error.handshake_refusal().value(), error.code());
+            assert_eq!(error.message_rejection().value(), error.code());
+        }
+        for error in [ApiError::NoWebSocket(String::new()), ApiError::TooManyConnections] {
+            assert_eq!(error.handshake_refusal().value(), error.code());
+        }
+        for error in [ApiError::TimedOut, ApiError::TooLarge] {
+            assert_eq!(error.message_rejection().value(), error.code());
+        }
+    }
 
     #[test]
     fn a_mistake_is_told_in_few_words() {

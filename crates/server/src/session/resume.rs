@@ -14,6 +14,7 @@ use warren_broker::LogError;
 use warren_config::DeliveryMode;
 use warren_hub::{Sequence, WaiterId};
 use warren_observe::events::{Event, SanitizedText};
+use warren_observe::labels::ResumeOutcome;
 use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::{Channel, is_vague, position_of};
 
@@ -46,11 +47,17 @@ pub enum ResumeFailure {
 impl ResumeFailure {
     /// The name towards clients, and the metric label.
     pub fn code(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Unknown => "unknown",
-            Self::Expired => "expired",
-            Self::Live => "live",
+        ResumeOutcome::from(self).value()
+    }
+}
+
+impl From<ResumeFailure> for ResumeOutcome {
+    fn from(failure: ResumeFailure) -> Self {
+        match failure {
+            ResumeFailure::Malformed => Self::Malformed,
+            ResumeFailure::Unknown => Self::Unknown,
+            ResumeFailure::Expired => Self::Expired,
+            ResumeFailure::Live => Self::Live,
         }
     }
 }
@@ -63,9 +70,9 @@ pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     let resumed = find(&worker, id).await;
     let reporter = &worker.state.reporter;
     match &resumed {
-        Ok(Resumed::Memory(_)) => reporter.resumed("memory"),
-        Ok(Resumed::Log(_)) => reporter.resumed("log"),
-        Ok(Resumed::Failed(lost)) => reporter.emit(Event::ResumeLost { outcome: lost.code() }),
+        Ok(Resumed::Memory(_)) => reporter.resumed(ResumeOutcome::Memory),
+        Ok(Resumed::Log(_)) => reporter.resumed(ResumeOutcome::Log),
+        Ok(Resumed::Failed(lost)) => reporter.emit(Event::ResumeLost { outcome: (*lost).into() }),
         Err(error) => reporter.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
     }
     resumed

@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout_at};
 use warren_hub::{Hub, HubLimits, SubscriberId};
 use warren_observe::metrics::{WorkerCounters, WorkerSnapshot};
-use warren_observe::telemetry::BroadcastSpan;
+use warren_observe::traces::BroadcastSpan;
 use warren_protocol::websocket::{CloseReason, Inflater, text_frame};
 
 /// Bytes read from a socket at a time. One buffer serves all connections of a worker.

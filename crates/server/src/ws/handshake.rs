@@ -40,7 +40,7 @@ pub async fn handshake(
     let worker = Worker::of(&request);
     let result = admit(&request, payload, query, &worker);
     if let Err(error) = &result {
-        worker.state.reporter.emit(Event::HandshakeRefused { cause: error.code() });
+        worker.state.reporter.emit(Event::HandshakeRefused { cause: error.handshake_refusal() });
     }
     result
 }

@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use warren_broker::{PublishAck, PublishRequest};
 use warren_hub::SubscriberId;
 use warren_observe::events::{Event, TraceField};
-use warren_observe::labels::Transport;
-use warren_observe::telemetry::Span;
+use warren_observe::labels::{MessageRejection, PublishTransport, Transport};
+use warren_observe::traces::Span;
 use warren_protocol::body::{self, largest_body, size_of_text};
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key};
@@ -120,22 +120,25 @@ struct Publishing {
 }
 
 /// Name and text of what is wrong with what a client sent.
-type Mistake = (&'static str, String);
+type Mistake = (MessageRejection, String);
 
 impl WsSession {
     /// Refuses what a client sent.
     fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut WriteQueue) {
-        let (code, message) = mistake;
+        let (cause, message) = mistake;
         let trace_id = TraceField::of(None);
-        self.worker.state.reporter.emit(Event::MessageRejected { cause: code, trace_id });
-        complain(reference, code, message, output);
+        self.worker.state.reporter.emit(Event::MessageRejected { cause: *cause, trace_id });
+        complain(reference, cause.value(), message, output);
     }
 
     fn allow(&mut self) -> Result<(), Mistake> {
         if self.limiter.allow(self.worker.state.config.client_rate) {
             return Ok(());
         }
-        Err(("rate_limited", "more messages than WARREN_CLIENT_RATE allows".to_owned()))
+        Err((
+            MessageRejection::RateLimited,
+            "more messages than WARREN_CLIENT_RATE allows".to_owned(),
+        ))
     }
 
     /// Has a message published. If it cannot be, the publisher tells the operator.
@@ -149,7 +152,7 @@ impl WsSession {
         let (mut span, trace) = state.tracer.frame();
         match state.publisher.submit(PublishRequest { trace, ..draft }) {
             Ok(outcome) => {
-                state.reporter.received("websocket");
+                state.reporter.received(PublishTransport::WebSocket);
                 self.publishing.push_back(Publishing { reference, outcome, span });
             }
             Err(error) => {
@@ -176,7 +179,7 @@ impl WsSession {
                 self.allow()?;
                 if size_of_text(&publish.text) > self.worker.state.config.max_message.0 {
                     let error = ApiError::TooLarge;
-                    return Err((error.code(), error.to_string()));
+                    return Err((MessageRejection::TooLarge, error.to_string()));
                 }
                 let channel = match publish.channel {
                     Some(name) => channel(&name)?,
@@ -285,7 +288,7 @@ fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &m
 }
 
 fn bad(error: impl ToString) -> Mistake {
-    ("bad_request", error.to_string())
+    (MessageRejection::BadRequest, error.to_string())
 }
 
 fn channel(name: &str) -> Result<Channel, Mistake> {
@@ -350,7 +353,11 @@ impl MessageHandler for WsSession {
             None
         };
         let error = PublishError::Closing;
-        self.reject(reference.as_ref(), &(error.code(), error.to_string()), output);
+        self.reject(
+            reference.as_ref(),
+            &(MessageRejection::ShuttingDown, error.to_string()),
+            output,
+        );
     }
 
     fn heard(&mut self) {

@@ -6,7 +6,6 @@
 
 mod client;
 mod export;
-mod logs;
 mod messaging;
 mod settings;
 mod span;
@@ -14,9 +13,6 @@ mod tally;
 mod tracer;
 mod variables;
 
-pub use logs::start;
-#[cfg(test)]
-pub(crate) use logs::subscriber;
 pub use messaging::{Consumed, Messaging};
 pub use settings::TraceSettings;
 pub use span::Span;

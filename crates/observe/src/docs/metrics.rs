@@ -1,8 +1,7 @@
 //! docs/metrics.md, from the declarations.
 
-use super::declare::{Declaration, Labels};
-use super::handle::BUCKETS;
-use super::table::SECTIONS;
+use crate::labels::{Label, Version};
+use crate::metrics::{BUCKETS, Declaration, Labels, SECTIONS, WORKER};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -68,22 +67,21 @@ fn alerts() -> BTreeMap<&'static str, Vec<&'static str>> {
 }
 
 fn describe(labels: &Labels) -> String {
-    let list = |values: &[&str]| {
-        values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+    let quote = |values: &[&str]| {
+        values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" ")
     };
-    match labels {
-        Labels::None => String::new(),
-        // It would change with every release.
-        Labels::One("version", _) => "`version`: of the program".to_owned(),
-        Labels::One(name, values) => format!("`{name}`: {}", list(values)),
-        Labels::Two([one, two], pairs) => {
-            let pairs = pairs.iter().map(|(one, two)| format!("`{one}` `{two}`"));
-            format!("`{one}`, `{two}`: {}", pairs.collect::<Vec<_>>().join(", "))
-        }
-        Labels::Worker => {
-            "`worker`: `main`, which speaks to RabbitMQ, and `0`, `1`, … for each of \
-                           `WARREN_WORKERS`"
+    let names = labels.names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match labels.names {
+        [] => String::new(),
+        // The version would change the document with every release.
+        names if names == Version::NAMES => "`version`: of the program".to_owned(),
+        [WORKER] => {
+            "`worker`: `main`, which speaks to RabbitMQ, and `0`, `1`, … for each of `WARREN_WORKERS`"
                 .to_owned()
+        }
+        _ => {
+            let values = labels.values().iter().map(|values| quote(values)).collect::<Vec<_>>();
+            format!("{names}: {}", values.join(", "))
         }
     }
 }

@@ -1,7 +1,6 @@
 //! docs/logs.md, from the declarations.
 
-use super::declare::Declaration;
-use super::table::SECTIONS;
+use crate::events::{Declaration, SECTIONS, Series};
 use crate::metrics;
 use std::fmt::Write;
 
@@ -28,7 +27,7 @@ rise of a counter, so that the two agree.
 - **`trace_id`** is of the [trace](tracing.md) that the message is in, recorded or not. A caller's own is
   shown even where no traces are exported. A message that is in none has none.
 - **What is not in it**: what was said, names that clients choose (channels, origins, keys, ids), and
-  secrets. SanitizedText of other programs, such as RabbitMQ's reasons, is cut at 1 KiB and cannot begin a line.
+  secrets. Text of other programs, such as RabbitMQ's reasons, is cut at 1 KiB and cannot begin a line.
 - **Levels.** INFO is usual, or a client's doing; WARN is worth a look; ERROR is for somebody to act on.
 - **Less of it.** `WARREN_LOG=warn`, or without one event `WARREN_LOG=info,warren::client_closed=off`.
   What is not shown is counted all the same.
@@ -71,11 +70,11 @@ impl Declaration {
         let metric = self.metric();
         let name = metric.name;
         match self.series {
-            Some(value) if value.starts_with('"') => {
-                let label = metric.labels.names().pop().unwrap_or_default();
-                format!("`{name}{{{label}={value}}}`")
+            Some(Series::Value(value)) => {
+                let label = metric.labels.names.last().unwrap_or(&"");
+                format!("`{name}{{{label}=\"{value}\"}}`")
             }
-            Some(field) => format!("`{name}` by `{field}`"),
+            Some(Series::Field(field)) => format!("`{name}` by `{field}`"),
             None => format!("`{name}`"),
         }
     }

@@ -1,8 +1,15 @@
-//! The reporter: counts what happens, and writes a line and counts for each event.
+//! The reporter: counts what happens, and for each event counts it and writes its line.
+
+mod count;
+#[cfg(test)]
+mod tests;
 
 use crate::broker_status::BrokerStatus;
-use crate::events::{Event, Journal};
-use crate::labels::Transport;
+use crate::events::{Event, LogRateLimiter};
+use crate::labels::{
+    ConnectionEnd, Label, PublishOutcome, PublishTransport, ResumeOutcome, SessionRole, Transport,
+    Version,
+};
 use crate::metrics::{MAIN, Table, WorkerCounters, process, worker_counters};
 use crate::phase::Phase;
 use jiff::Timestamp;
@@ -12,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use warren_config::Config;
 use warren_protocol::message::Message;
-use warren_protocol::websocket::{CloseReason, GONE};
+use warren_protocol::websocket::CloseReason;
 
 /// How often it is looked what is left of bursts.
 const LOOK: Duration = Duration::from_secs(1);
@@ -29,7 +36,7 @@ pub struct Reporter {
     threads: Mutex<Vec<Arc<WorkerCounters>>>,
     /// Until when the time was counted that RabbitMQ takes no messages.
     blocked: Mutex<Option<Instant>>,
-    journal: Journal,
+    log: LogRateLimiter,
 }
 
 impl Default for Reporter {
@@ -43,14 +50,14 @@ impl Reporter {
     pub fn new() -> Self {
         let registry = Registry::new();
         let table = Table::new(&registry);
-        table.build_info.at(env!("CARGO_PKG_VERSION"), |info| info.set(1));
+        table.build_info.at(Version::Current).set(1);
         process::begin(&table);
         Self {
             registry,
             table,
             threads: Mutex::default(),
             blocked: Mutex::default(),
-            journal: Journal::default(),
+            log: LogRateLimiter::default(),
         }
     }
 
@@ -61,21 +68,21 @@ impl Reporter {
 
     /// The same, for something that happened so many times at once.
     pub fn emit_times(&self, times: u64, event: Event) {
-        event.count(&self.table, times);
-        self.journal.emit(event, times);
+        count::count(&event, &self.table, times);
+        self.log.emit(event, times);
     }
 
     /// Writes for ever what is left of bursts, when it is due.
     pub async fn sum_up(&self) {
         loop {
             sleep(LOOK).await;
-            self.journal.write_due();
+            self.log.write_due();
         }
     }
 
     /// Writes what is left of bursts, due or not: the end is near.
     pub fn flush_log(&self) {
-        self.journal.write_rest();
+        self.log.write_rest();
     }
 
     /// The exposition in Prometheus' text format.
@@ -119,30 +126,30 @@ impl Reporter {
         self.table.backlog_limit.set(bytes(config.client_backlog.0));
     }
 
-    pub fn connection_opened(&self, served: Transport) {
-        self.table.connections.at(served.label(), |open| open.inc());
-        self.table.opened.at(served.label(), |opened| opened.inc());
+    pub fn connection_opened(&self, transport: Transport) {
+        self.table.connections.at(transport).inc();
+        self.table.opened.at(transport).inc();
     }
 
     /// `None`: the client vanished without a word.
-    pub fn connection_closed(&self, served: Transport, close: Option<CloseReason>) {
-        self.table.connections.at(served.label(), |open| open.dec());
-        let reason = close.map_or(GONE, |close| close.row().label);
+    pub fn connection_closed(&self, transport: Transport, close: Option<CloseReason>) {
+        self.table.connections.at(transport).dec();
+        let reason = close.map_or(ConnectionEnd::Gone, ConnectionEnd::Closed);
         match close {
             None | Some(CloseReason::ByClient | CloseReason::Restart) => {
-                self.table.closed.at(reason, |closed| closed.inc());
+                self.table.closed.at(reason).inc();
             }
             Some(_) => self.emit(Event::ClientClosed { reason }),
         }
     }
 
-    pub fn received(&self, transport: &'static str) {
-        self.table.received.at(transport, |count| count.inc());
+    pub fn received(&self, transport: PublishTransport) {
+        self.table.received.at(transport).inc();
     }
 
     /// The sender of a message was told that it is out.
     pub fn published(&self) {
-        self.table.published.at("confirmed", |count| count.inc());
+        self.table.published.at(PublishOutcome::Confirmed).inc();
     }
 
     pub fn consumed(&self) {
@@ -154,8 +161,8 @@ impl Reporter {
     }
 
     /// A client goes on where it was, with what is in `memory` or in the `log`.
-    pub fn resumed(&self, outcome: &'static str) {
-        self.table.resumes.at(outcome, |count| count.inc());
+    pub fn resumed(&self, outcome: ResumeOutcome) {
+        self.table.resumes.at(outcome).inc();
     }
 
     pub fn log_readers(&self, change: i64) {
@@ -192,8 +199,8 @@ impl Reporter {
     }
 
     pub fn broker_status(&self, status: &BrokerStatus) {
-        self.table.amqp_up.at("publish", |up| up.set(status.publishing.into()));
-        self.table.amqp_up.at("consume", |up| up.set(status.consuming.into()));
+        self.table.amqp_up.at(SessionRole::Publish).set(status.publishing.into());
+        self.table.amqp_up.at(SessionRole::Consume).set(status.consuming.into());
         self.count_blocked(status.blocked);
         self.table.amqp_blocked.set(status.blocked.into());
         self.hearing(status.hearing);
@@ -201,7 +208,7 @@ impl Reporter {
 
     /// There is no RabbitMQ to be joined to.
     pub fn embedded(&self) {
-        self.table.amqp_up.forget();
+        self.table.amqp_up.clear();
         self.hearing(true);
     }
 
@@ -238,7 +245,7 @@ impl Reporter {
 
     pub fn phase(&self, present: Phase) {
         for phase in Phase::ALL {
-            self.table.phase.at(phase.label(), |is| is.set((phase == present).into()));
+            self.table.phase.at(*phase).set((*phase == present).into());
         }
     }
 

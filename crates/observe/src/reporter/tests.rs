@@ -1,28 +1,15 @@
 //! Every event of the table: that its line is as declared, and agrees with its counter.
 
-use super::declare::Declaration;
-use super::{Event, SECTIONS, SanitizedText, TraceField};
+use super::Reporter;
+use crate::events::{Event, SECTIONS, SanitizedText, Series, TraceField};
+use crate::labels::MessageRejection;
+use crate::logging::subscriber;
 use crate::metrics;
-use crate::reporter::Reporter;
-use crate::telemetry::subscriber;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 use warren_config::LogFormat;
-
-impl Declaration {
-    /// The values of the label that it is counted by, if a field has them.
-    pub(super) fn labels(&self) -> Vec<&'static str> {
-        match self.series {
-            Some(series) if self.fields.contains(&series) => {
-                let values = self.metric().labels.values();
-                values.into_iter().filter_map(|values| values.last().copied()).collect()
-            }
-            _ => vec![""],
-        }
-    }
-}
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -89,13 +76,14 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
         assert_eq!(*count, 1.0, "{series}");
         let metric = declaration.metric();
         assert!(series.starts_with(metric.name), "{series} for {said}");
-        if let Some(label) = metric.labels.names().last() {
+        if let Some(label) = metric.labels.names.last() {
             let shown = declaration.fields.contains(label);
-            assert!(!shown || declaration.series == Some(label), "{said} shows another series");
+            let by_label = declaration.series == Some(Series::Field(label));
+            assert!(!shown || by_label, "{said} shows another series");
             let value = match declaration.series {
                 None => declaration.name,
-                Some(value) if value.starts_with('"') => value.trim_matches('"'),
-                Some(field) => {
+                Some(Series::Value(value)) => value,
+                Some(Series::Field(field)) => {
                     assert_eq!(field, *label, "a field is named as the label is");
                     line[field].as_str().unwrap()
                 }
@@ -113,8 +101,8 @@ fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
     };
     let lines = lines(LogFormat::Json, || {
         for _ in 0..500 {
-            tell("rate_limited");
-            tell("too_large");
+            tell(MessageRejection::RateLimited);
+            tell(MessageRejection::TooLarge);
         }
         metrics.flush_log();
         metrics.flush_log();

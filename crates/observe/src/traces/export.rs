@@ -253,7 +253,7 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Traces;
+    use crate::traces::Traces;
     use std::ffi::OsString;
 
     fn dropped(reporter: &Reporter, cause: &str) -> u64 {
@@ -268,7 +268,7 @@ mod tests {
         let (sender, mut queue) = mpsc::channel(1);
         let reporter = Arc::new(Reporter::new());
         let queue_of = Queue { sender, crowded: Arc::default(), reporter };
-        drop(crate::telemetry::tracer::always(Arc::new(queue_of)).frame());
+        drop(crate::traces::tracer::always(Arc::new(queue_of)).frame());
         queue.try_recv().unwrap()
     }
 
