@@ -67,14 +67,14 @@ fn braces(text: &str) -> usize {
 }
 
 #[test]
-fn what_an_expression_reads_is_found() {
+fn selectors_of_an_expression_are_found() {
     let expression = "sum by (pod) (rate(warren_a_total{x=\"}\", y!=\"z\"}[5m])) / process_b > 1 unless warren_c";
     let parts = ["warren_a_total{x=\"}\", y!=\"z\"}", "process_b", "warren_c"];
     assert_eq!(selectors(expression), parts);
 }
 
 #[test]
-fn an_expression_without_filters_compares_all_the_same() {
+fn unfiltered_expression_returns_data_for_all_series() {
     let expression = "warren_a{x!=\"y\"} > 1 and on (pod) warren_b == 0 unless on (pod) unlessful";
     let other =
         "warren_a{x!=\"y\"} > bool  1 and on (pod) warren_b == bool  0 and on (pod) unlessful";

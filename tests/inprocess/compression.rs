@@ -62,7 +62,7 @@ fn text(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn what_is_agreed_on() {
+async fn offered_parameters_are_negotiated() {
     let replica = Replica::ready(&[]).await;
     let asked = |bits| Some(format!("{ANSWER}; server_max_window_bits={bits}"));
     let plain = Some(ANSWER.to_owned());
@@ -93,7 +93,7 @@ async fn what_is_agreed_on() {
 }
 
 #[tokio::test]
-async fn a_message_is_compressed_once_for_all_who_take_it_so() {
+async fn message_is_compressed_once_for_all_clients_that_accept_it() {
     let replica = Replica::ready(&[]).await;
     let (mut other, mut events) = (replica.client("").await, replica.events("").await);
     let text = text(4000);
@@ -137,7 +137,7 @@ async fn a_message_is_compressed_once_for_all_who_take_it_so() {
 }
 
 #[tokio::test]
-async fn what_is_small_or_does_not_get_shorter_is_sent_as_it_is() {
+async fn small_or_incompressible_message_is_sent_uncompressed() {
     let noise: String = {
         let mut random = fastrand::Rng::with_seed(1);
         (0..4000).map(|_| random.char('\u{4e00}'..'\u{9fa5}')).collect()
@@ -165,7 +165,7 @@ async fn what_is_small_or_does_not_get_shorter_is_sent_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_window_is_never_exceeded() {
+async fn agreed_window_is_never_exceeded() {
     let replica = Replica::ready(&[("COMPRESSION", "on")]).await;
     let noise: String = {
         let mut random = fastrand::Rng::with_seed(2);
@@ -188,7 +188,7 @@ async fn a_window_is_never_exceeded() {
 }
 
 #[tokio::test]
-async fn clients_may_compress_theirs() {
+async fn compressed_message_from_client_is_accepted() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "64KiB")]).await;
     let mut other = replica.client("").await;
     let mut client = taker(&replica, "").await;
@@ -221,7 +221,7 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn violations_are_answered_with_their_code_and_harm_nobody_else() {
+async fn violation_closes_only_its_connection_with_its_code() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "1KiB")]).await;
     let mut other = replica.client("").await;
     let hello = zlib::deflate(b"hello");
@@ -251,7 +251,7 @@ async fn violations_are_answered_with_their_code_and_harm_nobody_else() {
 }
 
 #[tokio::test]
-async fn whoever_reads_little_at_a_time_gets_whole_frames() {
+async fn slow_reader_gets_whole_frames() {
     let settings = [("CLIENT_BACKLOG", "64MiB")];
     let replica = Replica::ready(&settings).await;
     let headers = format!("\r\nSec-WebSocket-Extensions: {OFFER}");
@@ -272,7 +272,7 @@ async fn whoever_reads_little_at_a_time_gets_whole_frames() {
 }
 
 #[tokio::test]
-async fn a_refused_handshake_takes_nothing() {
+async fn refused_handshake_is_not_counted_as_deflate_client() {
     let replica = Replica::ready(&[("MAX_CONNECTIONS", "1")]).await;
     let mut other = replica.client("").await;
     let refused = handshake("", &format!("\r\nSec-WebSocket-Extensions: {OFFER}"));

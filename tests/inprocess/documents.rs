@@ -30,19 +30,19 @@ fn metrics_of(expression: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_configuration_document_is_up_to_date() {
+fn configuration_document_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(written == warren_config::markdown(), "docs/configuration.md: run `make docs`");
 }
 
 #[test]
-fn the_metrics_document_is_up_to_date() {
+fn metrics_document_is_up_to_date() {
     assert!(document("metrics.md") == docs::metrics(), "docs/metrics.md: run `make docs`");
 }
 
 #[test]
-fn every_alert_of_the_runbook_reads_a_metric_and_no_other_alert_does() {
+fn runbook_has_exactly_the_alerts_that_read_metrics() {
     let operations = document("operations.md");
     let headings = operations.lines().filter_map(|line| line.strip_prefix("### Warren"));
     let runbook: BTreeSet<_> = headings.map(|name| format!("Warren{name}")).collect();
@@ -51,7 +51,7 @@ fn every_alert_of_the_runbook_reads_a_metric_and_no_other_alert_does() {
 }
 
 #[test]
-fn alerts_read_the_metrics_that_are_declared_as_theirs() {
+fn alert_rules_read_exactly_their_declared_metrics() {
     let rules = document("../charts/warren/rules/warren.yaml");
     let mut read = BTreeMap::new();
     for rule in rules.split("- alert: ").skip(1) {
@@ -69,7 +69,7 @@ fn alerts_read_the_metrics_that_are_declared_as_theirs() {
 }
 
 #[test]
-fn documents_name_metrics_that_there_are() {
+fn documents_name_only_existing_metrics() {
     let names: BTreeSet<_> = metrics().map(|metric| metric.name).collect();
     for name in ["operations.md", "protocol.md", "../README.md"] {
         let text = document(name);
@@ -84,12 +84,12 @@ fn documents_name_metrics_that_there_are() {
 }
 
 #[test]
-fn the_document_of_the_log_is_up_to_date() {
+fn logs_document_is_up_to_date() {
     assert!(document("logs.md") == docs::logs(), "docs/logs.md: run `make docs`");
 }
 
 #[test]
-fn the_runbook_looks_for_lines_that_there_are() {
+fn runbook_searches_only_for_existing_log_lines() {
     let text = document("operations.md");
     let mut patterns = 0;
     for command in text.lines().filter(|line| line.starts_with("kubectl logs")) {

@@ -7,7 +7,7 @@ use warren_testkit::http;
 use warren_testkit::raw::HANDSHAKE;
 
 #[tokio::test]
-async fn a_client_that_hangs_up_is_noticed_at_once() {
+async fn hangup_ends_event_stream_at_once() {
     let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
     let open = "warren_connections{transport=\"events\"}";
     let streams = [replica.events("").await, replica.events("?channel=quiet").await];
@@ -17,7 +17,7 @@ async fn a_client_that_hangs_up_is_noticed_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_said_arrives_as_events() {
+async fn published_message_arrives_as_event() {
     let replica = Replica::ready(&[("REPLICA", "only")]).await;
     replica.say("a", "old").await;
     let mut events = replica.events("?channel=a&channel=b&history=5").await;
@@ -40,7 +40,7 @@ async fn what_is_said_arrives_as_events() {
 }
 
 #[tokio::test]
-async fn comments_tell_that_it_lives() {
+async fn idle_event_stream_gets_heartbeats() {
     let replica = Replica::ready(&[("PING_INTERVAL", "100ms")]).await;
     let mut events = replica.events("").await;
     for beats in [1, 5, 20] {
@@ -51,7 +51,7 @@ async fn comments_tell_that_it_lives() {
 }
 
 #[tokio::test]
-async fn on_drain_it_says_when_to_come_back_and_ends() {
+async fn drain_sends_retry_hint_and_ends_event_stream() {
     let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "1s")];
     let mut replica = Replica::ready(&settings).await;
     let mut all = Vec::new();
@@ -73,7 +73,7 @@ async fn on_drain_it_says_when_to_come_back_and_ends() {
 }
 
 #[tokio::test]
-async fn who_reads_too_slowly_is_ended_and_comes_back_without_a_loss() {
+async fn slow_event_stream_is_closed_and_resumes_without_loss() {
     const COUNT: usize = 150;
     let settings = [("CLIENT_BACKLOG", "64KiB")];
     let replica = Replica::ready(&settings).await;
@@ -101,7 +101,7 @@ async fn who_reads_too_slowly_is_ended_and_comes_back_without_a_loss() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_listen_if_they_are_allowed() {
+async fn foreign_origin_gets_events_only_if_allowed() {
     let replica = Replica::ready(&[("ALLOWED_ORIGINS", "https://friend.example")]).await;
     let with = |origin: &str| {
         format!(
@@ -123,7 +123,7 @@ async fn pages_of_other_origins_listen_if_they_are_allowed() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told() {
+async fn invalid_query_is_refused_and_event_streams_count_as_connections() {
     let replica = Replica::ready(&[]).await;
     for query in ["?channel=", "?history=all", "?channel=a%0Ab"] {
         let response = http::get(replica.addr, &format!("/events{query}")).await;

@@ -10,7 +10,7 @@ const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"done\"}\n\u{1b}[2
     \u{2028}\u{2029}\u{202e}\u{2066}\u{200f}</script><script>";
 
 #[tokio::test]
-async fn what_a_request_has_in_it_is_text_in_the_answer() {
+async fn hostile_request_text_adds_no_header_or_markup() {
     const HEADERS: [&str; 11] = [
         "allow",
         "access-control-allow-origin",

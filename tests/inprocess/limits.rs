@@ -7,7 +7,7 @@ use warren_testkit::http;
 use warren_testkit::raw::{HANDSHAKE, Raw};
 
 #[tokio::test]
-async fn a_slow_client_that_reads_on_is_told_why_it_was_closed() {
+async fn slow_client_that_reads_on_gets_close_reason() {
     let settings = [("CLIENT_BACKLOG", "64KiB"), ("CLIENT_RATE", "100000/s")];
     let replica = Replica::ready(&settings).await;
     let slow = Raw::connect_narrow(replica.addr).await;
@@ -25,7 +25,7 @@ async fn a_slow_client_that_reads_on_is_told_why_it_was_closed() {
 }
 
 #[tokio::test]
-async fn a_silent_client_is_pinged_and_closed_when_it_does_not_answer() {
+async fn silent_client_is_pinged_and_closed_without_answer() {
     let replica = Replica::ready(&[("PING_INTERVAL", "500ms")]).await;
     let mut answering = replica.client("").await;
     let mut silent = Raw::connect(replica.addr).await;
@@ -40,7 +40,7 @@ async fn a_silent_client_is_pinged_and_closed_when_it_does_not_answer() {
 }
 
 #[tokio::test]
-async fn above_the_limit_a_handshake_gets_503_and_a_place_becomes_free_again() {
+async fn handshake_above_limit_gets_503_until_connection_closes() {
     let replica = Replica::ready(&[("MAX_CONNECTIONS", "2")]).await;
     let one = replica.client("").await;
     let _two = replica.client("").await;
@@ -53,7 +53,7 @@ async fn above_the_limit_a_handshake_gets_503_and_a_place_becomes_free_again() {
 }
 
 #[tokio::test]
-async fn a_client_that_publishes_too_much_is_told_and_stays_connected() {
+async fn client_above_rate_gets_error_and_stays_connected() {
     let replica = Replica::ready(&[("CLIENT_RATE", "5/m")]).await;
     let mut eager = replica.client("").await;
     let mut frames = Vec::new();
@@ -72,7 +72,7 @@ async fn a_client_that_publishes_too_much_is_told_and_stays_connected() {
 }
 
 #[tokio::test]
-async fn a_binary_message_ends_only_its_sender() {
+async fn binary_message_closes_only_its_sender() {
     let replica = Replica::ready(&[]).await;
     let mut bad = replica.client("").await;
     bad.send_raw(Message::binary(vec![1, 2, 3])).await;

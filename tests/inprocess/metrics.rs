@@ -4,7 +4,7 @@ use crate::replica::Replica;
 use warren_testkit::raw::Raw;
 
 #[tokio::test]
-async fn clients_and_what_they_get_are_counted_by_the_workers_and_added_up() {
+async fn worker_counters_add_up_to_connections_and_deliveries() {
     let replica = Replica::ready(&[]).await;
     let mut clients = Vec::new();
     for _ in 0..5 {
@@ -54,7 +54,7 @@ async fn clients_and_what_they_get_are_counted_by_the_workers_and_added_up() {
 }
 
 #[tokio::test]
-async fn the_slowest_client_is_known_by_what_waits_for_it() {
+async fn largest_backlog_shows_slow_client() {
     let settings = [("CLIENT_BACKLOG", "8MiB"), ("CLIENT_RATE", "100000/s")];
     let replica = Replica::ready(&settings).await;
     assert_eq!(replica.metric("warren_client_backlog_limit_bytes").await, 8.0 * 1048576.0);

@@ -5,7 +5,7 @@ use serde_json::json;
 use warren_testkit::http;
 
 #[tokio::test]
-async fn pages_of_the_embedded_broker() {
+async fn embedded_broker_serves_pages_in_order() {
     let replica = Replica::ready(&[]).await;
     for n in 0..5 {
         replica.say("a", n).await;
@@ -16,7 +16,7 @@ async fn pages_of_the_embedded_broker() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told() {
+async fn invalid_query_is_refused() {
     let replica = Replica::ready(&[]).await;
     for query in [
         "?channel=",

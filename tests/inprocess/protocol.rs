@@ -26,7 +26,7 @@ fn table(markdown: &str, header: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_close_codes_are_those_of_the_code() {
+fn documented_close_codes_match_code() {
     let documented = table(DOCUMENT, "| code | reason | label | reconnect |");
     let reconnect = |reconnect| match reconnect {
         Reconnect::No => "no",
@@ -51,7 +51,7 @@ fn publish_errors() -> [PublishError; 4] {
 }
 
 #[tokio::test]
-async fn the_error_codes_are_those_that_clients_get() {
+async fn documented_error_codes_match_answers() {
     let settings = [("MAX_CONNECTIONS", "1"), ("MAX_MESSAGE", "100B"), ("CLIENT_RATE", "1/m")];
     let replica = Replica::ready(&settings).await;
     let mut client = replica.client("").await;
@@ -98,7 +98,7 @@ async fn the_error_codes_are_those_that_clients_get() {
 }
 
 #[tokio::test]
-async fn the_limits_are_those_of_the_code() {
+async fn documented_limits_match_code() {
     let header = "| variable | default | meaning | accepts |";
     let defaults: BTreeMap<_, _> = table(&warren_config::markdown(), header)
         .into_iter()

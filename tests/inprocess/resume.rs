@@ -6,7 +6,7 @@ use warren_testkit::replica::FORGETFUL;
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 #[tokio::test]
-async fn on_the_embedded_broker_it_is_the_same_as_far_as_memory_goes() {
+async fn embedded_broker_resumes_from_memory_and_reports_expired() {
     let replica = Replica::ready(&FORGETFUL).await;
     let padding = "x".repeat(4 << 10);
     let mut ids = Vec::new();

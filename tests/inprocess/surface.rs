@@ -17,7 +17,7 @@ async fn ask(addr: SocketAddr, method: &str, target: &str) -> Response {
 }
 
 #[tokio::test]
-async fn there_is_nothing_but_what_is_declared() {
+async fn undeclared_paths_and_methods_are_refused() {
     let replica = Replica::ready(&[]).await;
     let admin = format!("http://{}/metrics", replica.admin);
     for target in [
@@ -77,7 +77,7 @@ async fn there_is_nothing_but_what_is_declared() {
 }
 
 #[tokio::test]
-async fn a_page_has_the_headers_that_keep_it_from_harm() {
+async fn responses_have_security_headers() {
     let replica = Replica::ready(&[]).await;
     for path in ["/", "/style.css", "/app.js", "/client.js", "/client.d.ts", "/icon.svg"] {
         let asset = http::get(replica.addr, path).await;
@@ -140,7 +140,7 @@ async fn series(replica: &Replica) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn clients_cannot_make_the_series_grow() {
+async fn client_input_adds_no_metric_series() {
     let replica = Replica::ready(&[]).await;
     storm(&replica, "one").await;
     let before = series(&replica).await;

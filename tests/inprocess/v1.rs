@@ -18,7 +18,7 @@ async fn fails(client: &mut Client, command: &Value) -> String {
 }
 
 #[tokio::test]
-async fn one_subscribes_and_unsubscribes() {
+async fn subscribe_and_unsubscribe_change_delivered_channels() {
     let replica = Replica::ready(&[]).await;
     let ids = [replica.say("a", 1).await, replica.say("a", 2).await, replica.say("a", 3).await];
     let mut client = replica.v1("").await;
@@ -57,7 +57,7 @@ async fn one_subscribes_and_unsubscribes() {
 }
 
 #[tokio::test]
-async fn mistakes_are_told_and_the_connection_stays() {
+async fn invalid_command_gets_error_and_connection_stays() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "1KiB")]).await;
     let mut client = replica.v1("").await;
     for bad in [
@@ -113,7 +113,7 @@ async fn mistakes_are_told_and_the_connection_stays() {
 }
 
 #[tokio::test]
-async fn a_connection_listens_to_64_channels_at_most() {
+async fn subscription_to_65th_channel_is_refused() {
     let replica = Replica::ready(&[]).await;
     let mut client = replica.v1("?channel=0").await;
     let subscribe = |n: usize| json!({ "subscribe": { "ref": n, "channel": n.to_string() } });
@@ -126,7 +126,7 @@ async fn a_connection_listens_to_64_channels_at_most() {
 }
 
 #[tokio::test]
-async fn who_publishes_too_much_is_told_which_one_it_was() {
+async fn publish_above_rate_is_refused_with_its_reference() {
     let replica = Replica::ready(&[("CLIENT_RATE", "5/m")]).await;
     let mut client = replica.v1("").await;
     let publish = |n: usize| json!({ "publish": { "ref": n, "text": n } });
@@ -137,7 +137,7 @@ async fn who_publishes_too_much_is_told_which_one_it_was() {
 }
 
 #[tokio::test]
-async fn while_rabbitmq_is_away_every_command_is_answered() {
+async fn every_command_is_answered_without_rabbitmq() {
     let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
     let settings =
         [("AMQP_URL", url.as_str()), ("PUBLISH_TIMEOUT", "500ms"), ("PUBLISH_BUFFER", "4KiB")];
@@ -159,7 +159,7 @@ async fn while_rabbitmq_is_away_every_command_is_answered() {
 }
 
 #[tokio::test]
-async fn what_comes_too_late_is_told_so_and_what_was_accepted_is_answered() {
+async fn drain_refuses_new_commands_and_answers_accepted_ones() {
     let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
     let settings = [
         ("AMQP_URL", url.as_str()),
@@ -197,7 +197,7 @@ async fn what_comes_too_late_is_told_so_and_what_was_accepted_is_answered() {
 }
 
 #[tokio::test]
-async fn the_subprotocol_is_chosen_if_it_is_offered() {
+async fn offered_subprotocol_is_chosen() {
     let replica = Replica::ready(&[]).await;
     for (offered, chosen) in [
         ("warren.v1", "warren.v1"),

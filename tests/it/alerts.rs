@@ -129,7 +129,7 @@ fn numbers(found: &[Sample]) -> Vec<(&str, usize)> {
 }
 
 #[tokio::test]
-async fn rabbitmq_away_is_told_and_a_replica_that_is_killed_is_not() {
+async fn rabbitmq_outage_fires_alert_and_killed_replica_does_not() {
     let mut release = Release::start().await;
     let replica = &mut release.replicas[0];
     replica.kill();
@@ -149,7 +149,7 @@ async fn rabbitmq_away_is_told_and_a_replica_that_is_killed_is_not() {
 }
 
 #[tokio::test]
-async fn an_alarm_of_rabbitmq_is_told_once() {
+async fn rabbitmq_alarm_fires_one_alert() {
     let mut release = Release::start().await;
     release.rabbitmq.set_memory_watermark(0.000_000_1).await;
     release.fires(&[("WarrenRabbitMQAlarm", 1)]).await;

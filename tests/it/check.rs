@@ -34,7 +34,7 @@ async fn two(exchanges: [&str; 2], more: &[(&str, &str)]) -> ([Replica; 2], [Str
 }
 
 #[tokio::test]
-async fn replicas_that_are_joined_pass() {
+async fn joined_replicas_pass() {
     for delivery in ["log", "live"] {
         let exchange = unique("check");
         let more = [("DELIVERY", delivery)];
@@ -49,7 +49,7 @@ async fn replicas_that_are_joined_pass() {
 }
 
 #[tokio::test]
-async fn replicas_that_are_not_joined_fail_by_their_names() {
+async fn separate_replicas_fail_by_name() {
     let exchanges = [unique("check"), unique("check")];
     let (_replicas, [a, b]) = two([&exchanges[0], &exchanges[1]], &[]).await;
     let (code, output) = check(&[&a, &b, "--timeout", "5s"]).await;
@@ -65,7 +65,7 @@ async fn replicas_that_are_not_joined_fail_by_their_names() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_named_at_once_or_waited_for() {
+async fn missing_replica_is_named_or_waited_for() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
     let began = Instant::now();
@@ -86,7 +86,7 @@ async fn who_is_not_there_is_named_at_once_or_waited_for() {
 }
 
 #[tokio::test]
-async fn one_replica_at_two_addresses_is_one() {
+async fn one_replica_at_two_addresses_counts_once() {
     let replica = Replica::ready(&[("LISTEN", "0.0.0.0:0")]).await;
     let port = replica.addr.port();
     let [one, other] = [1, 2].map(|last| format!("127.0.0.{last}:{port}"));
@@ -98,7 +98,7 @@ async fn one_replica_at_two_addresses_is_one() {
 }
 
 #[tokio::test]
-async fn what_comes_twice_or_is_refused_fails() {
+async fn duplicate_or_refused_message_fails() {
     let twice = FakeServer::start("202 Accepted", 2).await;
     let (code, output) = check(&[&twice.address]).await;
     assert_eq!(code, 1, "{output}");
@@ -117,7 +117,7 @@ async fn what_comes_twice_or_is_refused_fails() {
 }
 
 #[tokio::test]
-async fn nonsense_is_no_answer() {
+async fn invalid_answer_fails() {
     let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
     let ready = |name: &str| format!("{stream}event: ready\ndata: {{\"replica\":\"{name}\"}}\n\n");
     for (answer, endless, says) in [
@@ -140,7 +140,7 @@ async fn nonsense_is_no_answer() {
 }
 
 #[tokio::test]
-async fn mistakes_in_the_arguments_are_told() {
+async fn invalid_arguments_are_refused() {
     for (arguments, says) in [
         (&[][..], "HOST:PORT"),
         (&["http://user:hunter2@host:80"], "no scheme"),

@@ -13,7 +13,7 @@ const PUBLISHERS: usize = 10;
 const MESSAGES: usize = 50;
 
 #[tokio::test]
-async fn every_client_gets_every_message_once_and_in_its_publishers_order() {
+async fn each_client_gets_each_message_once_in_publisher_order() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let start = |name| {
         let (url, exchange) = (rabbitmq.url(), exchange.clone());

@@ -28,7 +28,7 @@ fn offset(id: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_no_id_or_is_the_id_of_nothing_here() {
+async fn malformed_or_foreign_id_reports_malformed_or_unknown() {
     let (rabbitmq, exchange, elsewhere) = (shared(), unique("messages"), unique("elsewhere"));
     let quiet = [("CANARY_INTERVAL", "0s")];
     let replica = Replica::joined("here", &rabbitmq.url(), &exchange, &quiet).await;
@@ -58,7 +58,7 @@ async fn what_is_no_id_or_is_the_id_of_nothing_here() {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_kept() {
+async fn evicted_id_reports_expired() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("LOG_MAX_BYTES", "1MiB")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
@@ -91,7 +91,7 @@ async fn what_is_no_longer_kept() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
+async fn id_of_deleted_stream_reports_unknown() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let quiet = [("CANARY_INTERVAL", "0s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &quiet).await;
@@ -154,7 +154,7 @@ async fn a_stream_that_was_deleted_is_made_anew_and_its_ids_are_unknown() {
 }
 
 #[tokio::test]
-async fn live_keeps_nothing_to_come_back_to() {
+async fn live_delivery_reports_live() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let id = replica.say("lobby", "heard").await;

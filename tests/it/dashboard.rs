@@ -21,7 +21,7 @@ const INTERVAL: &str = "1s";
 const RATE_INTERVAL: &str = "4s";
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_and_of_the_alerts_has_data() {
+async fn dashboard_and_alert_queries_return_data() {
     let (rabbitmq, exchange) = (RabbitMq::with_metrics().await, unique("messages"));
     let way = Proxy::to(rabbitmq.port()).await;
     let ways = [rabbitmq.port(), rabbitmq.port(), way.addr.port()];

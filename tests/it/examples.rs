@@ -319,7 +319,7 @@ fn is_apart(example: &Example) -> bool {
 }
 
 #[tokio::test]
-async fn the_examples_are_what_happens() {
+async fn documented_examples_match_behaviour() {
     let examples = examples();
     for kind in KINDS {
         assert!(examples.iter().any(|example| example.kind == kind), "no example of {kind}");
@@ -350,7 +350,7 @@ async fn the_examples_are_what_happens() {
 }
 
 #[test]
-fn an_example_that_is_wrong_is_noticed() {
+fn wrong_example_is_detected() {
     let mut ids = Ids::default();
     let shown = r#"{"id":"4-5a0c41fd27b8e963","date":"2026-11-22T05:24:40.498Z","text":"a"}"#;
     let real = r#"{"id":"1b-0123456789abcdef","date":"2027-01-02T03:04:05.678Z","text":"a"}"#;

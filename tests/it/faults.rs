@@ -33,7 +33,7 @@ async fn gets_through(client: &mut Client, name: &str) {
 }
 
 #[tokio::test]
-async fn rabbitmq_stops_and_starts_under_load() {
+async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [LIVE, ("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
@@ -79,7 +79,7 @@ async fn rabbitmq_stops_and_starts_under_load() {
 }
 
 #[tokio::test]
-async fn a_replica_starts_without_rabbitmq_and_tells_its_senders() {
+async fn replica_without_rabbitmq_starts_and_reports_errors_to_publishers() {
     let mut rabbitmq = RabbitMq::start().await;
     let url = rabbitmq.url();
     rabbitmq.kill();
@@ -121,7 +121,7 @@ async fn queues(rabbitmq: &Node, exchange: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
+async fn deleted_queue_or_exchange_is_declared_again() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
@@ -146,7 +146,7 @@ async fn a_deleted_queue_or_exchange_is_noticed_and_mended() {
 }
 
 #[tokio::test]
-async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
+async fn unbound_replica_without_publishers_detects_it() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let url = rabbitmq.url();
     let mut replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
@@ -166,7 +166,7 @@ async fn a_replica_that_only_listens_notices_that_it_is_deaf() {
 }
 
 #[tokio::test]
-async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
+async fn memory_alarm_delays_messages_and_keeps_clients() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [("PUBLISH_TIMEOUT", "60s"), ("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
@@ -191,7 +191,7 @@ async fn a_memory_alarm_holds_messages_back_and_clients_stay() {
 }
 
 #[tokio::test]
-async fn another_node_is_tried_when_one_is_gone() {
+async fn unreachable_node_makes_replica_try_the_next() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let nobody = warren_testkit::ports::free_port();
     let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());

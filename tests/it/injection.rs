@@ -24,7 +24,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn what_a_broker_says_and_names_of_the_operator_stay_in_their_line() {
+async fn hostile_broker_text_stays_in_its_log_line() {
     let url = refusing_broker::start(&FORGED.repeat(3)[..250]).await;
     let exchange = format!("e\"\u{2028}\u{202e}{}", "x".repeat(90));
     for format in ["json", "text"] {
@@ -61,7 +61,7 @@ async fn what_a_broker_says_and_names_of_the_operator_stay_in_their_line() {
 }
 
 #[tokio::test]
-async fn names_of_other_programs_are_text_wherever_they_are_shown() {
+async fn hostile_replica_name_stays_text_everywhere() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;

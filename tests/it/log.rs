@@ -19,7 +19,7 @@ async fn messages(client: &mut Client, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn there_is_one_order_whoever_publishes_and_wherever_one_listens() {
+async fn all_subscribers_see_one_order() {
     const EACH: usize = 60;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
@@ -81,7 +81,7 @@ async fn there_is_one_order_whoever_publishes_and_wherever_one_listens() {
 }
 
 #[tokio::test]
-async fn what_it_declares_is_what_the_document_says() {
+async fn declared_topology_matches_document() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("LOG_MAX_AGE", "2h"), ("LOG_MAX_BYTES", "512MiB")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
@@ -114,7 +114,7 @@ async fn what_it_declares_is_what_the_document_says() {
 }
 
 #[tokio::test]
-async fn bodies_and_properties_are_those_of_live() {
+async fn bodies_and_properties_match_live_delivery() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
@@ -135,7 +135,7 @@ async fn bodies_and_properties_are_those_of_live() {
 }
 
 #[tokio::test]
-async fn while_rabbitmq_is_away_clients_stay_and_afterwards_they_have_missed_nothing() {
+async fn rabbitmq_outage_keeps_clients_and_loses_nothing() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
@@ -188,7 +188,7 @@ async fn while_rabbitmq_is_away_clients_stay_and_afterwards_they_have_missed_not
 }
 
 #[tokio::test]
-async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
+async fn returning_replica_catches_up() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("away");
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
@@ -227,7 +227,7 @@ async fn a_replica_that_was_away_has_all_that_was_said_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_new_replica_knows_old_messages_before_it_is_ready() {
+async fn new_replica_has_old_messages_before_it_is_ready() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let old = Replica::joined("old", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();

@@ -42,7 +42,7 @@ async fn pages(replica: &Replica, after: Option<&str>, limit: usize) -> Vec<Stri
 /// RabbitMQ writes something of its own into a stream when a part of it is full. It takes an offset,
 /// and no consumer sees it.
 #[tokio::test]
-async fn an_offset_that_rabbitmq_uses_itself_is_no_end() {
+async fn offset_hole_is_not_taken_for_the_end_of_the_log() {
     /// Offset at which the first part of the stream is full.
     const HOLE: u64 = 256;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
@@ -147,19 +147,19 @@ async fn found_again(body: impl Fn(usize) -> String) {
 }
 
 #[tokio::test]
-async fn a_new_log_is_found_while_others_keep_publishing() {
+async fn recreated_stream_is_found_under_load() {
     found_again(|n| n.to_string()).await;
 }
 
 #[tokio::test]
-async fn a_new_log_is_found_while_others_keep_publishing_the_same() {
+async fn recreated_stream_is_found_under_load_of_equal_messages() {
     found_again(|_| "same".to_owned()).await;
 }
 
 /// It is likely here, not certain, that the replica has an entry in its hands each time that it begins
 /// anew: it has one worker, for which every message is a lot of work.
 #[tokio::test]
-async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
+async fn reconnecting_replica_that_is_behind_loses_nothing() {
     const LISTENERS: usize = 150;
     const ROUNDS: usize = 20;
     const EACH: usize = 500;
@@ -200,7 +200,7 @@ async fn a_replica_that_is_behind_and_begins_anew_loses_nothing() {
 }
 
 #[tokio::test]
-async fn an_empty_log_has_an_empty_page() {
+async fn empty_log_has_empty_page() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
@@ -220,7 +220,7 @@ async fn an_empty_log_has_an_empty_page() {
 }
 
 #[tokio::test]
-async fn a_log_of_one_entry_is_read_without_canaries_as_well() {
+async fn log_of_one_entry_is_read_without_canaries() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let first = one.say("lobby", "first").await;
@@ -234,7 +234,7 @@ async fn a_log_of_one_entry_is_read_without_canaries_as_well() {
 
 /// As long as the program says it, a replica cannot tell the new log by what stands in it.
 #[tokio::test]
-async fn a_new_log_is_found_though_only_its_end_tells_it_from_the_old_one() {
+async fn recreated_stream_that_differs_only_at_its_end_is_found() {
     const OLD: usize = 3000;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[QUIET]).await;

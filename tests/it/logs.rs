@@ -97,7 +97,7 @@ fn lines<'a>(events: &'a [(&Declaration, Value)], name: &str) -> Vec<&'a Value> 
 }
 
 #[tokio::test]
-async fn a_burst_is_few_lines_and_its_end_is_told_without_another_event() {
+async fn burst_is_summarized_without_a_further_event() {
     let mut replica = Replica::ready(&[("CLIENT_RATE", "1/m")]).await;
     let mut eager = Raw::connect(replica.addr).await;
     // The first message is within the rate.
@@ -114,7 +114,7 @@ async fn a_burst_is_few_lines_and_its_end_is_told_without_another_event() {
 }
 
 #[tokio::test]
-async fn lines_and_counters_agree_whatever_clients_do() {
+async fn lines_match_counters_for_client_events() {
     let settings = [("MAX_CONNECTIONS", "3"), ("CLIENT_RATE", "1/m"), ("MAX_MESSAGE", "1KiB")];
     let mut replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
     replica.say("lobby", "something to come back to").await;
@@ -161,7 +161,7 @@ async fn lines_and_counters_agree_whatever_clients_do() {
 }
 
 #[tokio::test]
-async fn lines_and_counters_agree_whatever_becomes_of_rabbitmq() {
+async fn lines_match_counters_for_rabbitmq_events() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     // Canaries would be missed while the last look is taken.
@@ -216,7 +216,7 @@ async fn fails(replica: &Replica, headers: &str) {
 }
 
 #[tokio::test]
-async fn a_message_that_fails_is_told_with_its_trace_whether_or_not_there_are_traces() {
+async fn failed_publish_is_logged_with_trace_id() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
@@ -254,7 +254,7 @@ async fn a_message_that_fails_is_told_with_its_trace_whether_or_not_there_are_tr
 }
 
 #[tokio::test]
-async fn a_message_of_another_program_is_told_with_its_trace() {
+async fn invalid_foreign_message_is_logged_with_trace_id() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -268,7 +268,7 @@ async fn a_message_of_another_program_is_told_with_its_trace() {
 }
 
 #[tokio::test]
-async fn text_has_the_same_fields() {
+async fn text_format_has_fields_of_json_format() {
     let (address, url) = (
         format!("127.0.0.1:{}", free_port()),
         format!("amqp://guest:guest@127.0.0.1:{}", free_port()),
@@ -293,7 +293,7 @@ async fn text_has_the_same_fields() {
 }
 
 #[tokio::test]
-async fn what_is_said_what_clients_choose_and_secrets_are_in_no_line() {
+async fn messages_client_input_and_secrets_are_not_logged() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let url = rabbitmq.url().replace("guest:guest", "guest:hunter2");
     let settings = [
@@ -349,7 +349,7 @@ async fn what_is_said_what_clients_choose_and_secrets_are_in_no_line() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_filtered_out_is_counted_all_the_same() {
+async fn filtered_event_is_counted() {
     let settings = [("LOG", "info,warren::handshake_refused=off")];
     let mut replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
     assert_eq!(http::get(replica.addr, "/ws").await.status, 426);

@@ -31,7 +31,7 @@ fn labels(sample: &str) -> BTreeMap<&str, &str> {
 }
 
 #[tokio::test]
-async fn a_scrape_has_what_is_declared_and_nothing_else() {
+async fn scrape_has_exactly_declared_metrics() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("").await;
@@ -90,7 +90,7 @@ fn promtool_is_content(text: &str) {
 }
 
 #[tokio::test]
-async fn the_embedded_broker_has_no_connection_that_could_be_down() {
+async fn embedded_broker_has_no_amqp_metrics() {
     let replica = Replica::ready(&[]).await;
     let text = scrape(&replica).await;
     assert!(!text.contains("warren_amqp_up"), "{text}");
@@ -99,7 +99,7 @@ async fn the_embedded_broker_has_no_connection_that_could_be_down() {
 }
 
 #[tokio::test]
-async fn threads_and_the_process_tell_how_they_are() {
+async fn thread_and_process_metrics_are_reported() {
     let replica = Replica::ready(&[]).await;
     for worker in [MAIN, "0", "1"] {
         let series = |name: &str| format!("warren_{name}{{worker=\"{worker}\"}}");
@@ -120,7 +120,7 @@ async fn threads_and_the_process_tell_how_they_are() {
 }
 
 #[tokio::test]
-async fn messages_of_other_programs_are_counted() {
+async fn foreign_messages_are_counted() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
@@ -141,7 +141,7 @@ async fn messages_of_other_programs_are_counted() {
 }
 
 #[tokio::test]
-async fn returned_messages_are_counted_and_get_out_all_the_same() {
+async fn returned_message_is_counted_and_published_again() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     // No canary comes first.
     let settings = [("CANARY_INTERVAL", "60s")];
@@ -158,7 +158,7 @@ async fn returned_messages_are_counted_and_get_out_all_the_same() {
 }
 
 #[tokio::test]
-async fn what_waits_for_rabbitmq_and_for_how_long_is_told() {
+async fn blocked_publishing_shows_duration_and_backlog() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let replica =
@@ -183,7 +183,7 @@ async fn what_waits_for_rabbitmq_and_for_how_long_is_told() {
 }
 
 #[tokio::test]
-async fn a_drain_shows_in_the_phase() {
+async fn drain_shows_in_phase_metric() {
     let mut replica = Replica::ready(&[("DRAIN_DELAY", "1s"), ("DRAIN_PERIOD", "2s")]).await;
     let phase = |phase| format!("warren_phase{{phase=\"{phase}\"}}");
     assert_eq!(replica.metric(&phase("running")).await, 1.0);

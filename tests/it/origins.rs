@@ -71,7 +71,7 @@ async fn refused(addr: SocketAddr, origin: &str) {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_get_nothing_whatever_they_look_like() {
+async fn foreign_origin_is_refused_everywhere() {
     let replica = Replica::ready(&[]).await;
     let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
     let mut witness = replica.client("").await;
@@ -89,7 +89,7 @@ async fn pages_of_other_origins_get_nothing_whatever_they_look_like() {
 }
 
 #[tokio::test]
-async fn a_listed_origin_is_that_origin_and_no_other() {
+async fn listed_origin_matches_exactly() {
     let replica = Replica::ready(&[("ALLOWED_ORIGINS", "https://friend.example, app://x")]).await;
     for origin in [
         "http://friend.example",

@@ -6,7 +6,7 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{FORGETFUL, Replica};
 
 #[tokio::test]
-async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
+async fn pages_of_any_size_from_any_replica_make_up_the_log() {
     const COUNT: usize = 210;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let forgetful = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
@@ -52,7 +52,7 @@ async fn pages_of_any_size_on_any_replica_make_up_the_same_log() {
 }
 
 #[tokio::test]
-async fn a_rare_channel_is_found_behind_much_that_others_said() {
+async fn rare_channel_is_found_in_busy_log() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;

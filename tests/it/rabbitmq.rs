@@ -13,7 +13,7 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{LIVE, Replica};
 
 #[tokio::test]
-async fn a_message_crosses_from_one_replica_to_another() {
+async fn message_reaches_clients_of_other_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let quick = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
@@ -42,7 +42,7 @@ async fn a_message_crosses_from_one_replica_to_another() {
 }
 
 #[tokio::test]
-async fn bodies_and_properties_are_what_any_amqp_program_expects() {
+async fn published_body_and_properties_are_as_documented() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
@@ -86,7 +86,7 @@ async fn bodies_and_properties_are_what_any_amqp_program_expects() {
 }
 
 #[tokio::test]
-async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
+async fn queue_is_exclusive_and_bounded_and_connections_are_named() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("tracks");
     let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[LIVE]).await;
@@ -109,7 +109,7 @@ async fn its_queue_is_its_own_and_bounded_and_its_connections_bear_its_name() {
 }
 
 #[tokio::test]
-async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
+async fn foreign_messages_do_not_stop_the_consumer() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica =
         Replica::joined("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
@@ -158,7 +158,7 @@ async fn what_others_put_on_the_exchange_never_stops_the_consumer() {
 }
 
 #[tokio::test]
-async fn the_node_server_it_grew_from_shares_the_exchange() {
+async fn node_server_shares_the_exchange() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut node = Command::new("node");
     node.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recipe/recipe.mjs"))
@@ -182,7 +182,7 @@ async fn the_node_server_it_grew_from_shares_the_exchange() {
 }
 
 #[tokio::test]
-async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
+async fn exchange_of_other_delivery_is_logged_and_retried() {
     let rabbitmq = shared();
     let url = rabbitmq.url();
     for (delivery, difference) in [
@@ -219,7 +219,7 @@ async fn an_exchange_of_the_other_delivery_is_a_clear_error_and_is_retried() {
 }
 
 #[tokio::test]
-async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
+async fn foreign_message_without_id_gets_same_id_on_every_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
@@ -242,7 +242,7 @@ async fn a_dated_message_without_an_id_has_the_same_one_on_every_replica() {
 }
 
 #[tokio::test]
-async fn with_release_4_asked_for_all_tests_have_one_that_refuses_what_is_deprecated() {
+async fn release_4_runs_with_deprecated_features_refused() {
     let asked_for_4 = std::env::var("RABBITMQ").is_ok_and(|release| release == "4");
     let rabbitmq = shared();
     let version = rabbitmq.ctl(&["version"]).await;

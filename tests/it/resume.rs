@@ -39,7 +39,7 @@ fn number(message: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transport() {
+async fn missed_messages_come_from_memory_or_log_over_every_transport() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -76,7 +76,7 @@ async fn what_was_missed_comes_from_memory_or_from_the_stream_over_every_transpo
 }
 
 #[tokio::test]
-async fn who_reads_at_once_has_the_log_read_once_however_long_its_messages_are() {
+async fn quick_reader_has_each_page_read_once() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let first = replica.say("lobby", "first").await;
@@ -94,7 +94,7 @@ async fn who_reads_at_once_has_the_log_read_once_however_long_its_messages_are()
 }
 
 #[tokio::test]
-async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said() {
+async fn replay_meets_new_messages_without_loss_or_duplicate() {
     const OLD: usize = 150;
     const CLIENTS: usize = 30;
     const FURTHER: usize = 40;
@@ -134,7 +134,7 @@ async fn nothing_is_lost_or_said_twice_where_the_replay_meets_what_is_being_said
 }
 
 #[tokio::test]
-async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
+async fn id_ahead_of_replica_is_not_reported_unknown() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let proxy = Proxy::to(rabbitmq.port()).await;
     let url = format!("amqp://guest:guest@{}", proxy.addr);
@@ -162,7 +162,7 @@ async fn what_a_replica_has_not_read_yet_is_not_unknown_to_it() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
+async fn ready_cursor_covers_all_earlier_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = [("WORKERS", "1")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &one).await;
@@ -184,7 +184,7 @@ async fn the_cursor_of_ready_stands_for_all_that_was_said_before() {
 }
 
 #[tokio::test]
-async fn the_header_of_a_browser_that_comes_back_counts_before_the_address() {
+async fn last_event_id_header_precedes_after_parameter() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();

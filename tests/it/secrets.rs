@@ -48,7 +48,7 @@ async fn says_nothing(mut replica: Replica, trouble: &str) {
 }
 
 #[tokio::test]
-async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
+async fn broker_errors_contain_no_password() {
     let (rabbitmq, exchange, user) = (shared(), unique("messages"), unique("user"));
     let port = rabbitmq.port();
     rabbitmq.ctl(&["add_user", &user, SECRET]).await;
@@ -91,7 +91,7 @@ async fn a_broker_that_cannot_be_used_is_told_without_its_password() {
 }
 
 #[test]
-fn help_is_the_same_whatever_the_variables_are() {
+fn help_does_not_depend_on_environment() {
     let help = |command: &mut Command| command.arg("--help").output().unwrap();
     let plain = help(Command::new(warren()).env_clear());
     let set = help(Command::new(warren()).env_clear().envs([

@@ -13,7 +13,7 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn every_mistake_is_named_at_once_before_a_port_is_bound() {
+fn all_invalid_settings_are_reported_together_before_start() {
     // Bound by somebody else: a replica that tried to bind it would fail otherwise.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, stdout, stderr) = run(command(&[
@@ -41,7 +41,7 @@ fn every_mistake_is_named_at_once_before_a_port_is_bound() {
 }
 
 #[test]
-fn help_and_version() {
+fn help_and_version_are_printed() {
     let (code, help, _) = run(Command::new(warren()).arg("--help"));
     assert_eq!(code, Some(0));
     assert!(help.contains("WARREN_AMQP_URL") && help.contains("(default: 127.0.0.1:8080)"));
@@ -54,7 +54,7 @@ fn help_and_version() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn occupied_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, stderr) = run(&mut command(&[("LISTEN", &address)]));

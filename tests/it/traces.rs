@@ -91,7 +91,7 @@ fn reached_all(spans: &[Span], exchange: &str, creation: &str, channel: &str) {
 }
 
 #[tokio::test]
-async fn one_trace_leads_from_an_http_publish_to_the_broadcast_of_every_replica() {
+async fn http_publish_and_all_broadcasts_share_a_trace() {
     let (collector, exchange) = (Collector::start().await, unique("messages"));
     let settings = [
         (ENDPOINT, collector.endpoint()),
@@ -164,7 +164,7 @@ async fn one_trace_leads_from_an_http_publish_to_the_broadcast_of_every_replica(
 }
 
 #[tokio::test]
-async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
+async fn traceparent_header_of_amqp_message_is_continued() {
     let (collector, exchange) = (Collector::start().await, unique("messages"));
     let replicas = three(&exchange, &[(ENDPOINT, &collector.endpoint())]).await;
     let mut client = replicas[2].client("?channel=news").await;
@@ -187,7 +187,7 @@ async fn a_program_that_publishes_to_rabbitmq_joins_with_a_header() {
 }
 
 #[tokio::test]
-async fn a_message_without_a_trace_is_in_one_that_all_replicas_agree_on() {
+async fn message_without_trace_gets_same_trace_on_all_replicas() {
     let (collector, exchange) = (Collector::start().await, unique("messages"));
     let endpoint = collector.endpoint();
     let settings = [
@@ -217,7 +217,7 @@ async fn a_message_without_a_trace_is_in_one_that_all_replicas_agree_on() {
 }
 
 #[tokio::test]
-async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
+async fn unsampled_trace_is_propagated_and_not_exported() {
     let (collector, exchange) = (Collector::start().await, unique("messages"));
     let endpoint = collector.endpoint();
     let settings = [LIVE, (ENDPOINT, &endpoint), ("OTEL_TRACES_SAMPLER", "parentbased_always_off")];
@@ -263,7 +263,7 @@ async fn what_is_not_sampled_is_not_exported_and_its_context_is_passed_on() {
 }
 
 #[tokio::test]
-async fn a_client_begins_a_trace_and_the_last_spans_are_exported_at_the_end() {
+async fn shutdown_exports_last_spans_of_client_trace() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let settings = [(ENDPOINT, endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "600000")];
@@ -284,7 +284,7 @@ async fn a_client_begins_a_trace_and_the_last_spans_are_exported_at_the_end() {
 }
 
 #[tokio::test]
-async fn an_unreachable_collector_harms_nobody() {
+async fn unreachable_collector_does_not_delay_messages() {
     let endpoint = format!("http://127.0.0.1:{}", free_port());
     let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_BSP_MAX_QUEUE_SIZE", "16")];
     let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
@@ -310,7 +310,7 @@ async fn an_unreachable_collector_harms_nobody() {
 }
 
 #[tokio::test]
-async fn what_the_caller_did_wrong_is_no_error() {
+async fn client_error_is_not_a_failed_span() {
     let collector = Collector::start().await;
     let replica = Replica::ready(&[(ENDPOINT, &collector.endpoint()), SOON]).await;
     let header = format!("traceparent: {}\r\n", parent("01"));
@@ -323,7 +323,7 @@ async fn what_the_caller_did_wrong_is_no_error() {
 const LOST: &str = "warren_spans_dropped_total{cause=\"not_exported\"}";
 
 #[tokio::test]
-async fn what_a_collector_takes_in_part_is_counted_and_what_it_took_is_not_sent_again() {
+async fn partially_accepted_export_is_counted_and_not_repeated() {
     let collector = Collector::start().await;
     let replica = Replica::ready(&[(ENDPOINT, &collector.endpoint()), SOON]).await;
     let header = format!("traceparent: {}\r\n", parent("01"));
@@ -347,7 +347,7 @@ async fn what_a_collector_takes_in_part_is_counted_and_what_it_took_is_not_sent_
 }
 
 #[tokio::test]
-async fn an_export_is_tried_again_beyond_the_time_of_an_attempt() {
+async fn export_is_retried_after_attempt_timeout() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_EXPORTER_OTLP_TIMEOUT", "250")];
@@ -361,7 +361,7 @@ async fn an_export_is_tried_again_beyond_the_time_of_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_collector_that_wants_to_be_left_alone_is() {
+async fn retry_after_of_collector_is_respected() {
     let collector = Collector::start().await;
     let endpoint = collector.endpoint();
     let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_BSP_EXPORT_TIMEOUT", "500")];
@@ -376,7 +376,7 @@ async fn a_collector_that_wants_to_be_left_alone_is() {
 }
 
 #[tokio::test]
-async fn a_collector_behind_tls_is_believed_by_its_certificate() {
+async fn collector_certificate_is_verified() {
     let (collector, certificate) = Collector::secure().await;
     let file = format!("{}/{}.pem", env!("CARGO_TARGET_TMPDIR"), unique("collector"));
     fs::write(&file, certificate).unwrap();
@@ -401,7 +401,7 @@ async fn a_collector_behind_tls_is_believed_by_its_certificate() {
 }
 
 #[tokio::test]
-async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
+async fn hanging_collector_does_not_delay_shutdown() {
     // It is connected to, and that is all.
     let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", hole.local_addr().unwrap());
@@ -418,7 +418,7 @@ async fn a_collector_that_never_answers_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn of_exports_the_log_says_nothing_but_what_is_declared() {
+async fn exports_log_only_declared_events() {
     let collector = Collector::start().await;
     let settings = [(ENDPOINT, &*collector.endpoint()), SOON, ("LOG", "trace")];
     let replica = Replica::ready(&settings).await;
@@ -432,7 +432,7 @@ async fn of_exports_the_log_says_nothing_but_what_is_declared() {
 }
 
 #[tokio::test]
-async fn without_an_endpoint_nothing_of_it_runs() {
+async fn no_endpoint_disables_tracing() {
     let threads = |replica: &Replica| {
         let tasks = fs::read_dir(format!("/proc/{}/task", replica.process.id())).unwrap();
         let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap();
@@ -451,7 +451,7 @@ async fn without_an_endpoint_nothing_of_it_runs() {
 }
 
 #[test]
-fn another_protocol_is_an_error_at_the_start() {
+fn unsupported_otlp_protocol_is_refused_at_start() {
     let output = command(&[
         (ENDPOINT, "http://user:hunter2@localhost:4317"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),

@@ -5,7 +5,7 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{FORGETFUL, Replica};
 
 #[tokio::test]
-async fn publishing_is_answered_with_the_id_that_everybody_sees() {
+async fn publish_returns_the_id_that_subscribers_get() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
@@ -44,7 +44,7 @@ async fn publishing_is_answered_with_the_id_that_everybody_sees() {
 }
 
 #[tokio::test]
-async fn many_commands_may_be_on_their_way_at_once() {
+async fn pipelined_commands_are_all_answered() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
@@ -64,7 +64,7 @@ async fn many_commands_may_be_on_their_way_at_once() {
 }
 
 #[tokio::test]
-async fn a_subscription_joins_its_replay_and_what_is_being_said() {
+async fn subscription_continues_replay_with_new_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
@@ -88,7 +88,7 @@ async fn a_subscription_joins_its_replay_and_what_is_being_said() {
 }
 
 #[tokio::test]
-async fn a_cursor_without_a_channel_is_no_reason_to_wait() {
+async fn cursor_without_channel_does_not_delay_ready() {
     let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("WORKERS", "1")]].concat();

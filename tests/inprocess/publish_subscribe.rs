@@ -5,7 +5,7 @@ use serde_json::json;
 use warren_testkit::http;
 
 #[tokio::test]
-async fn a_text_reaches_everyone_in_its_channel_once_and_in_order() {
+async fn message_reaches_every_subscriber_of_its_channel_once_and_in_order() {
     let replica = Replica::ready(&[]).await;
     let mut one = replica.client("").await;
     let mut two = replica.client("?channel=lobby").await;
@@ -31,7 +31,7 @@ async fn a_text_reaches_everyone_in_its_channel_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn history_and_resume() {
+async fn new_subscriber_gets_history_and_returning_one_gets_missed_messages() {
     let replica = Replica::ready(&[("WORKERS", "1")]).await;
     let mut witness = replica.client("?channel=a&channel=b").await;
     let mut ids = Vec::new();
@@ -61,7 +61,7 @@ async fn history_and_resume() {
 }
 
 #[tokio::test]
-async fn publishing_over_http_is_confirmed_and_mistakes_are_told() {
+async fn http_publish_is_confirmed_and_invalid_request_is_refused() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "100B")]).await;
     let mut client = replica.client("?channel=orders").await;
     let response = replica.post("orders", json!({ "id": 7, "lines": [1, 2] })).await;
@@ -92,7 +92,7 @@ async fn publishing_over_http_is_confirmed_and_mistakes_are_told() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_cannot_publish_through_its_visitors() {
+async fn http_publish_from_foreign_origin_is_refused() {
     let replica = Replica::ready(&[]).await;
     let body = r#"{"text":"forged"}"#;
     let request = |origin: &str| {
@@ -110,7 +110,7 @@ async fn a_foreign_page_cannot_publish_through_its_visitors() {
 }
 
 #[tokio::test]
-async fn the_page_is_in_the_binary_and_its_policy_is_strict() {
+async fn page_assets_are_served_with_strict_policy() {
     let replica = Replica::ready(&[]).await;
     for (path, kind) in [
         ("/", "text/html"),
@@ -136,7 +136,7 @@ async fn the_page_is_in_the_binary_and_its_policy_is_strict() {
 }
 
 #[tokio::test]
-async fn health_and_roster() {
+async fn health_and_roster_are_served_on_their_own_ports() {
     let replica = Replica::ready(&[("REPLICA", "only"), ("ADMIN_LISTEN", "127.0.0.1:0")]).await;
     assert_eq!(http::get(replica.admin, "/livez").await.status, 200);
     assert_eq!(http::get(replica.admin, "/readyz").await.body, "ready\n");

@@ -78,7 +78,7 @@ fn command(command: &serde_json::Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn mistakes_that_are_not_read() {
+async fn unread_errors_stay_bounded() {
     let patient = Patient::new(&[]).await;
     // What is wrong with them is told, and not all of it.
     for mistake in [
@@ -94,7 +94,7 @@ async fn mistakes_that_are_not_read() {
 }
 
 #[tokio::test]
-async fn commands_whose_answers_are_not_read() {
+async fn unread_command_answers_stay_bounded() {
     let patient = Patient::new(&[("CLIENT_RATE", "1000000/s")]).await;
     let name = "\"".repeat(255);
     for commands in [
@@ -117,7 +117,7 @@ async fn commands_whose_answers_are_not_read() {
 }
 
 #[tokio::test]
-async fn pings_that_are_not_answered_and_garbage() {
+async fn unread_pongs_and_garbage_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let mut raw = Raw::send_first_narrow(patient.replica.addr, HANDSHAKE.as_bytes()).await;
     pour(&mut raw, &frame(PING, &[b'p'; 125]).repeat(400), 400).await;
@@ -132,7 +132,7 @@ async fn pings_that_are_not_answered_and_garbage() {
 }
 
 #[tokio::test]
-async fn messages_that_never_end() {
+async fn endless_messages_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let half = frame(TEXT, &[b'x'; MESSAGE]);
     let mut raw = Raw::connect(patient.replica.addr).await;
@@ -152,7 +152,7 @@ async fn messages_that_never_end() {
 }
 
 #[tokio::test]
-async fn requests_that_never_end() {
+async fn endless_requests_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let post = "POST /messages HTTP/1.1\r\nHost: x\r\n";
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).into_bytes();
@@ -171,7 +171,7 @@ async fn requests_that_never_end() {
 }
 
 #[tokio::test]
-async fn requests_whose_answers_are_not_read() {
+async fn unread_responses_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let page = warren_testkit::http::get(patient.replica.addr, "/app.js").await;
     let known = format!("If-None-Match: {}\r\n", page.header("etag"));
@@ -194,7 +194,7 @@ async fn requests_whose_answers_are_not_read() {
 }
 
 #[tokio::test]
-async fn requests_behind_one_that_is_not_answered_yet_wait_at_no_cost() {
+async fn pipelined_requests_behind_pending_one_cost_nothing() {
     let patient = Patient::new(&[]).await;
     let requests = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
     let stream = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -212,7 +212,7 @@ async fn requests_behind_one_that_is_not_answered_yet_wait_at_no_cost() {
 }
 
 #[tokio::test]
-async fn pages_that_are_not_read() {
+async fn unread_pages_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let text = "x".repeat(60_000);
     for _ in 0..100 {
@@ -226,7 +226,7 @@ async fn pages_that_are_not_read() {
 }
 
 #[tokio::test]
-async fn all_channels_that_one_may_have_again_and_again() {
+async fn repeated_subscriptions_stay_bounded() {
     let patient = Patient::new(&[]).await;
     let name = |n: usize| format!("{n:0255}");
     let channels: String = (0..64).map(|n| format!("&channel={}", name(n))).collect();
@@ -251,7 +251,7 @@ async fn all_channels_that_one_may_have_again_and_again() {
 }
 
 #[tokio::test]
-async fn channels_without_end() {
+async fn ever_new_channels_stay_bounded() {
     const HISTORY: usize = 8 << 20;
     let settings = [("HISTORY_BYTES", "8MiB"), ("CLIENT_RATE", "1000000/s")];
     let patient = Patient::new(&settings).await;
@@ -271,7 +271,7 @@ async fn channels_without_end() {
 }
 
 #[tokio::test]
-async fn coming_and_going_in_a_tight_loop() {
+async fn reconnect_loop_stays_bounded() {
     let patient = Patient::new(&[]).await;
     for n in 0..3000 {
         let mut raw = Raw::send_first(patient.replica.addr, HANDSHAKE.as_bytes()).await;
@@ -283,7 +283,7 @@ async fn coming_and_going_in_a_tight_loop() {
 }
 
 #[tokio::test]
-async fn a_header_that_announces_4_gib_is_refused_before_anything_is_kept() {
+async fn announced_4_gib_frame_is_refused_without_allocation() {
     let replica = Replica::ready(&[]).await;
     let before = replica.memory();
     for announced in [4u64 << 30, u64::MAX] {
@@ -297,7 +297,7 @@ async fn a_header_that_announces_4_gib_is_refused_before_anything_is_kept() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
+async fn client_that_never_reads_is_closed_and_others_are_served() {
     let backlog = 256 << 10;
     let settings =
         [("CLIENT_BACKLOG", "256KiB"), ("HISTORY_BYTES", "1MiB"), ("CLIENT_RATE", "100000/s")];
@@ -326,7 +326,7 @@ async fn a_client_that_never_reads_is_closed_and_costs_the_others_nothing() {
 }
 
 #[tokio::test]
-async fn a_flood_of_pings_is_answered_within_bounds() {
+async fn ping_flood_is_answered_in_bounded_memory() {
     let replica = Replica::ready(&[]).await;
     let mut raw = Raw::connect(replica.addr).await;
     let before = replica.memory();
@@ -347,7 +347,7 @@ async fn a_flood_of_pings_is_answered_within_bounds() {
 }
 
 #[tokio::test]
-async fn a_gibibyte_in_a_small_frame_takes_no_more_memory_than_a_message() {
+async fn compressed_gibibyte_takes_memory_of_one_message() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "1MiB"), ("WORKERS", "1")]).await;
     let mut other = replica.client("").await;
     let bomb = zlib::zeros(1024);

@@ -48,7 +48,7 @@ async fn run(
 }
 
 #[tokio::test]
-async fn two_hundred_clients_have_everything_whatever_is_killed() {
+async fn killed_replicas_and_rabbitmq_lose_and_repeat_nothing() {
     allow_open_files(4096);
     let mut rabbitmq = RabbitMq::start().await;
     let (url, exchange) = (rabbitmq.url(), unique("messages"));
@@ -72,7 +72,7 @@ async fn two_hundred_clients_have_everything_whatever_is_killed() {
 }
 
 #[tokio::test]
-async fn in_a_cluster_nodes_can_be_killed_one_after_the_other() {
+async fn killed_cluster_nodes_lose_and_repeat_nothing() {
     allow_open_files(4096);
     let mut cluster = Cluster::start().await;
     let exchange = unique("messages");

@@ -9,7 +9,7 @@ use warren_testkit::replica::Replica;
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
 
 #[tokio::test]
-async fn two_pages_on_two_replicas() {
+async fn page_and_client_module_work_in_browser() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;

@@ -136,7 +136,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
 }
 
 #[tokio::test]
-async fn five_thousand_that_return_at_once_are_served_by_the_two_others() {
+async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     // On both sides of the load balancer, and on this one.
     allow_open_files(4 * CLIENTS as u64);
     let (rabbitmq, exchange) = (shared(), unique("messages"));

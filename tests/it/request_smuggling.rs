@@ -135,7 +135,7 @@ fn cases() -> Vec<(&'static str, String, u16)> {
 }
 
 #[tokio::test]
-async fn a_replica_answers_one_request_and_hangs_up_where_there_is_doubt() {
+async fn ambiguous_request_is_refused_and_closes_connection() {
     let replica = Replica::ready(&[]).await;
     let mut witness = replica.client("").await;
     for (case, request, status) in cases() {
@@ -149,7 +149,7 @@ async fn a_replica_answers_one_request_and_hangs_up_where_there_is_doubt() {
 }
 
 #[tokio::test]
-async fn nothing_gets_past_the_rules_of_a_load_balancer() {
+async fn hidden_request_does_not_pass_load_balancer_rules() {
     let replica = Replica::ready(&[]).await;
     let rule = "http-request deny unless { req.hdr(X-Shown) yes }";
     let setting = Setting { rule, ..Setting::default() };

@@ -24,7 +24,7 @@ const SPREAD: usize = 3_000;
 const READERS: usize = 4;
 
 #[tokio::test]
-async fn a_crowd_is_served_by_few_readers_and_in_little_memory() {
+async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let _alone = ONE_AT_A_TIME.lock().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
@@ -106,7 +106,7 @@ const ERAS: usize = 270;
 const ERA: usize = 256;
 
 #[tokio::test]
-async fn those_who_were_away_for_different_times_wait_for_their_turn() {
+async fn clients_with_different_cursors_resume_in_turn() {
     let _alone = ONE_AT_A_TIME.lock().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));

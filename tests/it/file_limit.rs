@@ -31,7 +31,7 @@ async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
 }
 
 #[tokio::test]
-async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() {
+async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
     open_files::allow_open_files(3 * CROWD as u64);
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
@@ -64,7 +64,7 @@ async fn thousands_who_stop_in_the_middle_are_sent_away_and_the_others_served() 
 }
 
 #[tokio::test]
-async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
+async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
     let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
     let mut client = replica.client("").await;
     let mut others = Vec::new();
@@ -108,7 +108,7 @@ async fn without_a_file_for_newcomers_the_others_are_served_and_it_recovers() {
 }
 
 #[tokio::test]
-async fn the_first_connection_to_rabbitmq_that_ends_may_end_without_a_file_left() {
+async fn lost_rabbitmq_connection_recovers_with_no_file_left() {
     let (rabbitmq, name) = (shared(), unique("full"));
     let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
     let mut client = replica.client("").await;

@@ -26,7 +26,7 @@ async fn command(client: &mut Client, key: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_was_seen_is_answered_with_the_first_id_wherever_it_arrives() {
+async fn repeated_key_returns_first_id_on_any_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
@@ -61,7 +61,7 @@ async fn a_key_that_was_seen_is_answered_with_the_first_id_wherever_it_arrives()
 }
 
 #[tokio::test]
-async fn of_two_that_arrive_at_once_on_two_replicas_one_is_delivered() {
+async fn same_key_on_two_replicas_at_once_is_delivered_once() {
     const KEYS: usize = 50;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
@@ -88,7 +88,7 @@ async fn of_two_that_arrive_at_once_on_two_replicas_one_is_delivered() {
 }
 
 #[tokio::test]
-async fn the_second_copy_is_nowhere() {
+async fn duplicate_is_in_no_history_page_or_replay() {
     const COUNT: usize = 150;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
@@ -141,7 +141,7 @@ async fn the_second_copy_is_nowhere() {
 }
 
 #[tokio::test]
-async fn what_is_published_again_after_a_lost_connection_is_delivered_once() {
+async fn republish_after_lost_connection_is_delivered_once() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -170,7 +170,7 @@ fn keyed(key: &[u8]) -> BasicProperties {
 }
 
 #[tokio::test]
-async fn keys_of_other_programs_count_if_they_are_keys() {
+async fn valid_keys_of_other_programs_are_deduplicated() {
     let rabbitmq = shared();
     for delivery in [LIVE, ("DELIVERY", "log")] {
         let exchange = unique("messages");
@@ -202,7 +202,7 @@ async fn keys_of_other_programs_count_if_they_are_keys() {
 }
 
 #[tokio::test]
-async fn live_answers_a_second_copy_with_the_id_that_was_delivered() {
+async fn live_delivery_returns_first_id_for_duplicate() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut listener = replica.client("").await;

@@ -14,7 +14,7 @@ use warren_testkit::replica::Replica;
 const MESSAGES: usize = 2_000;
 
 #[tokio::test]
-async fn what_is_confirmed_is_heard_once_though_the_binding_comes_and_goes() {
+async fn confirmed_message_is_delivered_once_while_binding_flaps() {
     let (url, exchange) = (shared().url(), unique("messages"));
     let stream = format!("{exchange}.log");
     let settings = [("PUBLISH_TIMEOUT", "50s"), ("CLIENT_RATE", "1000000/s")];

@@ -10,7 +10,7 @@ fn things(pid: u32) -> usize {
 }
 
 #[tokio::test]
-async fn attempts_that_come_to_nothing_leave_nothing_behind() {
+async fn failed_connection_attempts_leak_nothing() {
     let rabbitmq = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("amqp://{}", rabbitmq.local_addr().unwrap());
     let replica = Replica::start(&[("AMQP_URL", &url)]).await;

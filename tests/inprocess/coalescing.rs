@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const MESSAGES: usize = 50;
 
 #[tokio::test]
-async fn messages_share_a_write_with_those_of_the_same_moment() {
+async fn messages_within_coalesce_period_share_a_write() {
     let moment = Duration::from_millis(500);
     let replica = Replica::ready(&[("COALESCE", "500ms")]).await;
     let mut listener = replica.client("").await;

@@ -5,7 +5,7 @@ use warren_testkit::http;
 use warren_testkit::raw::{HANDSHAKE, Raw, frame};
 
 #[tokio::test]
-async fn violations_are_answered_with_their_code_and_harm_nobody_else() {
+async fn violation_closes_only_its_connection_with_its_code() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "1KiB")]).await;
     let mut other = replica.client("").await;
     let large = vec![b'x'; 1025];
@@ -37,7 +37,7 @@ async fn violations_are_answered_with_their_code_and_harm_nobody_else() {
 }
 
 #[tokio::test]
-async fn bytes_may_come_one_by_one_and_frames_with_the_handshake() {
+async fn bytes_sent_singly_and_frames_sent_with_handshake_are_read() {
     let replica = Replica::ready(&[]).await;
     let mut early =
         Raw::send_first(replica.addr, &[HANDSHAKE.as_bytes(), &frame(0x81, b"early")].concat())
@@ -54,7 +54,7 @@ async fn bytes_may_come_one_by_one_and_frames_with_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_close_is_returned_with_its_code_and_then_the_socket_ends() {
+async fn close_frame_is_echoed_and_socket_ends() {
     let replica = Replica::ready(&[]).await;
     for (payload, code) in [(&b"\x03\xe8bye"[..], 1000), (b"\x0f\xa1", 4001), (b"", 1000)] {
         let mut raw = Raw::connect(replica.addr).await;
@@ -64,7 +64,7 @@ async fn a_close_is_returned_with_its_code_and_then_the_socket_ends() {
 }
 
 #[tokio::test]
-async fn handshakes_that_are_refused() {
+async fn invalid_handshake_gets_its_error() {
     let replica = Replica::ready(&[]).await;
     let refused = async |path: &str, header: (&str, &str)| {
         let request = HANDSHAKE.replace("/ws", path).replace(header.0, header.1);

@@ -47,7 +47,7 @@ fn files(replica: &Replica) -> usize {
 }
 
 #[tokio::test]
-async fn slow_requests_are_ended_and_cost_the_others_nothing() {
+async fn slow_requests_time_out_and_others_are_served() {
     let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms"), ("WORKERS", "1")]).await;
     let before = files(&replica);
     let mut client = replica.client("").await;
@@ -112,7 +112,7 @@ impl Keeper {
 }
 
 #[tokio::test]
-async fn a_later_head_that_is_begun_and_never_ends_is_ended_as_the_first_is() {
+async fn unfinished_second_head_times_out() {
     let replica = Replica::ready(&[]).await;
     for begins in ["G", "GET / HTTP/1.1\r\nHost: x\r\n"] {
         let mut keeper = Keeper::connect(replica.addr).await;
@@ -127,7 +127,7 @@ async fn a_later_head_that_is_begun_and_never_ends_is_ended_as_the_first_is() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_late_and_sends_slowly_is_served() {
+async fn idle_connection_with_slow_body_is_served() {
     let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms")]).await;
     let mut keeper = Keeper::connect(replica.addr).await;
     // More than a head may take, and nearly as long as a connection is kept.
@@ -151,7 +151,7 @@ async fn a_client_that_comes_back_late_and_sends_slowly_is_served() {
 }
 
 #[tokio::test]
-async fn events_that_are_asked_for_with_an_upgrade_are_bounded_and_end_with_their_client() {
+async fn event_streams_with_upgrade_header_are_bounded_and_end() {
     let settings =
         [("CLIENT_BACKLOG", "64KiB"), ("HISTORY_BYTES", "256KiB"), ("PING_INTERVAL", "500ms")];
     let replica = Replica::ready(&settings).await;

@@ -23,7 +23,7 @@ async fn say(replica: &Replica, client: &mut Client, text: Value) -> String {
 }
 
 #[tokio::test]
-async fn names_that_are_not_utf8_stop_nobody() {
+async fn non_utf8_properties_stop_no_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
     let mut client = replica.client("").await;
@@ -76,7 +76,7 @@ async fn names_that_are_not_utf8_stop_nobody() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_delivered_is_passed_over_in_replays_as_well() {
+async fn undeliverable_message_is_skipped_in_replays() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [&FORGETFUL[..], &[("MAX_MESSAGE", "8KiB")]].concat();
     let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;

@@ -71,7 +71,7 @@ impl Patient {
 }
 
 #[tokio::test]
-async fn bytes_that_come_one_by_one_are_frames_in_the_end() {
+async fn frames_sent_byte_by_byte_are_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
     let mut patient = Patient::begin(&replica, b"").await;
@@ -109,7 +109,7 @@ async fn bytes_that_come_one_by_one_are_frames_in_the_end() {
 }
 
 #[tokio::test]
-async fn commands_that_come_one_byte_at_a_time_are_answered_in_turn() {
+async fn commands_sent_byte_by_byte_are_answered() {
     let replica = replica().await;
     let mut listener = replica.client("?channel=news").await;
     let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
@@ -129,7 +129,7 @@ async fn commands_that_come_one_byte_at_a_time_are_answered_in_turn() {
 }
 
 #[tokio::test]
-async fn a_frame_may_be_cut_wherever_one_likes() {
+async fn frame_cut_at_any_byte_is_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
     let mut patient = Patient::connect(&replica).await;
@@ -153,7 +153,7 @@ async fn a_frame_may_be_cut_wherever_one_likes() {
 }
 
 #[tokio::test]
-async fn frames_may_come_with_the_handshake_or_any_part_of_them() {
+async fn frames_sent_with_handshake_are_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
     let frames = [frame(WHOLE, TEXT.as_bytes()), frame(PING, b"beat")].concat();
@@ -174,7 +174,7 @@ async fn frames_may_come_with_the_handshake_or_any_part_of_them() {
 }
 
 #[tokio::test]
-async fn more_than_fits_a_buffer_may_follow_a_handshake_at_once() {
+async fn many_frames_sent_with_handshake_are_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
     let text = |number: usize| format!("{number:03} {}", TEXT.repeat(100));
@@ -189,7 +189,7 @@ async fn more_than_fits_a_buffer_may_follow_a_handshake_at_once() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_the_handshake_is_answered_before_it() {
+async fn requests_pipelined_before_handshake_are_answered_first() {
     let replica = replica().await;
     let ask = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut raw = Raw::send_first(replica.addr, format!("{ask}{ask}{HANDSHAKE}").as_bytes()).await;
@@ -206,7 +206,7 @@ async fn what_was_asked_before_the_handshake_is_answered_before_it() {
 const LATER: &str = "ffff-0123456789abcdef";
 
 #[tokio::test]
-async fn nothing_is_said_before_ready_whatever_came_with_the_handshake() {
+async fn ready_precedes_answers_to_frames_sent_with_handshake() {
     let replica = replica().await;
     let commands = [
         json!({ "publish": { "ref": 1, "text": TEXT } }),
@@ -229,7 +229,7 @@ async fn nothing_is_said_before_ready_whatever_came_with_the_handshake() {
 }
 
 #[tokio::test]
-async fn the_last_of_many_pings_is_answered() {
+async fn last_of_many_pings_is_answered() {
     let replica = replica().await;
     let mut raw = Raw::connect(replica.addr).await;
     let pings: Vec<u8> = (0..1000).flat_map(|n: u16| frame(PING, &n.to_be_bytes())).collect();
@@ -238,7 +238,7 @@ async fn the_last_of_many_pings_is_answered() {
 }
 
 #[tokio::test]
-async fn every_command_is_answered_however_many_come_at_once() {
+async fn each_of_many_commands_is_answered() {
     const COMMANDS: usize = 1000;
     let replica = Replica::ready(&[("CLIENT_RATE", "1/m")]).await;
     let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");

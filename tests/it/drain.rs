@@ -14,7 +14,7 @@ use warren_testkit::{LIMIT, process::Process};
 const CLIENTS: usize = 300;
 
 #[tokio::test]
-async fn connections_are_closed_evenly_and_what_was_accepted_gets_out() {
+async fn drain_spreads_closes_and_delivers_accepted_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("DRAIN_DELAY", "1s"), ("DRAIN_PERIOD", "3s"), ("CLIENT_RATE", "10000/s")];
     let mut leaving = Replica::joined("leaving", &rabbitmq.url(), &exchange, &settings).await;
@@ -76,7 +76,7 @@ async fn connections_are_closed_evenly_and_what_was_accepted_gets_out() {
 }
 
 #[tokio::test]
-async fn newcomers_are_refused_once_connections_are_being_closed() {
+async fn draining_replica_refuses_new_connections() {
     let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "60s")];
     let mut replica = Replica::ready(&settings).await;
     // Two, of which at least one is closed in the second half.
@@ -93,7 +93,7 @@ async fn newcomers_are_refused_once_connections_are_being_closed() {
 }
 
 #[tokio::test]
-async fn interrupting_it_is_the_same_as_terminating() {
+async fn sigint_shuts_down_like_sigterm() {
     let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
     let mut process = Process::spawn(command(&settings));
     process.line(LIMIT, |line| line.contains("\"serving:")).await;
@@ -102,7 +102,7 @@ async fn interrupting_it_is_the_same_as_terminating() {
 }
 
 #[tokio::test]
-async fn an_event_stream_that_is_not_read_holds_nothing_up() {
+async fn unread_event_stream_does_not_delay_shutdown() {
     // It is closed as too slow before that, or not.
     for backlog in ["64KiB", "64MiB"] {
         let settings = [

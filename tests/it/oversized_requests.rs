@@ -40,7 +40,7 @@ async fn status(addr: SocketAddr, begins: &str, again: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused_in_bounded_memory() {
+async fn oversized_request_is_refused_in_bounded_memory() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "16KiB"), ("CLIENT_RATE", "1000/s")]).await;
     let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
     let mut client = replica.client("").await;
@@ -122,7 +122,7 @@ async fn what_is_too_large_is_refused_in_bounded_memory() {
 }
 
 #[tokio::test]
-async fn who_reads_only_when_all_of_it_is_sent_is_told_so_too() {
+async fn refusal_reaches_client_that_sends_whole_body_first() {
     let replica = Replica::ready(&[]).await;
     let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
     let length = format!("Content-Length: {MUCH}\r\n\r\n");
@@ -146,7 +146,7 @@ async fn who_reads_only_when_all_of_it_is_sent_is_told_so_too() {
 }
 
 #[tokio::test]
-async fn a_later_head_without_an_end_is_refused_as_the_first_is() {
+async fn endless_second_head_is_refused() {
     let replica = Replica::ready(&[]).await;
     let mut stream = TcpStream::connect(replica.addr).await.unwrap();
     let mut answer = vec![0; 1024];

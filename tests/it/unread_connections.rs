@@ -66,7 +66,7 @@ fn get(path: &str) -> String {
 }
 
 #[tokio::test]
-async fn while_much_is_said() {
+async fn unread_connections_stay_bounded_under_publishing() {
     allow_open_files(4096);
     for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
         let replica = Replica::ready(&SETTINGS).await;
@@ -88,7 +88,7 @@ async fn while_much_is_said() {
 }
 
 #[tokio::test]
-async fn while_they_are_given_what_they_missed() {
+async fn unread_connections_stay_bounded_during_replays() {
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
