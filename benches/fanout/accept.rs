@@ -1,24 +1,21 @@
-//! What a newcomer costs: a connection is accepted, its handshake read and answered, and the client
-//! greeted.
+//! Cost of a new connection: accept, handshake and greeting.
 
-use crate::client::Crowd;
+use crate::client::ClientPool;
 use crate::dialect::Dialect;
 use crate::report::{table, verdict};
 use crate::server::Server;
 use crate::{Outcome, Plan};
 use std::path::PathBuf;
 
-/// What fits into a process that may open 20,000 files.
+/// Connections that fit into a process with a limit of 20,000 files.
 const NEWCOMERS: usize = 19_000;
-/// Newcomers on their way in at any time: when one has been greeted, the next one comes. One by one,
-/// each would wake the server up. All at once, it would never sleep, and what waits for it would not
-/// fit into its backlog.
+/// Open handshakes at a time: when one is greeted, the next connects. One by one, each would wake the server;
+/// all at once would exceed its backlog.
 pub const AT_ONCE: usize = 64;
-/// CPU of a newcomer, in microseconds.
+/// Target for the CPU of a new connection, in microseconds.
 const TARGET: f64 = 35.0;
 
-/// CPU of a newcomer, beside a bare loop that does with one what cannot be left out. Each time it is a
-/// new process.
+/// Measures the CPU of a new connection, and that of the bare accept loop, each time in a new process.
 pub fn run(plan: &Plan) -> Outcome {
     let mut contenders: Vec<(&str, Option<&PathBuf>)> = vec![("bare accept(2)", None)];
     contenders.extend(plan.builds.iter().map(|(name, path)| (name.as_str(), Some(path))));
@@ -31,8 +28,8 @@ pub fn run(plan: &Plan) -> Outcome {
             }
         };
         server.sample(|| {
-            let crowd = Crowd::newcomers(server.address, Dialect::Warren, NEWCOMERS, AT_ONCE)?;
-            Ok(crowd.len())
+            let pool = ClientPool::arriving(server.address, Dialect::Warren, NEWCOMERS, AT_ONCE)?;
+            Ok(pool.len())
         })
     })?;
     table(&format!("CPU of a newcomer, {NEWCOMERS} of them, {AT_ONCE} at once"), &series);

@@ -1,4 +1,4 @@
-//! The bare loops: what a server cannot do without, and nothing else.
+//! Bare loops that do only what no server can avoid: the references of the benchmarks.
 
 use crate::dialect::{self, Dialect};
 use crate::{Outcome, server};
@@ -8,20 +8,19 @@ use rustix::net::{SocketFlags, accept_with};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-/// Makes this program the loop of one `send(2)` for each message and client; the number of clients
-/// follows.
+/// Argument that runs the loop of one `send(2)` per message and client. The number of clients follows.
 pub const ARGUMENT: &str = "bare";
-/// Makes this program the loop that lets everyone in.
+/// Argument that runs the accept loop.
 pub const ACCEPT: &str = "bare-accept";
 
-/// Does as it is told by the arguments.
+/// Runs the loop that the argument names.
 pub fn serve(argument: &str) -> Outcome {
     if argument == ACCEPT { accept() } else { send() }
 }
 
-/// Accepts, has epoll watch, reads the request, and sends an answer with a greeting, for ever.
+/// Accepts connections, reads their requests, and sends a response with a greeting.
 fn accept() -> Outcome {
-    const NEWCOMER: u64 = u64::MAX;
+    const LISTENER: u64 = u64::MAX;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
     listener.set_nonblocking(true)?;
@@ -31,7 +30,7 @@ fn accept() -> Outcome {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, socket.as_fd(), epoll::EventData::new_u64(number), flags)
     };
-    watch(&listener, NEWCOMER)?;
+    watch(&listener, LISTENER)?;
     let answer = dialect::answer();
     let mut sockets: Vec<TcpStream> = Vec::new();
     let mut events = Vec::with_capacity(1024);
@@ -41,7 +40,7 @@ fn accept() -> Outcome {
         epoll::wait(&epoll, spare_capacity(&mut events), None)?;
         for event in &events {
             let number = event.data.u64();
-            if number == NEWCOMER {
+            if number == LISTENER {
                 while let Ok(socket) =
                     accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
                 {
@@ -62,8 +61,8 @@ fn accept() -> Outcome {
     }
 }
 
-/// Accepts its clients, and serves until the first of them hangs up; again and again. It is told to by
-/// that one, as Warren is: each message that comes is a frame to everyone.
+/// Accepts its clients and serves until the first of them disconnects; repeatedly. Each message of the first
+/// client is one frame to every client.
 fn send() -> Outcome {
     let clients = std::env::args().nth(2).unwrap_or_default().parse()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -79,11 +78,11 @@ fn send() -> Outcome {
             socket.set_nodelay(true)?;
             sockets.push(socket);
         }
-        let mut got = 0;
+        let mut pending = 0;
         while let Ok(bytes @ 1..) = sockets[0].read(&mut buffer) {
-            got += bytes;
-            while got >= size {
-                got -= size;
+            pending += bytes;
+            while pending >= size {
+                pending -= size;
                 for socket in &mut sockets {
                     socket.write_all(&frame)?;
                 }

@@ -1,11 +1,11 @@
-//! Warren beside others that do the same, as rows of Markdown.
+//! Warren compared with other servers, as rows of Markdown.
 //!
-//! All of them run at once, on the core for servers, and are measured in turn; each has its clients
-//! during its turn alone, as one process may not open so many files. RabbitMQ runs on the core for the
-//! load: what is measured is what hands its messages to clients.
+//! All servers run at once on the core for servers and are measured in turn. Each has its clients only during
+//! its turn, because one process cannot open enough files for all. RabbitMQ runs on the core for the load, so
+//! that only the server is measured.
 
 use crate::accept::AT_ONCE;
-use crate::client::Crowd;
+use crate::client::ClientPool;
 use crate::dialect::Dialect;
 use crate::report::{cell, footnote};
 use crate::server::{Sample, Server};
@@ -13,17 +13,17 @@ use crate::{Outcome, PACE, Plan, TEXT, WARM_UP, WINDOWS, others, server};
 use std::time::Duration;
 use warren_testkit::rabbitmq::RabbitMq;
 
-/// Connections that only listen, and nothing is said.
+/// Idle connections.
 const IDLE: usize = 10_000;
 
-/// A way to start a server for so many clients.
+/// Starts a server for a number of clients.
 type Start<'a> = Box<dyn Fn(usize) -> Outcome<Server> + 'a>;
-/// A server by its name, and what it speaks.
+/// Name, protocol and start function of a server.
 type Contender<'a> = (&'a str, Dialect, Start<'a>);
 
 pub fn run(plan: &Plan) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    server::go_to_load()?;
+    server::move_to_load_core()?;
     let rabbitmq = runtime.block_on(RabbitMq::start());
     let url = rabbitmq.url();
     let mut contenders: Vec<Contender<'_>> = vec![
@@ -56,20 +56,20 @@ fn deliveries(plan: &Plan, contenders: &[Contender<'_>], clients: usize) -> Outc
     let mut present = None;
     let series = plan.measure(names, |subject, time| {
         let (server, dialect) = &servers[subject / loads.len()];
-        let mut crowd = match present.take() {
-            Some(crowd) => crowd,
-            None => Crowd::newcomers(server.address, *dialect, clients, AT_ONCE)?,
+        let mut pool = match present.take() {
+            Some(pool) => pool,
+            None => ClientPool::arriving(server.address, *dialect, clients, AT_ONCE)?,
         };
         let window = WINDOWS.get(subject % loads.len());
-        crowd.broadcast(*window.unwrap_or(&1), WARM_UP, Duration::ZERO)?;
-        crowd.latency();
+        pool.broadcast(*window.unwrap_or(&1), WARM_UP, Duration::ZERO)?;
+        pool.take_latency();
         let sample = server.sample(|| match window {
-            Some(window) => crowd.broadcast(*window, 0, time),
-            None => crowd.paced(PACE, time),
+            Some(window) => pool.broadcast(*window, 0, time),
+            None => pool.paced(PACE, time),
         })?;
-        let latency = Some(crowd.latency());
-        // After its last turn with this server it leaves.
-        present = (!(subject + 1).is_multiple_of(loads.len())).then_some(crowd);
+        let latency = Some(pool.take_latency());
+        // The last turn with this server disconnects its clients.
+        present = (!(subject + 1).is_multiple_of(loads.len())).then_some(pool);
         Ok(Sample { latency, ..sample })
     })?;
     for (load, messages) in loads.iter().enumerate() {
@@ -80,8 +80,8 @@ fn deliveries(plan: &Plan, contenders: &[Contender<'_>], clients: usize) -> Outc
                 cell(this.rounds().map(Sample::cost), 2),
                 cell(this.ratios(&series[load]), 2),
                 cell(this.rounds().map(Sample::rate), 0),
-                cell(this.rounds().map(|round| round.within(0.5)), 2),
-                cell(this.rounds().map(|round| round.within(0.99)), 2),
+                cell(this.rounds().map(|round| round.latency_quantile(0.5)), 2),
+                cell(this.rounds().map(|round| round.latency_quantile(0.99)), 2),
             );
         }
     }
@@ -89,14 +89,14 @@ fn deliveries(plan: &Plan, contenders: &[Contender<'_>], clients: usize) -> Outc
     Ok(())
 }
 
-/// Resident memory of connections on which nothing happens, each time in a new process.
+/// Resident memory of idle connections, each time in a new process.
 fn memory(plan: &Plan, contenders: &[Contender<'_>]) -> Outcome {
     let mut weights = vec![Vec::new(); contenders.len()];
     for _ in 0..plan.rounds {
         for ((_, dialect, start), weights) in contenders.iter().zip(&mut weights) {
             let server = start(IDLE)?;
             let before = server.resident()?;
-            let _crowd = Crowd::newcomers(server.address, *dialect, IDLE, AT_ONCE)?;
+            let _crowd = ClientPool::arriving(server.address, *dialect, IDLE, AT_ONCE)?;
             weights.push(server.resident()?.saturating_sub(before) as f64 / IDLE as f64);
         }
     }

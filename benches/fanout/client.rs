@@ -1,4 +1,5 @@
-//! The load: many connections in one thread, which counts frames by their headers and reads no more.
+//! Load of the benchmarks: many connections in one thread that counts frames by their headers. It does not
+//! decode messages, so that its cost is low and the same for every server.
 
 use crate::dialect::{Dialect, Progress};
 use crate::frames::Frames;
@@ -13,100 +14,101 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Silence after which something must be wrong.
-const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// Time without any delivery after which the benchmark fails.
+const TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 const EVENTS: usize = 1024;
 const BUFFER: usize = 64 << 10;
-/// The longest latency that is told from others, in microseconds, and the digits that are kept.
+/// Largest recorded latency in microseconds, and significant digits.
 const LATENCY: (u64, u8) = (60_000_000, 2);
 
 /// Connections to one server.
-pub struct Crowd {
+pub struct ClientPool {
     dialect: Dialect,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
     clients: Vec<Client>,
-    /// Where messages are said, if not by the first client.
-    speaker: Option<TcpStream>,
+    /// Connection to publish on, if it is not that of the first client.
+    publisher: Option<TcpStream>,
     buffer: Vec<u8>,
-    /// From saying to each delivery, in microseconds.
+    /// Time from publishing to each delivery, in microseconds.
     latency: Histogram<u32>,
 }
 
 struct Client {
     stream: TcpStream,
     frames: Frames,
-    /// What came of the answer to its handshake.
+    /// Response to the handshake so far.
     answer: Vec<u8>,
-    /// Messages that came in the present [`Crowd::broadcast`].
-    got: usize,
+    /// Messages received in the current [`ClientPool::broadcast`].
+    received: usize,
 }
 
-/// A message on its way.
+/// A published message that is not delivered to all clients yet.
 #[derive(Clone)]
 struct Message {
-    said: Instant,
-    /// Clients that do not have it yet.
+    published: Instant,
+    /// Clients that have not received it.
     missing: usize,
 }
 
-impl Crowd {
-    /// WebSockets, each of which listens to the channel with its number's name.
-    pub fn listeners(
+impl ClientPool {
+    /// Connects WebSockets, each subscribed to the channel that `channel` names for its number.
+    pub fn subscribers(
         address: SocketAddr,
         count: usize,
         channel: impl Fn(usize) -> String,
     ) -> Outcome<Self> {
-        Self::gather(address, Dialect::Warren, count, 1, channel)
+        Self::connect_all(address, Dialect::Warren, count, 1, channel)
     }
 
-    /// Sockets of a server that speaks first.
-    pub fn strangers(address: SocketAddr, count: usize) -> Outcome<Self> {
-        Self::gather(address, Dialect::Bare, count, 1, |_| String::new())
+    /// Connects to the bare loop, which has no handshake.
+    pub fn bare(address: SocketAddr, count: usize) -> Outcome<Self> {
+        Self::connect_all(address, Dialect::Bare, count, 1, |_| String::new())
     }
 
-    /// Clients of one channel, with so many of them on their way in at any time.
-    pub fn newcomers(
+    /// Connects clients of one channel, with at most `at_once` handshakes open at a time.
+    pub fn arriving(
         address: SocketAddr,
         dialect: Dialect,
         count: usize,
         at_once: usize,
     ) -> Outcome<Self> {
-        Self::gather(address, dialect, count, at_once, |_| "lobby".to_owned())
+        Self::connect_all(address, dialect, count, at_once, |_| "lobby".to_owned())
     }
 
-    fn gather(
+    fn connect_all(
         address: SocketAddr,
         dialect: Dialect,
         count: usize,
         at_once: usize,
         channel: impl Fn(usize) -> String,
     ) -> Outcome<Self> {
-        let speaker = dialect.is_said_by_http().then(|| TcpStream::connect(address)).transpose()?;
-        if let Some(speaker) = &speaker {
-            speaker.set_nodelay(true)?;
-            speaker.set_nonblocking(true)?;
+        let publisher =
+            dialect.publishes_by_http().then(|| TcpStream::connect(address)).transpose()?;
+        if let Some(publisher) = &publisher {
+            publisher.set_nodelay(true)?;
+            publisher.set_nonblocking(true)?;
         }
-        let mut crowd = Self {
+        let mut pool = Self {
             dialect,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(EVENTS),
             clients: Vec::with_capacity(count),
-            speaker,
+            publisher,
             buffer: vec![0; BUFFER],
             latency: Histogram::new_with_bounds(1, LATENCY.0, LATENCY.1)?,
         };
         let mut open = 0;
         while open < count {
-            while crowd.len() < count.min(open + at_once) {
-                open += crowd.connect(address, dialect.request(&channel(crowd.len())))?;
+            while pool.len() < count.min(open + at_once) {
+                open += pool.connect(address, dialect.request(&channel(pool.len())))?;
             }
-            if open < crowd.len() {
-                crowd.receive(|client, bytes| {
+            if open < pool.len() {
+                pool.receive(|client, bytes| {
                     client.answer.extend_from_slice(bytes);
                     match dialect.progress(&client.answer)? {
                         Progress::Wait => return Ok(()),
-                        Progress::Say(next) => client.stream.write_all(&next)?,
+                        Progress::Send(next) => client.stream.write_all(&next)?,
                         Progress::Ready => open += 1,
                     }
                     client.answer = Vec::new();
@@ -114,21 +116,21 @@ impl Crowd {
                 })?;
             }
         }
-        Ok(crowd)
+        Ok(pool)
     }
 
-    /// One more client; 1 if it is ready to listen at once, else 0.
+    /// Connects one more client. Returns 1 if it is ready at once, else 0.
     fn connect(&mut self, address: SocketAddr, request: Option<String>) -> Outcome<usize> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        // Told once of what comes, so that one read is all it takes.
+        // Edge-triggered: one event and one read for everything that arrived.
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(self.len() as u64), flags)?;
         let ready = usize::from(request.is_none());
         stream.write_all(request.unwrap_or_default().as_bytes())?;
         let (frames, answer) = (Frames::default(), Vec::new());
-        self.clients.push(Client { stream, frames, answer, got: 0 });
+        self.clients.push(Client { stream, frames, answer, received: 0 });
         Ok(ready)
     }
 
@@ -136,20 +138,20 @@ impl Crowd {
         self.clients.len()
     }
 
-    /// Has the first client speak to all for `time` and at least `least` messages, with `window` of
-    /// them on their way: when everyone has one, the next is sent. The number of deliveries.
-    pub fn broadcast(&mut self, window: usize, least: usize, time: Duration) -> Outcome<usize> {
+    /// Publishes on the first client for `time` and at least `min` messages, with `window` of them outstanding:
+    /// when all clients have one, the next is published. Returns the number of deliveries.
+    pub fn broadcast(&mut self, window: usize, min: usize, time: Duration) -> Outcome<usize> {
         let start = Instant::now();
         let (dialect, listeners) = (self.dialect, self.clients.len());
-        let said_now = || Message { said: Instant::now(), missing: listeners };
+        let publish_now = || Message { published: Instant::now(), missing: listeners };
         let mut latency = self.latency.clone();
-        let mut underway = VecDeque::from(vec![said_now(); window]);
+        let mut outstanding = VecDeque::from(vec![publish_now(); window]);
         let mut complete = 0;
         for client in &mut self.clients {
-            client.got = 0;
+            client.received = 0;
         }
-        self.say(0, window)?;
-        while !underway.is_empty() {
+        self.publish(0, window)?;
+        while !outstanding.is_empty() {
             let before = complete;
             self.receive(|client, bytes| {
                 let frames = client.frames.count(bytes)?;
@@ -157,82 +159,82 @@ impl Crowd {
                     client.stream.write_all(&pongs)?;
                 }
                 let now = Instant::now();
-                for place in client.got..client.got + frames {
-                    let message = &mut underway[place - complete];
+                for place in client.received..client.received + frames {
+                    let message = &mut outstanding[place - complete];
                     message.missing -= 1;
-                    latency.saturating_record((now - message.said).as_micros() as u64);
+                    latency.saturating_record((now - message.published).as_micros() as u64);
                 }
-                client.got += frames;
-                while underway.front().is_some_and(|message| message.missing == 0) {
-                    underway.pop_front();
+                client.received += frames;
+                while outstanding.front().is_some_and(|message| message.missing == 0) {
+                    outstanding.pop_front();
                     complete += 1;
                 }
                 Ok(())
             })?;
             let room = complete - before;
-            if room > 0 && (complete < least || start.elapsed() < time) {
-                underway.extend(std::iter::repeat_n(said_now(), room));
-                self.say(0, room)?;
+            if room > 0 && (complete < min || start.elapsed() < time) {
+                outstanding.extend(std::iter::repeat_n(publish_now(), room));
+                self.publish(0, room)?;
             }
         }
         self.latency = latency;
         Ok(complete * listeners)
     }
 
-    /// How long deliveries took since this was last asked for.
-    pub fn latency(&mut self) -> Histogram<u32> {
+    /// Returns the latencies recorded since the last call.
+    pub fn take_latency(&mut self) -> Histogram<u32> {
         let taken = self.latency.clone();
         self.latency.reset();
         taken
     }
 
-    /// Has the first client speak to all `rate` times a second for `time`. The number of deliveries.
+    /// Publishes `rate` messages per second for `time`. Returns the number of deliveries.
     pub fn paced(&mut self, rate: u32, time: Duration) -> Outcome<usize> {
-        let (start, mut said) = (Instant::now(), 0);
+        let (start, mut published) = (Instant::now(), 0);
         let mut deliveries = 0;
         while start.elapsed() < time {
             deliveries += self.broadcast(1, 1, Duration::ZERO)?;
-            said += 1;
-            let next = Duration::from_secs(1) * said / rate;
+            published += 1;
+            let next = Duration::from_secs(1) * published / rate;
             server::pause(next.saturating_sub(start.elapsed()));
         }
         Ok(deliveries)
     }
 
-    /// Has the first `speakers` clients speak in turn for `time`, each in a channel of its own: when
-    /// one has heard itself, the next speaks. The number of deliveries.
-    pub fn in_turn(&mut self, speakers: usize, time: Duration) -> Outcome<usize> {
+    /// Publishes on the first `publishers` clients in turn for `time`, each to a channel of its own: when one has
+    /// received its message, the next publishes. Returns the number of deliveries.
+    pub fn in_turn(&mut self, publishers: usize, time: Duration) -> Outcome<usize> {
         let start = Instant::now();
-        let mut heard = 0;
+        let mut received = 0;
         while start.elapsed() < time {
-            self.say(heard % speakers, 1)?;
-            let before = heard;
-            while heard == before {
+            self.publish(received % publishers, 1)?;
+            let before = received;
+            while received == before {
                 self.receive(|client, bytes| {
-                    heard += client.frames.count(bytes)?;
+                    received += client.frames.count(bytes)?;
                     Ok(())
                 })?;
             }
         }
-        Ok(heard)
+        Ok(received)
     }
 
-    fn say(&mut self, client: usize, times: usize) -> Outcome {
+    fn publish(&mut self, client: usize, times: usize) -> Outcome {
         let messages = self.dialect.message().repeat(times);
-        let Some(speaker) = &mut self.speaker else {
+        let Some(publisher) = &mut self.publisher else {
             return Ok(self.clients[client].stream.write_all(&messages)?);
         };
-        // What it was answered is not of interest: the deliveries are.
-        while speaker.read(&mut self.buffer).is_ok_and(|size| size == BUFFER) {}
-        Ok(speaker.write_all(&messages)?)
+        // Responses are drained and ignored: only deliveries count.
+        while publisher.read(&mut self.buffer).is_ok_and(|size| size == BUFFER) {}
+        Ok(publisher.write_all(&messages)?)
     }
 
-    /// Waits for what comes next, and tells whom it came to.
+    /// Waits for data, and passes each piece to `arrived` with its client.
     fn receive(&mut self, mut arrived: impl FnMut(&mut Client, &[u8]) -> Outcome) -> Outcome {
         self.events.clear();
-        // Twice: the first time may be over because this process was stopped itself.
+        // Twice: the first wait may time out because this process itself was stopped.
         for _ in 0..2 {
-            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&PATIENCE)) {
+            match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&TIMEOUT)) {
                 Ok(0) | Err(Errno::INTR) => {}
                 ended => {
                     ended?;
@@ -241,13 +243,15 @@ impl Crowd {
             }
         }
         if self.events.is_empty() {
-            return Err(format!("a server that speaks {:?} has fallen silent", self.dialect).into());
+            return Err(
+                format!("no delivery from the {:?} server within 10 s", self.dialect).into()
+            );
         }
         for event in &self.events {
             let client = &mut self.clients[event.data.u64() as usize];
             loop {
                 let size = match client.stream.read(&mut self.buffer) {
-                    Ok(0) => return Err("the server hung up".into()),
+                    Ok(0) => return Err("the server closed a connection".into()),
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     read => read?,
                 };

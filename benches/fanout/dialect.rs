@@ -1,30 +1,30 @@
-//! How each server is spoken to; plain data.
+//! Requests and frames of each server under test.
 
 use crate::frames::{Frames, TEXT_FRAME, masked};
 use crate::{Outcome, TEXT};
 
-/// What a server speaks.
+/// The protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
-    /// It speaks first, and without a handshake.
+    /// The bare loop: no handshake.
     Bare,
     Warren,
-    /// The recipe, by socket.io.
+    /// The Node recipe.
     SocketIo,
     Nchan,
 }
 
-/// What an answer to a handshake comes to.
+/// State of a handshake.
 pub enum Progress {
     Wait,
-    /// The client is to say this next.
-    Say(Vec<u8>),
-    /// Nothing is left to come before messages.
+    /// The client must send this next.
+    Send(Vec<u8>),
+    /// Complete: messages follow.
     Ready,
 }
 
 impl Dialect {
-    /// What a client says first.
+    /// Request of a client, if the protocol has a handshake.
     pub fn request(self, channel: &str) -> Option<String> {
         let path = match self {
             Self::Bare => return None,
@@ -39,7 +39,7 @@ impl Dialect {
         ))
     }
 
-    /// Judges what came since the client last said something.
+    /// State of the handshake, from the bytes received since the client last sent something.
     pub fn progress(self, answer: &[u8]) -> Outcome<Progress> {
         let greeting = if answer.starts_with(b"HTTP/1.1 ") {
             let Some(head) = answer.windows(4).position(|end| end == b"\r\n\r\n") else {
@@ -52,20 +52,20 @@ impl Dialect {
         } else {
             answer
         };
-        // Greetings are short.
+        // Greetings have a two-byte header.
         let greeting = match greeting {
             [TEXT_FRAME, length, payload @ ..] if payload.len() == usize::from(*length) => payload,
             [] if self == Self::Nchan => return Ok(Progress::Ready),
             _ => return Ok(Progress::Wait),
         };
-        // engine.io opens the connection; then a client of socket.io enters the namespace.
+        // Engine.IO opens the connection; then the client connects to the namespace.
         Ok(match (self, greeting.first()) {
-            (Self::SocketIo, Some(b'0')) => Progress::Say(masked(b"40")),
+            (Self::SocketIo, Some(b'0')) => Progress::Send(masked(b"40")),
             _ => Progress::Ready,
         })
     }
 
-    /// A message as a client says it.
+    /// A message as a client publishes it.
     pub fn message(self) -> Vec<u8> {
         let text = "x".repeat(TEXT);
         match self {
@@ -79,22 +79,22 @@ impl Dialect {
         }
     }
 
-    /// What answers the pings that came, if any did.
+    /// Answer to the pings received, if any.
     pub fn pongs(self, frames: &mut Frames) -> Outcome<Option<Vec<u8>>> {
         match (std::mem::take(&mut frames.pings), self) {
             (0, _) => Ok(None),
             (pings, Self::SocketIo) => Ok(Some(masked(b"3").repeat(pings))),
-            _ => Err("a frame that is no message".into()),
+            _ => Err("unexpected frame: not a message".into()),
         }
     }
 
-    /// Whether messages are said over a connection of their own, by HTTP.
-    pub fn is_said_by_http(self) -> bool {
+    /// True if messages are published by HTTP, on a connection of their own.
+    pub fn publishes_by_http(self) -> bool {
         self == Self::Nchan
     }
 }
 
-/// An answer like Warren's.
+/// A handshake response like Warren's.
 pub fn answer() -> Vec<u8> {
     let greeting = r#"{"ready":{"recovered":false,"replica":"replica-012345","version":"0.1.0"}}"#;
     let mut answer =
@@ -106,7 +106,7 @@ pub fn answer() -> Vec<u8> {
     answer
 }
 
-/// A message as clients of Warren get it.
+/// A message as clients of Warren receive it.
 pub fn delivery() -> Vec<u8> {
     let payload = format!(
         r#"{{"id":"01234567-1000","channel":"lobby","text":"{}","date":"2026-01-02T03:04:05.678Z"}}"#,

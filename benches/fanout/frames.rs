@@ -1,23 +1,23 @@
-//! Finds the ends of messages in a stream of frames; plain data.
+//! Counter of messages in a stream of frames.
 
 use crate::{Outcome, TEXT};
 
 pub const TEXT_FRAME: u8 = 0x81;
 const MASKED: u8 = 0x80;
 
-/// What has come of a frame that is not complete.
+/// State of a frame that is not complete.
 #[derive(Default)]
 pub struct Frames {
     header: [u8; 4],
     have: usize,
-    /// Payload bytes to pass over.
+    /// Payload bytes still to skip.
     left: usize,
-    /// Frames of one byte that came: engine.io pings with them.
+    /// Frames of one byte: pings of Engine.IO.
     pub pings: usize,
 }
 
 impl Frames {
-    /// How many messages end in `bytes`.
+    /// Counts the messages that end in `bytes`.
     pub fn count(&mut self, mut bytes: &[u8]) -> Outcome<usize> {
         let mut ended = 0;
         while let Some(first) = bytes.first() {
@@ -26,7 +26,7 @@ impl Frames {
                 self.have += 1;
                 bytes = &bytes[1..];
                 match (self.have, self.header) {
-                    // With its payload it is as long as a header.
+                    // A ping with its payload is as long as a header.
                     (3, [TEXT_FRAME, 1, ..]) => {
                         self.have = 0;
                         self.pings += 1;
@@ -34,10 +34,10 @@ impl Frames {
                     (4, [TEXT_FRAME, 126, high, low]) => {
                         self.left = usize::from(u16::from_be_bytes([high, low]));
                         if self.left < TEXT {
-                            return Err("a frame that is no message".into());
+                            return Err("unexpected frame: not a message".into());
                         }
                     }
-                    (4, _) => return Err("a frame that is no message".into()),
+                    (4, _) => return Err("unexpected frame: not a message".into()),
                     _ => {}
                 }
                 continue;
@@ -54,7 +54,7 @@ impl Frames {
     }
 }
 
-/// A frame as a client sends it: masked, by zeros.
+/// Encodes a client frame with a mask of zeros.
 pub fn masked(payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![TEXT_FRAME];
     match payload.len() {

@@ -1,12 +1,12 @@
-//! What a delivery costs and what a connection weighs: `make bench`.
+//! Benchmarks of the cost of a delivery and of a connection: `make bench`.
 //!
-//! CPU is the server process's own, and is given as a ratio to a bare loop of `send(2)` that hands the
-//! same frames to as many sockets, measured in turn with it. Ratios travel between machines;
-//! microseconds do not. `make bench BENCH=deliveries` runs one of the parts.
+//! CPU is that of the server process. It is reported as a ratio to a bare loop of `send(2)` that writes the
+//! same frames to as many sockets, measured in turn with the server. Ratios can be compared between
+//! machines, microseconds cannot. `make bench BENCH=deliveries` runs one part.
 //!
-//! - `BENCH_ROUNDS` (5): times that each thing is measured, in turn with the others.
-//! - `BENCH_SECONDS` (1): how long each time.
-//! - `BENCH_CLIENTS` (1000,5000): how many clients the servers of `beside` have, one after the other.
+//! - `BENCH_ROUNDS` (5): rounds, in each of which everything is measured in turn.
+//! - `BENCH_SECONDS` (1): duration of a measurement.
+//! - `BENCH_CLIENTS` (1000,5000): numbers of clients in `beside`, one after the other.
 //! - `BENCH_AGAINST`: other warren binaries, separated by commas, measured alongside.
 
 mod accept;
@@ -21,7 +21,7 @@ mod server;
 mod traces;
 mod workers;
 
-use client::Crowd;
+use client::ClientPool;
 use report::{Series, table, verdict};
 use server::{Sample, Server};
 use std::env;
@@ -31,27 +31,27 @@ use std::time::{Duration, Instant};
 use warren_testkit::rabbitmq::RabbitMq;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
-/// Something to measure, by name.
+/// A named part of the benchmarks.
 type Part = (&'static str, fn(&Plan) -> Outcome);
 
-/// Listeners of the one channel that everything is said in.
+/// Subscribers of the channel that everything is published to.
 const CLIENTS: usize = 1000;
 /// Bytes of a message's text.
 const TEXT: usize = 256;
 /// Messages outstanding.
 const WINDOWS: [usize; 2] = [1, 16];
-/// Messages a second, with nothing outstanding when the next one comes.
+/// Messages per second, each published after the one before was delivered.
 const PACE: u32 = 20;
-/// Connections that only listen, and nothing is said.
+/// Idle connections.
 const IDLE: [usize; 2] = [5_000, 10_000];
-/// Channels with one listener each.
+/// Channels with one subscriber each.
 const CHANNELS: [usize; 2] = [10, 10_000];
-/// Messages whose time is taken.
+/// Messages whose round trip is timed.
 const ROUND_TRIPS: usize = 500;
-/// Turns of each thing in a round.
+/// Turns of each subject in a round.
 const TURNS: u32 = 4;
-/// Messages before a turn: a connection that was idle acknowledges its first sixteen segments at once,
-/// which doubles what they cost.
+/// Messages before a turn: an idle connection acknowledges its first sixteen segments at once, which
+/// doubles their cost.
 const WARM_UP: usize = 20;
 
 struct Plan {
@@ -69,7 +69,7 @@ fn main() -> Outcome {
         return bare::serve(argument);
     }
     if !arguments.iter().any(|argument| argument == "--bench") {
-        println!("to be run by cargo bench");
+        println!("run it with cargo bench");
         return Ok(());
     }
     let parts: [Part; 8] = [
@@ -113,8 +113,8 @@ impl Plan {
         })
     }
 
-    /// CPU of a delivery, in microseconds, of all `subjects` in turn; `run` runs one for some time.
-    /// Machines have moods: turns are short, and many of them make a round.
+    /// Measures the CPU of a delivery of all `subjects` in turn, in microseconds; `run` runs one of them for some
+    /// time. Turns are short and a round has several, so that noise of the machine meets all subjects.
     fn measure(
         &self,
         subjects: Vec<String>,
@@ -137,7 +137,7 @@ impl Plan {
         Ok(Series::of(subjects, rounds))
     }
 
-    /// The same of what takes as long as it takes.
+    /// As `measure`, for work without a fixed duration.
     fn rounds(
         &self,
         subjects: Vec<String>,
@@ -149,31 +149,31 @@ impl Plan {
     }
 }
 
-/// CPU of a delivery to each of many listeners of one channel.
+/// CPU of a delivery to each of many subscribers of one channel.
 fn deliveries(plan: &Plan) -> Outcome {
     let bare = Server::bare(CLIENTS)?;
-    let crowd = Crowd::strangers(bare.address, CLIENTS)?;
-    let mut contenders = vec![("bare send(2)", bare, crowd)];
+    let pool = ClientPool::bare(bare.address, CLIENTS)?;
+    let mut contenders = vec![("bare send(2)", bare, pool)];
     for (name, path) in &plan.builds {
         let server = Server::warren(path)?;
-        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
-        contenders.push((name, server, crowd));
+        let pool = ClientPool::subscribers(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        contenders.push((name, server, pool));
     }
     let loads = WINDOWS.map(|window| format!("{window} outstanding"));
     let loads = [&loads[..], &[format!("{PACE} a second")]].concat();
     let names = contenders.iter().flat_map(|(name, ..)| loads.iter().map(move |load| (name, load)));
     let names = names.map(|(name, load)| format!("{name}, {load}"));
     let series = plan.measure(names.collect(), |subject, time| {
-        let (_, server, crowd) = &mut contenders[subject / loads.len()];
+        let (_, server, pool) = &mut contenders[subject / loads.len()];
         let window = WINDOWS.get(subject % loads.len());
-        crowd.broadcast(*window.unwrap_or(&1), WARM_UP, Duration::ZERO)?;
+        pool.broadcast(*window.unwrap_or(&1), WARM_UP, Duration::ZERO)?;
         server.sample(|| match window {
-            Some(window) => crowd.broadcast(*window, 0, time),
-            None => crowd.paced(PACE, time),
+            Some(window) => pool.broadcast(*window, 0, time),
+            None => pool.paced(PACE, time),
         })
     })?;
     table(&format!("CPU of a delivery to {CLIENTS} clients, {TEXT} bytes of text"), &series);
-    // Outstanding messages are held against one at a time, and the pace against the same pace.
+    // Outstanding messages are compared with one outstanding, a rate with the same rate.
     let targets = [(0, 1.15), (0, 0.25), (2, 1.15)].into_iter().cycle();
     for (series_of_build, (bare, target)) in series[loads.len()..].iter().zip(targets) {
         verdict(&series_of_build.name, series_of_build.ratio(&series[bare]), "×", &[target]);
@@ -181,16 +181,18 @@ fn deliveries(plan: &Plan) -> Outcome {
     Ok(())
 }
 
-/// Resident memory of connections on which nothing happens.
+/// Resident memory of idle connections.
 fn memory(plan: &Plan) -> Outcome {
     println!("\nMemory of an idle connection");
     for (name, path) in &plan.builds {
         let server = Server::warren(path)?;
         let before = server.resident()?;
-        let mut crowds = Vec::new();
+        let mut pools = Vec::new();
         for (count, target) in IDLE.into_iter().zip([16_000.0, 2048.0]) {
-            let have: usize = crowds.iter().map(Crowd::len).sum();
-            crowds.push(Crowd::listeners(server.address, count - have, |_| "lobby".to_owned())?);
+            let have: usize = pools.iter().map(ClientPool::len).sum();
+            pools.push(ClientPool::subscribers(server.address, count - have, |_| {
+                "lobby".to_owned()
+            })?);
             let bytes = server.resident()?.saturating_sub(before) as f64 / count as f64;
             verdict(&format!("{name}, {count} clients"), bytes, " bytes", &[target]);
         }
@@ -198,54 +200,54 @@ fn memory(plan: &Plan) -> Outcome {
     Ok(())
 }
 
-/// CPU of a message to one listener, among few and among many channels with one listener each.
+/// CPU of a message to one subscriber, among few and among many channels with one subscriber each.
 fn channels(plan: &Plan) -> Outcome {
     let name = |channel: usize| format!("channel-{channel:05}");
     let [few, many] = CHANNELS;
-    // Channels that there are, and channels that something is said in: the same few.
+    // Existing channels, and channels that are published to: the same few.
     let subjects = [(few, few), (many, few)];
     let mut contenders = Vec::new();
     for (build, path) in &plan.builds {
-        for (there_are, spoken_in) in subjects {
+        for (existing, active) in subjects {
             let server = Server::warren(path)?;
-            let crowd = Crowd::listeners(server.address, there_are, name)?;
-            contenders.push((build, spoken_in, server, crowd));
+            let pool = ClientPool::subscribers(server.address, existing, name)?;
+            contenders.push((build, active, server, pool));
         }
     }
-    let names = contenders.iter().map(|(build, spoken_in, _, crowd)| {
-        format!("{build}, in {spoken_in} channels of {}", crowd.len())
-    });
+    let names = contenders
+        .iter()
+        .map(|(build, active, _, pool)| format!("{build}, in {active} channels of {}", pool.len()));
     let series = plan.measure(names.collect(), |subject, time| {
-        let (_, spoken_in, server, crowd) = &mut contenders[subject];
-        server.sample(|| crowd.in_turn(*spoken_in, time))
+        let (_, active, server, pool) = &mut contenders[subject];
+        server.sample(|| pool.in_turn(*active, time))
     })?;
-    table("CPU of a message to one listener", &series);
+    table("CPU of a message to one subscriber", &series);
     for series in series.chunks(subjects.len()) {
         verdict(&series[1].name, series[1].ratio(&series[0]), "×", &[1.1]);
     }
     Ok(())
 }
 
-/// What reading from the log costs beside reading from a queue, in CPU and in time.
+/// Cost of reading from the log compared with reading from a queue, in CPU and in latency.
 fn log(plan: &Plan) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    server::go_to_load()?;
+    server::move_to_load_core()?;
     let rabbitmq = runtime.block_on(RabbitMq::start());
     let (_, path) = &plan.builds[0];
     let mut contenders = Vec::new();
     for delivery in ["live", "log"] {
         let server = Server::joined(path, &rabbitmq.url(), delivery)?;
-        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
-        let one = Crowd::listeners(server.address, 1, |_| "elsewhere".to_owned())?;
-        contenders.push((delivery, server, crowd, one));
+        let pool = ClientPool::subscribers(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        let one = ClientPool::subscribers(server.address, 1, |_| "elsewhere".to_owned())?;
+        contenders.push((delivery, server, pool, one));
     }
     let names = contenders.iter().flat_map(|(name, ..)| WINDOWS.map(|window| (*name, window)));
     let names = names.map(|(name, window)| format!("{name}, {window} outstanding"));
     let series = plan.measure(names.collect(), |subject, time| {
-        let (_, server, crowd, _) = &mut contenders[subject / WINDOWS.len()];
+        let (_, server, pool, _) = &mut contenders[subject / WINDOWS.len()];
         let window = WINDOWS[subject % WINDOWS.len()];
-        crowd.broadcast(window, WARM_UP, Duration::ZERO)?;
-        server.sample(|| crowd.broadcast(window, 0, time))
+        pool.broadcast(window, WARM_UP, Duration::ZERO)?;
+        server.sample(|| pool.broadcast(window, 0, time))
     })?;
     table(&format!("CPU of a delivery to {CLIENTS} clients, through RabbitMQ"), &series);
     for (log, live) in series[WINDOWS.len()..].iter().zip(&series) {

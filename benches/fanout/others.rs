@@ -1,4 +1,4 @@
-//! Other servers of the same kind, each as its makers have it, in one process on the core for servers.
+//! Other servers, each as distributed, in one process on the core for servers.
 
 use crate::Outcome;
 use crate::server::Server;
@@ -13,7 +13,7 @@ const NGINX: &str = "/usr/sbin/nginx";
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 const HINT: &str = "run `scripts/setup bench`, or `apt-get install nginx libnginx-mod-nchan`";
 
-/// The Node server that Warren takes the place of, joined to a RabbitMQ.
+/// The Node recipe that Warren replaces, with RabbitMQ.
 pub fn recipe(url: &str) -> Outcome<Server> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/fanout/recipe");
     if !dir.join("node_modules/socket.io").exists() {
@@ -22,10 +22,10 @@ pub fn recipe(url: &str) -> Outcome<Server> {
     let mut node = Command::new("node");
     node.arg("server.mjs").current_dir(dir);
     node.envs([("AMQP_URL", url), ("EXCHANGE", "recipe"), ("NODE_ENV", "production")]);
-    Server::that_tells_its_port(node)
+    Server::that_prints_its_port(node)
 }
 
-/// nginx with nchan: messages come by POST and are kept in its memory, subscribers have WebSockets.
+/// nginx with nchan: messages arrive by POST and are kept in memory, subscribers use WebSockets.
 pub fn nchan() -> Outcome<Server> {
     if !Path::new(NGINX).exists() || !Path::new(NCHAN).exists() {
         return Err(format!("nginx or its module nchan is not installed: {HINT}").into());
@@ -38,7 +38,7 @@ pub fn nchan() -> Outcome<Server> {
     Server::at((Ipv4Addr::LOCALHOST, port).into(), nginx, sandbox)
 }
 
-/// One process, and nothing that takes its time or limits it.
+/// One process, without logs or limits.
 fn configuration(port: u16) -> String {
     format!(
         "load_module {NCHAN};

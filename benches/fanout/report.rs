@@ -1,15 +1,15 @@
-//! Plain tables, and whether a target is met.
+//! Tables of results, and verdicts on targets.
 
 use crate::server::Sample;
 
-/// One thing, measured in several rounds.
+/// One subject, measured in several rounds.
 pub struct Series {
     pub name: String,
     rounds: Vec<Sample>,
 }
 
 impl Series {
-    /// Of things with these names; each round has one sample of each.
+    /// Builds the series of named subjects; each round has one sample of each.
     pub fn of(names: Vec<String>, rounds: Vec<Vec<Sample>>) -> Vec<Self> {
         let mut series: Vec<_> =
             names.into_iter().map(|name| Self { name, rounds: Vec::new() }).collect();
@@ -21,17 +21,17 @@ impl Series {
         series
     }
 
-    /// The median of what a delivery used.
+    /// Median CPU time of a delivery.
     pub fn cost(&self) -> f64 {
         spread(self.rounds.iter().map(Sample::cost))[1]
     }
 
-    /// The median of the ratios to what `reference` used in the same round.
+    /// Median ratio to `reference` in the same round.
     pub fn ratio(&self, reference: &Self) -> f64 {
         spread(self.ratios(reference))[1]
     }
 
-    /// The ratios to what `reference` used in the same round.
+    /// Ratios to `reference` in the same round.
     pub fn ratios(&self, reference: &Self) -> impl Iterator<Item = f64> {
         let rounds = self.rounds.iter().zip(&reference.rounds);
         rounds.map(|(round, unit)| round.cost() / unit.cost())
@@ -42,7 +42,7 @@ impl Series {
     }
 }
 
-/// Prints what everything used, and its ratio to the first; and what else went on.
+/// Prints the cost of each subject, its ratio to the first, and the conditions.
 pub fn table(title: &str, series: &[Series]) {
     println!("\n{title}");
     println!("  {:<40}{:>10}{:>10}{:>10}{:>10}", "", "min µs", "median µs", "max µs", "ratio");
@@ -54,7 +54,7 @@ pub fn table(title: &str, series: &[Series]) {
     footnote(series);
 }
 
-/// Prints what else went on.
+/// Prints the conditions: waiting times and the cost of the load.
 pub fn footnote(series: &[Series]) {
     let mut all = Sample::default();
     series.iter().flat_map(|row| &row.rounds).for_each(|round| all.add(round));
@@ -66,13 +66,13 @@ pub fn footnote(series: &[Series]) {
     );
 }
 
-/// A median, and the least and the greatest beside it.
+/// Formats a median with minimum and maximum.
 pub fn cell(values: impl Iterator<Item = f64>, digits: usize) -> String {
     let [least, median, most] = spread(values);
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }
 
-/// Prints how many deliveries were made in a second.
+/// Prints deliveries per second.
 pub fn rates(series: &[Series]) {
     println!("  {:<40}{:>10}{:>10}{:>10}", "deliveries a second", "min", "median", "max");
     for row in series {
@@ -81,7 +81,7 @@ pub fn rates(series: &[Series]) {
     }
 }
 
-/// Says which of the targets, upper bounds, a value meets.
+/// Prints which targets, upper bounds, a value meets.
 pub fn verdict(name: &str, value: f64, unit: &str, targets: &[f64]) {
     let digits = if value < 100.0 { 2 } else { 0 };
     let answers: Vec<_> = targets
@@ -93,7 +93,7 @@ pub fn verdict(name: &str, value: f64, unit: &str, targets: &[f64]) {
     println!("  {name:<44}{value:>9.digits$}{unit}, {}", answers.join(", "));
 }
 
-/// Least, median and greatest.
+/// Minimum, median and maximum.
 fn spread(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut sorted: Vec<_> = values.collect();
     sorted.sort_by(f64::total_cmp);

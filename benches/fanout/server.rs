@@ -1,4 +1,4 @@
-//! Server processes: started on a core of their own, measured, and ended.
+//! Server processes, started on a core of their own and measured.
 
 use crate::{Outcome, bare};
 use hdrhistogram::Histogram;
@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use warren_testkit::process::Sandbox;
 
-/// How long a server may take to begin.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time in which a server must accept connections.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Server {
     child: Child,
@@ -22,18 +22,18 @@ pub struct Server {
     _sandbox: Option<Arc<Sandbox>>,
 }
 
-/// What was seen while deliveries were made. Times are in microseconds.
+/// Measurements during deliveries. Times are in microseconds.
 #[derive(Clone, Default)]
 pub struct Sample {
     pub deliveries: f64,
-    /// CPU that the server used.
+    /// CPU time of the server.
     pub cpu: f64,
-    /// How long its threads waited for its core: for each other, and for other programs.
+    /// Time that its threads waited for a core.
     pub waited: f64,
-    /// CPU that the load used.
+    /// CPU time of the load.
     pub load: f64,
     pub wall: f64,
-    /// How long deliveries took, where that was looked at.
+    /// Latencies of deliveries, if recorded.
     pub latency: Option<Histogram<u32>>,
 }
 
@@ -51,43 +51,43 @@ impl Sample {
         }
     }
 
-    /// The server's CPU for one delivery.
+    /// CPU time of the server per delivery.
     pub fn cost(&self) -> f64 {
         self.cpu / self.deliveries
     }
 
-    /// Deliveries a second.
+    /// Deliveries per second.
     pub fn rate(&self) -> f64 {
         self.deliveries / self.wall * 1e6
     }
 
-    /// Within how many milliseconds this share of the deliveries was made.
-    pub fn within(&self, share: f64) -> f64 {
+    /// Latency quantile in milliseconds.
+    pub fn latency_quantile(&self, share: f64) -> f64 {
         let latency = self.latency.as_ref();
         latency.map_or(0.0, |latency| latency.value_at_quantile(share) as f64 / 1e3)
     }
 }
 
 impl Server {
-    /// The bare loop of `send(2)`.
+    /// Starts the bare loop of `send(2)`.
     pub fn bare(clients: usize) -> Outcome<Self> {
         Self::this(&[bare::ARGUMENT, &clients.to_string()])
     }
 
-    /// The bare loop that lets everyone in.
+    /// Starts the bare accept loop.
     pub fn bare_accept() -> Outcome<Self> {
         Self::this(&[bare::ACCEPT])
     }
 
-    /// This program with such arguments.
+    /// Starts this program with other arguments.
     fn this(arguments: &[&str]) -> Outcome<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments);
-        Self::that_tells_its_port(command)
+        Self::that_prints_its_port(command)
     }
 
-    /// A server that prints its port when it serves.
-    pub fn that_tells_its_port(mut command: Command) -> Outcome<Self> {
+    /// Starts a server that prints its port when it serves.
+    pub fn that_prints_its_port(mut command: Command) -> Outcome<Self> {
         command.stdout(Stdio::piped());
         let mut child = start(command)?;
         let mut port = String::new();
@@ -98,19 +98,19 @@ impl Server {
         Ok(Self { child, address, _sandbox: None })
     }
 
-    /// A server at this address, whose files are in a directory that goes with it.
+    /// Starts a server for this address, whose files are in `sandbox`.
     pub fn at(address: SocketAddr, command: Command, sandbox: Arc<Sandbox>) -> Outcome<Self> {
         let server = Self { child: start(command)?, address, _sandbox: Some(sandbox) };
-        server.serves()?;
+        server.wait_until_serving()?;
         Ok(server)
     }
 
-    /// Warren with one worker, its broker embedded.
+    /// Starts Warren with one worker and the embedded broker.
     pub fn warren(binary: &Path) -> Outcome<Self> {
         Self::with(binary, &[])
     }
 
-    /// Warren with one worker, joined to a RabbitMQ in this way.
+    /// Starts Warren with one worker, RabbitMQ, and this delivery mode.
     pub fn joined(binary: &Path, url: &str, delivery: &str) -> Outcome<Self> {
         let settings = [
             ("WARREN_AMQP_URL", url),
@@ -120,12 +120,12 @@ impl Server {
         Self::with(binary, &settings)
     }
 
-    /// Warren with one worker and these variables besides.
+    /// Starts Warren with one worker and these variables.
     pub fn with(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
         Self::started(binary, settings, start)
     }
 
-    /// The same, on every core that there is.
+    /// As `with`, on all cores.
     pub fn on_all_cores(binary: &Path, settings: &[(&str, &str)]) -> Outcome<Self> {
         Self::started(binary, settings, start_anywhere)
     }
@@ -147,13 +147,13 @@ impl Server {
         ]);
         command.envs(settings.iter().copied());
         let server = Self { child: start(command)?, address, _sandbox: None };
-        server.serves()?;
+        server.wait_until_serving()?;
         Ok(server)
     }
 
-    /// Waits until it does.
-    fn serves(&self) -> Outcome {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until the server accepts connections.
+    fn wait_until_serving(&self) -> Outcome {
+        let deadline = Instant::now() + START_TIMEOUT;
         while TcpStream::connect(self.address).is_err() {
             if Instant::now() > deadline {
                 return Err(format!("nobody serves at {}", self.address).into());
@@ -164,7 +164,7 @@ impl Server {
         Ok(())
     }
 
-    /// What the server used while `work` made so many deliveries.
+    /// Measures the server while `work` runs; `work` returns the number of deliveries.
     pub fn sample(&self, work: impl FnOnce() -> Outcome<usize>) -> Outcome<Sample> {
         let (server, load, start) = (self.used()?, used("self")?, Instant::now());
         let deliveries = work()?;
@@ -180,7 +180,7 @@ impl Server {
         })
     }
 
-    /// Bytes of memory in use.
+    /// Resident memory in bytes.
     pub fn resident(&self) -> Outcome<u64> {
         pause(Duration::from_millis(500));
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id()))?;
@@ -189,7 +189,7 @@ impl Server {
         Ok(kilobytes << 10)
     }
 
-    /// As [`used`], once the server has come to rest: the kernel adds up at the end of a turn.
+    /// As [`used`], once the server is idle: the kernel accounts at the end of a time slice.
     fn used(&self) -> Outcome<(f64, f64)> {
         pause(Duration::from_millis(20));
         used(&self.child.id().to_string())
@@ -203,7 +203,7 @@ impl Drop for Server {
     }
 }
 
-/// CPU time of a process, and time that it waited for a core, in microseconds.
+/// CPU time of a process, and its time waiting for a core, in microseconds.
 fn used(process: &str) -> Outcome<(f64, f64)> {
     let mut sum = (0.0, 0.0);
     for task in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -216,7 +216,7 @@ fn used(process: &str) -> Outcome<(f64, f64)> {
     Ok(sum)
 }
 
-/// A core for servers, and another for the load as far as there are two.
+/// The core for servers and the core for the load; the same one if there is only one.
 struct Cores {
     all: CpuSet,
     servers: CpuSet,
@@ -239,15 +239,15 @@ fn cores() -> Outcome<&'static Cores> {
     Ok(CORES.get_or_init(|| Cores { all, servers, load }))
 }
 
-/// Lets this process open all the files that it may.
+/// Raises the soft file limit to the hard limit.
 pub fn raise_file_limit() -> Outcome {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
-/// Goes to the core for the load, with what is started from now on that is no server.
-pub fn go_to_load() -> Outcome {
+/// Moves this process, and what it starts later, to the core for the load.
+pub fn move_to_load_core() -> Outcome {
     Ok(sched_setaffinity(None, &cores()?.load)?)
 }
 
@@ -263,10 +263,10 @@ fn start_anywhere(command: Command) -> Outcome<Child> {
 
 fn start_on(place: &CpuSet, mut command: Command) -> Outcome<Child> {
     cores()?;
-    // A process begins where its parent is.
+    // A child inherits the affinity of its parent.
     sched_setaffinity(None, place)?;
     let child = command.spawn();
-    go_to_load()?;
+    move_to_load_core()?;
     Ok(child?)
 }
 

@@ -1,8 +1,8 @@
-//! What traces cost: a message that is not sampled, and deliveries with one message in a hundred sampled.
+//! Cost of traces: for a message that is not sampled, and for deliveries with 1 % of messages sampled.
 
 use crate::report::{table, verdict};
 use crate::server::Server;
-use crate::{CLIENTS, Crowd, Outcome, Plan, TEXT, WARM_UP, WINDOWS};
+use crate::{CLIENTS, ClientPool, Outcome, Plan, TEXT, WARM_UP, WINDOWS};
 use lapin::types::{AMQPValue, FieldTable};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use warren_protocol::trace_context;
 use warren_testkit::otlp_collector::Collector;
 
 const SAMPLER: (&str, &str) = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
-/// Messages of a round of what is timed in this process.
+/// Messages in a round that is timed in this process.
 const MESSAGES: u32 = 200_000;
-/// What may be added to a message that is not sampled, in microseconds, and to a delivery.
+/// Targets: microseconds added to a message that is not sampled, and the ratio for a delivery.
 const TARGETS: [f64; 2] = [0.3, 1.03];
 
 pub fn run(plan: &Plan) -> Outcome {
@@ -23,7 +23,7 @@ pub fn run(plan: &Plan) -> Outcome {
     deliveries(plan)
 }
 
-/// In this process, without a broker: what traces add to a message on its way in, and on its way out.
+/// Measures in this process, without a broker, the time that traces add to a message published and consumed.
 fn unsampled(plan: &Plan) -> Outcome {
     let vars = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9"),
@@ -69,7 +69,7 @@ fn unsampled(plan: &Plan) -> Outcome {
     Ok(())
 }
 
-/// The median time of one, in microseconds.
+/// Median time of one call, in microseconds.
 fn time(plan: &Plan, work: impl Fn()) -> f64 {
     let mut rounds: Vec<_> = (0..plan.rounds.max(5))
         .map(|_| {
@@ -82,7 +82,7 @@ fn time(plan: &Plan, work: impl Fn()) -> f64 {
     rounds[rounds.len() / 2]
 }
 
-/// CPU of a delivery with one message in a hundred sampled and exported, beside one without traces.
+/// Measures the CPU of a delivery with 1 % of messages sampled and exported, and without traces.
 fn deliveries(plan: &Plan) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -97,16 +97,16 @@ fn deliveries(plan: &Plan) -> Outcome {
     let mut contenders = Vec::new();
     for (name, settings) in [("without traces", &[][..]), ("with traces", &on)] {
         let server = Server::with(path, settings)?;
-        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
-        contenders.push((name, server, crowd));
+        let pool = ClientPool::subscribers(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        contenders.push((name, server, pool));
     }
     let names = contenders.iter().flat_map(|(name, ..)| WINDOWS.map(|window| (*name, window)));
     let names = names.map(|(name, window)| format!("{name}, {window} outstanding"));
     let series = plan.measure(names.collect(), |subject, time| {
-        let (_, server, crowd) = &mut contenders[subject / WINDOWS.len()];
+        let (_, server, pool) = &mut contenders[subject / WINDOWS.len()];
         let window = WINDOWS[subject % WINDOWS.len()];
-        crowd.broadcast(window, WARM_UP, Duration::ZERO)?;
-        server.sample(|| crowd.broadcast(window, 0, time))
+        pool.broadcast(window, WARM_UP, Duration::ZERO)?;
+        server.sample(|| pool.broadcast(window, 0, time))
     })?;
     table(&format!("CPU of a delivery to {CLIENTS} clients, one in a hundred sampled"), &series);
     for (on, off) in series[WINDOWS.len()..].iter().zip(&series) {

@@ -1,12 +1,12 @@
-//! What a second worker costs and brings. The servers may use every core; the load stays on one of them.
+//! Cost and gain of a second worker. The servers may use all cores; the load stays on one.
 
-use crate::client::Crowd;
+use crate::client::ClientPool;
 use crate::report::{rates, table, verdict};
 use crate::server::Server;
 use crate::{CLIENTS, Outcome, Plan, WARM_UP, WINDOWS};
 use std::time::Duration;
 
-/// What CPU a delivery may take with two workers, beside one.
+/// Target for the CPU of a delivery with two workers, as a ratio to one.
 const TARGET: f64 = 1.05;
 
 pub fn run(plan: &Plan) -> Outcome {
@@ -14,16 +14,16 @@ pub fn run(plan: &Plan) -> Outcome {
     let mut contenders = Vec::new();
     for (name, workers) in [("one worker", "1"), ("two workers", "2")] {
         let server = Server::on_all_cores(path, &[("WARREN_WORKERS", workers)])?;
-        let crowd = Crowd::listeners(server.address, CLIENTS, |_| "lobby".to_owned())?;
-        contenders.push((name, server, crowd));
+        let pool = ClientPool::subscribers(server.address, CLIENTS, |_| "lobby".to_owned())?;
+        contenders.push((name, server, pool));
     }
     let names = contenders.iter().flat_map(|(name, ..)| WINDOWS.map(|window| (*name, window)));
     let names = names.map(|(name, window)| format!("{name}, {window} outstanding"));
     let series = plan.measure(names.collect(), |subject, time| {
-        let (_, server, crowd) = &mut contenders[subject / WINDOWS.len()];
+        let (_, server, pool) = &mut contenders[subject / WINDOWS.len()];
         let window = WINDOWS[subject % WINDOWS.len()];
-        crowd.broadcast(window, WARM_UP, Duration::ZERO)?;
-        server.sample(|| crowd.broadcast(window, 0, time))
+        pool.broadcast(window, WARM_UP, Duration::ZERO)?;
+        server.sample(|| pool.broadcast(window, 0, time))
     })?;
     table(&format!("CPU of a delivery to {CLIENTS} clients, by workers"), &series);
     rates(&series);
