@@ -1,13 +1,13 @@
-// The chat page: shows what the client module reports. What others wrote only ever becomes text.
+// The chat page. It shows what the client module reports, and inserts messages only as text, never as markup.
 import { Warren } from './client.js';
 
-const SHOWN = 500; // messages on the page
-const LONG = { characters: 1500, lines: 20 }; // a longer text is folded
-const QUIET = 300; // ms without a message after which a replay is over…
-const REPLAY = 3_000; // …and the most that it may take
-const POLL = 5_000; // ms between two looks at the roster
-const SENDING = 1_000; // ms after which a message counts as taking long
-const ONCE_MINE = 'warren.mine';
+const MAX_SHOWN = 500; // messages on the page
+const FOLD_ABOVE = { characters: 1500, lines: 20 }; // longer texts are folded
+const REPLAY_PAUSE = 300; // ms without a message after which a replay has ended…
+const REPLAY_MAX = 3_000; // …and its maximum duration in ms
+const POLL = 5_000; // ms between updates of the roster
+const SLOW_SEND = 1_000; // ms after which a pending message is shown as such
+const OWN_IDS_KEY = 'warren.mine'; // in sessionStorage
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id);
@@ -31,49 +31,49 @@ function duration(ms, spoken = false) {
   return spoken ? count(n, long) : `${n} ${short}`;
 }
 
-/** The end of a pod's name tells it from its siblings: that is what stays when room is short. */
-function named(replica) {
+/** The name of a replica. Its last part, which distinguishes pods, stays visible when space is short. */
+function nameParts(replica) {
   const name = String(replica);
   const cut = name.lastIndexOf('-') + 1;
   return [element('span', { textContent: name.slice(0, cut) }), element('b', { textContent: name.slice(cut) })];
 }
 
-// ── The log ─────────────────────────────────────────────────────────────────────────────────────
-// Messages and dividers wait in `queue` and reach the page once per frame, however fast they come.
+// ── Messages ─────────────────────────────────────────────────────────────────────────────────────
+// Messages and dividers wait in `queue` and are added to the page once per frame.
 
 const log = $('log');
 const RFC3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
-const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
-const exact = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
+const timeFormat = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
+const dayFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
+const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
 
 let queue = [];
 let lastDay = '';
-let stuck = true; // to the newest message; false once the reader scrolled up
-let newer = 0; // messages below what the reader sees
-let unread = 0; // messages since the page was last looked at
+let atEnd = true; // false after the reader has scrolled up
+let newer = 0; // messages below the visible part
+let unread = 0; // messages since the page was last visible
 
 function enqueue(item) {
   if (!queue.length) {
-    // A hidden page draws no frames.
+    // A hidden page renders no frames.
     if (document.hidden) setTimeout(flush, 200);
     else requestAnimationFrame(flush);
   }
   queue.push(item);
-  if (queue.length > 2 * SHOWN) queue = queue.slice(-SHOWN);
+  if (queue.length > 2 * MAX_SHOWN) queue = queue.slice(-MAX_SHOWN);
 }
 
 function flush() {
   const items = queue;
   queue = [];
   if (!items.length) return;
-  log.append(...items.slice(-SHOWN).flatMap((item) => (item instanceof Node ? item : render(item))));
-  while (log.childElementCount > SHOWN + 1) $('empty').nextElementSibling.remove();
-  if (stuck) log.scrollTop = log.scrollHeight;
+  log.append(...items.slice(-MAX_SHOWN).flatMap((item) => (item instanceof Node ? item : render(item))));
+  while (log.childElementCount > MAX_SHOWN + 1) $('empty').nextElementSibling.remove();
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
 function render({ id, text, date }) {
-  const { day, time } = dated(date);
+  const { day, time } = parseDate(date);
   const nodes = [];
   if (day && day !== lastDay) nodes.push(element('p', { className: 'day', textContent: day }));
   lastDay = day || lastDay;
@@ -83,10 +83,10 @@ function render({ id, text, date }) {
       : element('pre', { className: 'body', textContent: JSON.stringify(text, null, 2) });
   const article = element('article', {}, body);
   const length = body.textContent.length;
-  if (length > LONG.characters || body.textContent.split('\n', LONG.lines + 1).length > LONG.lines) fold(body, article);
+  if (length > FOLD_ABOVE.characters || body.textContent.split('\n', FOLD_ABOVE.lines + 1).length > FOLD_ABOVE.lines) fold(body, article);
   article.append(element('footer', {}, time));
   article.dataset.id = id;
-  if (mine.has(id)) markOwn(article);
+  if (ownIds.has(id)) markOwn(article);
   nodes.push(article);
   return nodes;
 }
@@ -96,14 +96,14 @@ function markOwn(article) {
   article.lastElementChild.prepend(element('span', { className: 'quiet', textContent: 'sent by you, ' }));
 }
 
-function dated(date) {
+function parseDate(date) {
   const when = typeof date === 'string' && RFC3339.test(date) ? new Date(date) : null;
   if (!when || Number.isNaN(when.getTime())) {
     const raw = typeof date === 'string' ? date : '';
     return { day: '', time: element('span', { className: 'odd', textContent: raw, title: raw }) };
   }
-  const time = element('time', { dateTime: date, title: exact.format(when), textContent: clock.format(when) });
-  return { day: calendar.format(when), time };
+  const time = element('time', { dateTime: date, title: fullFormat.format(when), textContent: timeFormat.format(when) });
+  return { day: dayFormat.format(when), time };
 }
 
 function fold(body, article) {
@@ -118,74 +118,74 @@ function fold(body, article) {
   article.append(button);
 }
 
-function showNewer() {
+function showNewerButton() {
   $('newer').hidden = newer === 0;
   $('newer').textContent = `${count(newer, 'new message')} ↓`;
 }
 
-function toNewest() {
-  stuck = true;
+function scrollToNewest() {
+  atEnd = true;
   newer = 0;
-  showNewer();
+  showNewerButton();
   log.scrollTop = log.scrollHeight;
 }
 
 log.addEventListener('scroll', () => {
-  stuck = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  if (stuck && newer) toNewest();
+  atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  if (atEnd && newer) scrollToNewest();
 });
-new ResizeObserver(() => stuck && toNewest()).observe(log);
+new ResizeObserver(() => atEnd && scrollToNewest()).observe(log);
 $('newer').addEventListener('click', () => {
-  toNewest();
+  scrollToNewest();
   $('text').focus();
 });
 
-// ── What arrives ────────────────────────────────────────────────────────────────────────────────
-// A burst after the channel was taken up is a replay: it is counted, and not read out message by message.
+// ── Receiving ────────────────────────────────────────────────────────────────────────────────────
+// A burst after a subscription is a replay: it is counted, and screen readers do not read each message.
 
-let lostAt = 0; // when the connection was lost, 0 while there is one or none was lost
+let lostAt = 0; // when the connection was lost; 0 if it was not
 let replay = null;
 
 on('message', (message) => {
   if (replay) {
     replay.count += 1;
-    if (replay.away) divide();
-    settle();
+    if (replay.away) updateDivider();
+    extendReplay();
   }
   enqueue(message);
-  const first = replay && !replay.away; // the history that every page starts with is not news
-  if (!stuck && !first) newer += 1;
+  const first = replay && !replay.away; // the initial history is not new
+  if (!atEnd && !first) newer += 1;
   if (document.hidden && !first) unread += 1;
-  showNewer();
+  showNewerButton();
   showTitle();
 });
 
 on('ready', ({ replica }) => {
-  $('replica').replaceChildren(...named(replica));
+  $('replica').replaceChildren(...nameParts(replica));
   showRoster();
 });
 
 on('subscribed', () => {
-  replay = { away: lostAt && Math.max(1, Date.now() - lostAt), count: 0, gap: false, divider: null, end: Date.now() + REPLAY, timer: 0 };
+  replay = { away: lostAt && Math.max(1, Date.now() - lostAt), count: 0, gap: false, divider: null, end: Date.now() + REPLAY_MAX, timer: 0 };
   lostAt = 0;
   log.ariaLive = 'off';
-  settle();
+  extendReplay();
 });
 
 on('gap', () => {
   if (replay) {
     replay.gap = true;
-    divide();
+    updateDivider();
     return;
   }
-  // The replica itself was away from its broker.
+  // The replica lost its connection to the broker.
   const textContent = 'Some messages may be missing here';
   const divider = element('p', { className: 'divider', textContent });
   divider.dataset.kind = 'gap';
   enqueue(divider);
 });
 
-function divide() {
+function updateDivider() {
   if (!replay.divider) enqueue((replay.divider = element('p', { className: 'divider' })));
   replay.divider.dataset.kind = replay.gap ? 'gap' : 'away';
   const facts = [`You were away ${duration(replay.away)}`];
@@ -194,12 +194,12 @@ function divide() {
   replay.divider.textContent = facts.join(' · ');
 }
 
-function settle() {
+function extendReplay() {
   clearTimeout(replay.timer);
-  replay.timer = setTimeout(settled, Math.min(QUIET, Math.max(0, replay.end - Date.now())));
+  replay.timer = setTimeout(endReplay, Math.min(REPLAY_PAUSE, Math.max(0, replay.end - Date.now())));
 }
 
-function settled() {
+function endReplay() {
   const { away, count: missed, gap } = replay;
   replay = null;
   flush();
@@ -214,68 +214,68 @@ function showTitle() {
   document.title = `${unread ? `(${unread}) ` : ''}#${channel} · Warren`;
 }
 
-// ── Sending ─────────────────────────────────────────────────────────────────────────────────────
-// The client module keeps a text until the server has it, also over a lost connection. If the server
-// will not have it, its writer gets it back.
+// ── Sending ──────────────────────────────────────────────────────────────────────────────────────
+// The client module keeps a text until the server has confirmed it, also across reconnects. If the server refuses
+// it, the text returns to the input field.
 
 const composer = $('composer');
 const box = $('text');
-const MINE = 200;
-const sending = new Set(); // the publications that are not answered yet
-let returned = []; // texts on their way back to their writer
+const MAX_OWN_IDS = 200;
+const sending = new Set(); // publications without an answer
+let returned = []; // refused texts that return to the input field
 let slow = 0;
 
-const mine = new Set(remembered());
+const ownIds = new Set(storedOwnIds());
 
-function remembered() {
+function storedOwnIds() {
   try {
-    return JSON.parse(sessionStorage.getItem(ONCE_MINE) ?? '[]');
+    return JSON.parse(sessionStorage.getItem(OWN_IDS_KEY) ?? '[]');
   } catch {
     return [];
   }
 }
 
-/** The message itself may come before its id is known to be ours, or after. */
-function remember(id) {
-  mine.add(id);
+/** Marks a message as sent from here. It may arrive before or after the answer with its id. */
+function markSent(id) {
+  ownIds.add(id);
   const shown = log.querySelector(`[data-id="${CSS.escape(id)}"]`);
   if (shown) markOwn(shown);
   try {
-    sessionStorage.setItem(ONCE_MINE, JSON.stringify([...mine].slice(-MINE)));
+    sessionStorage.setItem(OWN_IDS_KEY, JSON.stringify([...ownIds].slice(-MAX_OWN_IDS)));
   } catch {
     // Without storage, a reload forgets which messages were sent from here.
   }
 }
 
 function notice(text, kind = '') {
-  if ($('notice').textContent !== text) $('notice').textContent = text; // or it would be read out again
+  if ($('notice').textContent !== text) $('notice').textContent = text; // otherwise screen readers would read it again
   $('notice').dataset.kind = kind;
 }
 
-/** Says what is not sent yet, and why. */
+/** Shows how many messages are not sent yet, and why. */
 function showSending() {
   clearTimeout(slow);
   const { kind } = $('notice').dataset;
   if (!sending.size) {
     if (kind === 'slow') notice('');
   } else if (kind === 'error') {
-    // That has to be read first.
+    // The error stays until the reader acts.
   } else if (warren.state !== 'open') {
     notice(`Waiting for the connection to send ${count(sending.size, 'message')}…`, 'slow');
   } else {
-    slow = setTimeout(() => notice('Sending…', 'slow'), kind === 'slow' ? 0 : SENDING);
+    slow = setTimeout(() => notice('Sending…', 'slow'), kind === 'slow' ? 0 : SLOW_SEND);
   }
 }
 
-const WHY = {
+const ERROR_TEXTS = {
   too_large: 'That message is too long for this server.',
-  unknown_outcome: 'No answer came for this message. It may or may not have been sent.',
-  outbox_full: 'Not sent: too many messages wait already.',
-  closed: 'Not connected. Your text stays here until it can be sent.',
+  unknown_outcome: 'The server did not confirm this message. It may or may not have been sent.',
+  outbox_full: 'Not sent: too many messages are waiting.',
+  closed: 'Not connected. Your text is kept here.',
 };
 
-function giveBack(text, why) {
-  // Several may come back at once: they keep their order.
+function returnText(text, why) {
+  // Several may return at once, in order.
   if (!returned.length) {
     setTimeout(() => {
       box.value = [...returned, box.value].filter(Boolean).join('\n');
@@ -294,13 +294,13 @@ async function submit() {
   box.value = '';
   notice('');
   showSending();
-  toNewest();
+  scrollToNewest();
   box.focus();
   try {
     const { id } = await publishing;
-    if (id !== null) remember(id);
+    if (id !== null) markSent(id);
   } catch ({ code, message }) {
-    giveBack(text, WHY[code] ?? failure({ code, message }));
+    returnText(text, ERROR_TEXTS[code] ?? failure({ code, message }));
   }
   sending.delete(publishing);
   showSending();
@@ -320,21 +320,21 @@ box.addEventListener('keydown', (event) => {
   submit();
 });
 
-// What waits ends with the page.
+// Leaving the page discards unsent messages.
 addEventListener('beforeunload', (event) => {
   if (sending.size && warren.state !== 'open') event.preventDefault();
 });
 
 on('error', ({ message }) => notice(message, 'error'));
 
-// ── The connection ──────────────────────────────────────────────────────────────────────────────
+// ── Connection ───────────────────────────────────────────────────────────────────────────────────
 
 let countdown = 0;
 
 function showState({ state, retryAt, reason }) {
   clearInterval(countdown);
-  const again = lostAt ? 'Reconnecting…' : 'Connecting…';
-  const text = { connecting: again, open: 'Connected', waiting: again, closed: 'Disconnected' };
+  const retryText = lostAt ? 'Reconnecting…' : 'Connecting…';
+  const text = { connecting: retryText, open: 'Connected', waiting: retryText, closed: 'Disconnected' };
   $('state').dataset.state = state;
   $('state-text').textContent = text[state];
   $('retry').hidden = !(state === 'closed' || (state === 'waiting' && retryAt - Date.now() > 1500));
@@ -344,7 +344,7 @@ function showState({ state, retryAt, reason }) {
   if (state === 'waiting') {
     const tick = () => {
       const seconds = Math.ceil((retryAt - Date.now()) / 1000);
-      $('state-text').textContent = seconds > 1 ? `Retrying in ${seconds} s` : again;
+      $('state-text').textContent = seconds > 1 ? `Retrying in ${seconds} s` : retryText;
     };
     tick();
     countdown = setInterval(tick, 1000);
@@ -376,7 +376,7 @@ $('retry').addEventListener('click', () => {
   box.focus();
 });
 
-// ── The burrows ─────────────────────────────────────────────────────────────────────────────────
+// ── Replicas ─────────────────────────────────────────────────────────────────────────────────────
 
 const compact = new Intl.NumberFormat('en', { notation: 'compact' });
 const numeric = new Intl.Collator('en', { numeric: true });
@@ -392,10 +392,10 @@ async function showRoster() {
     $('roster').toggleAttribute('data-stale', true);
     return;
   }
-  let arrived;
+  let movedTo;
   const known = new Map([...$('roster').children].map((item) => [item.dataset.replica, item]));
   for (const [place, replica] of replicas.entries()) {
-    const item = known.get(replica.name) ?? burrow(replica.name);
+    const item = known.get(replica.name) ?? rosterItem(replica.name);
     known.delete(replica.name);
     item.title = `${replica.name}: ${count(replica.connections, 'connection')}`;
     item.querySelector('.connections').textContent = compact.format(replica.connections);
@@ -403,7 +403,7 @@ async function showRoster() {
     item.querySelector('.version').textContent = `v${replica.version}`;
     const here = replica.name === $('replica').textContent;
     item.querySelector('.here').textContent = here ? ' · you are here' : '';
-    if (here && !item.hasAttribute('data-here')) arrived = item;
+    if (here && !item.hasAttribute('data-here')) movedTo = item;
     item.toggleAttribute('data-here', here);
     if ($('roster').children[place] !== item) $('roster').insertBefore(item, $('roster').children[place] ?? null);
   }
@@ -413,15 +413,15 @@ async function showRoster() {
   $('roster').toggleAttribute('data-stale', warren.state !== 'open');
   const { scrollHeight, clientHeight, scrollWidth, clientWidth } = $('roster');
   $('roster').tabIndex = scrollHeight > clientHeight || scrollWidth > clientWidth ? 0 : -1; // arrow keys scroll it
-  arrived?.scrollIntoView({ block: 'center', inline: 'center' });
+  movedTo?.scrollIntoView({ block: 'center', inline: 'center' });
 }
 
-function burrow(name) {
+function rosterItem(name) {
   const item = element(
     'li',
     {},
-    element('span', { className: 'hole' }, element('span', { className: 'connections' }), element('span', { className: 'quiet noun' })),
-    element('span', { className: 'name' }, ...named(name)),
+    element('span', { className: 'badge' }, element('span', { className: 'connections' }), element('span', { className: 'quiet noun' })),
+    element('span', { className: 'name' }, ...nameParts(name)),
     element('span', { className: 'facts' }, element('span', { className: 'version' }), element('span', { className: 'here' })),
   );
   item.dataset.replica = name;
@@ -436,7 +436,7 @@ document.addEventListener('visibilitychange', () => {
   showRoster();
 });
 
-// ── The channel ─────────────────────────────────────────────────────────────────────────────────
+// ── Channel ──────────────────────────────────────────────────────────────────────────────────────
 
 const field = $('channel');
 

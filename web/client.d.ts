@@ -1,8 +1,8 @@
-// The types of client.js, and what it promises.
+// Types of client.js, and its guarantees.
 
-/** One WebSocket that comes back by itself, goes on where it stopped, and sends what waits. */
+/** A WebSocket that reconnects by itself, resumes after the last message, and sends messages that wait. */
 export class Warren extends EventTarget {
-  /** Connects at once. */
+  /** Connects immediately. */
   constructor(url?: string | URL, options?: Options);
 
   /** The channels given to the constructor. */
@@ -12,32 +12,32 @@ export class Warren extends EventTarget {
   readonly retryAt: number | null;
 
   /**
-   * Publishes any JSON value. Resolves once the server has it; rejects with a `WarrenError`, or with
+   * Publishes any JSON value. Resolves when the server has confirmed it. Rejects with a `WarrenError`, or with
    * the reason of `signal`.
    *
-   * While there is no connection it waits, without limit. It is sent again if the connection is lost
-   * before the answer, or if the server cannot take it for the moment; the key keeps it from being
-   * said twice. The server knows a key for two minutes, so if a message may have been published but
-   * is not acknowledged 110 s after it was sent first, this rejects with `unknown_outcome`.
+   * Without a connection the message waits, with no time limit. It is sent again if the connection is lost
+   * before the answer, or if the server temporarily refuses it; the key prevents a second delivery. The
+   * server remembers a key for two minutes. If a message may have been published but is not acknowledged
+   * 110 s after the first attempt, this rejects with `unknown_outcome`.
    *
-   * Messages go out in the order of the calls, also after a reconnect. Only if the server refuses
-   * one for the moment, some of the up to 31 that were under way behind it may overtake it.
+   * Messages are sent in the order of the calls, also after a reconnect. Only if the server temporarily
+   * refuses one, some of the up to 31 messages in flight behind it may overtake it.
    */
   publish(text: unknown, options?: PublishOptions): Promise<Published>;
 
   /**
-   * Listens to one more channel, and again after each reconnect. Resolves when the server has taken
-   * it up; its messages follow. If this rejects, there is no subscription.
+   * Subscribes to another channel, and again after each reconnect. Resolves when the server has accepted
+   * the subscription; its messages follow. If this rejects, there is no subscription.
    */
   subscribe(channel: string, options?: SubscribeOptions): Promise<Subscribed>;
 
-  /** From this call on, no message of the channel arrives. Resolves when the server knows it too. */
+  /** Unsubscribes from a channel. No message of it arrives after this call. Resolves when the server has confirmed. */
   unsubscribe(channel: string): Promise<void>;
 
-  /** Connects now: instead of waiting longer, or again after a close. */
+  /** Connects now, instead of waiting, or again after a close. */
   connect(): void;
 
-  /** Closes for good: nothing but connect() opens it again. What waits is rejected with `closed`. */
+  /** Closes permanently: only connect() opens it again. Rejects waiting messages with `closed`. */
   close(): void;
 
   addEventListener<K extends keyof WarrenEventMap>(
@@ -54,32 +54,32 @@ export class Warren extends EventTarget {
   removeEventListener(...listener: Parameters<EventTarget['removeEventListener']>): void;
 }
 
-/** Why a promise was rejected. */
+/** The reason of a rejected promise. */
 export class WarrenError extends Error {
   constructor(code: ErrorCode, message: string);
   readonly code: ErrorCode;
 }
 
 /**
- * - `bad_request`, `too_large`: the server will never take it.
- * - `outbox_full`: too much waits already; nothing was sent.
+ * - `bad_request`, `too_large`: the server will never accept it.
+ * - `outbox_full`: too many messages are waiting; this one was not sent.
  * - `unknown_outcome`: it may or may not have been published.
- * - `closed`: the client was closed (or the channel unsubscribed) first. A message that was sent
- *   already may have been published.
- * - Any other is from a newer server.
+ * - `closed`: the client was closed (or the channel unsubscribed) before the answer. A message that was
+ *   already sent may have been published.
+ * - Other codes come from a newer server.
  */
 export type ErrorCode = 'bad_request' | 'too_large' | 'outbox_full' | 'unknown_outcome' | 'closed' | (string & {});
 
 export interface Options {
-  /** Subscribed from the start; `publish` uses the first unless told otherwise. Default: lobby. */
+  /** Channels subscribed from the start. `publish` uses the first by default. Default: lobby. */
   channels?: Iterable<string>;
-  /** How many recent messages of a channel to ask for when nothing can be resumed. Default: 50. */
+  /** Number of recent messages per channel to request when there is nothing to resume. Default: 50. */
   history?: number;
-  /** Where there is no global one, as in Node 18. */
+  /** A WebSocket implementation, where there is no global one, as in Node 18. */
   WebSocket?: new (url: string, protocol: string) => Socket;
 }
 
-/** What is needed of a WebSocket. */
+/** The required part of a WebSocket. */
 export interface Socket {
   send(data: string): void;
   close(): void;
@@ -88,29 +88,29 @@ export interface Socket {
 
 export interface PublishOptions {
   channel?: string;
-  /** Tells the server that two messages are one; 1 to 128 bytes. Default: a random one. */
+  /** Identifies duplicates to the server; 1 to 128 bytes. Default: a random key. */
   key?: string;
-  /** Gives up. What was sent already may be published all the same. */
+  /** Aborts. A message that was already sent may still be published. */
   signal?: AbortSignal;
 }
 
 export interface Published {
-  /** Null in the rare case that the server did not learn it in time. */
+  /** Null in the rare case that the server did not receive it in time. */
   id: string | null;
   key: string;
 }
 
 export interface SubscribeOptions {
-  /** How many recent messages to get first, if there is no `after` or it cannot be taken up. */
+  /** Number of recent messages to receive first, if there is no `after` or it cannot be resumed. */
   history?: number;
-  /** Id of the last message that is known already. */
+  /** The id of the last message that is already known. */
   after?: string | null;
 }
 
 export interface Subscribed {
-  /** True: all that was said after `after` follows. */
+  /** True if all messages after `after` follow. */
   recovered: boolean;
-  /** Why not, if there was an `after`. */
+  /** The reason why not, if there was an `after`. */
   reason?: Reason;
 }
 
@@ -122,7 +122,7 @@ export interface Message {
   id: string;
   channel: string;
   text: unknown;
-  /** RFC 3339, unless a foreign program wrote something else. */
+  /** RFC 3339, unless another program set something else. */
   date: string;
 }
 
@@ -134,17 +134,17 @@ export interface WarrenEventMap {
   state: WarrenEvent<{
     state: State;
     retryAt: number | null;
-    /** The close code and reason that led here. */
+    /** The close code and reason that led to this state. */
     code?: number;
     reason?: string;
   }>;
-  /** Connected. `replica` is the one that serves this client. */
+  /** Connected. `replica` is the name of the replica that serves this client. */
   ready: WarrenEvent<{ replica: string; version: string }>;
-  /** A channel was taken up, for the first time or again; its messages follow. */
+  /** A channel was subscribed, for the first time or again; its messages follow. */
   subscribed: WarrenEvent<Subscribed & { channel: string }>;
   message: WarrenEvent<Message>;
-  /** After the message of this id, messages may be missing: of this channel, or else of all. */
+  /** Messages may be missing after the message with this id: in this channel, or in all without `channel`. */
   gap: WarrenEvent<{ channel?: string; after: string | null; reason?: Reason }>;
-  /** An error that no promise reports. With a channel: it is not subscribed any more. */
+  /** An error that no promise reports. With a channel: it is no longer subscribed. */
   error: WarrenEvent<{ code: ErrorCode; message: string; channel?: string }>;
 }

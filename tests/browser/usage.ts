@@ -1,11 +1,11 @@
-// How client.d.ts is meant to be used; types.test.mjs checks it. Nothing runs it.
+// Intended uses of client.d.ts. types.test.mjs compiles this file; nothing runs it.
 import { Warren, WarrenError, type Message, type WarrenEvent } from '../../web/client.js';
 
 const warren = new Warren(new URL('wss://chat.example/ws'), { channels: new Set(['lobby']), history: 10 });
 
 warren.addEventListener('message', ({ detail }) => {
   const { id, channel, date }: { id: string; channel: string; date: string } = detail;
-  // @ts-expect-error: it may be any JSON value
+  // @ts-expect-error: the text may be any JSON value
   detail.text.length;
   console.log(id, channel, date);
 });
@@ -24,7 +24,7 @@ warren.removeEventListener('message', listener);
 try {
   const { id, key } = await warren.publish({ any: ['JSON'] }, { channel: 'news', key: 'order-7', signal: AbortSignal.timeout(5000) });
   console.log(id?.length, key.length);
-  // @ts-expect-error: it may be null
+  // @ts-expect-error: the id may be null
   id.length;
 } catch (error) {
   if (error instanceof WarrenError && error.code === 'unknown_outcome') console.log(error.message);
@@ -33,11 +33,11 @@ try {
 const { recovered, reason } = await warren.subscribe('news', { after: '1f-00aa', history: 5 });
 const known: boolean | string | undefined = recovered || reason;
 await warren.unsubscribe('news');
-// @ts-expect-error: connect() and close() change it
+// @ts-expect-error: only connect() and close() change the state
 warren.state = 'closed';
 if (warren.state !== 'closed' && known) warren.close();
 
-// A WebSocket of one's own, such as that of the package ws.
+// A custom WebSocket, such as that of the package ws.
 class Other {
   constructor(url: string | URL, protocols?: string | string[]) {
     console.log(url, protocols);
