@@ -1,4 +1,4 @@
-// The client module by itself, with a WebSocket and a clock that the test holds in its hands.
+// Unit tests of the client module, with a fake WebSocket and a fake clock.
 import assert from 'node:assert/strict';
 import { webcrypto } from 'node:crypto';
 import { afterEach, beforeEach, mock, test } from 'node:test';
@@ -25,15 +25,15 @@ class Socket extends EventTarget {
   close() {
     this.closed = true;
   }
-  say(frame) {
+  receive(frame) {
     const data = typeof frame === 'string' ? frame : JSON.stringify(frame);
     this.dispatchEvent(Object.assign(new Event('message'), { data }));
   }
   ready() {
-    this.say({ ready: { replica: 'r1', version: '0.1.0', recovered: false } });
+    this.receive({ ready: { replica: 'r1', version: '0.1.0', recovered: false } });
   }
-  hear(id, channel = 'lobby', text = `text of ${id}`) {
-    this.say({ id, channel, text, date: '2025-01-01T00:00:00Z' });
+  receiveMessage(id, channel = 'lobby', text = `text of ${id}`) {
+    this.receive({ id, channel, text, date: '2025-01-01T00:00:00Z' });
   }
   end(code, reason = '') {
     this.closed = true;
@@ -46,23 +46,23 @@ class Socket extends EventTarget {
   get texts() {
     return this.of('publish').map(({ text }) => text);
   }
-  /** The newest command that publishes this text. */
+  /** The last command that publishes a text. */
   command(text) {
     return this.of('publish').findLast((command) => command.text === text);
   }
   published(text, id = `id of ${text}`) {
-    this.say({ published: { ref: this.command(text).ref, id } });
+    this.receive({ published: { ref: this.command(text).ref, id } });
   }
   refuse(text, code) {
-    this.say({ error: { ref: this.command(text).ref, code, message: `because ${code}` } });
+    this.receive({ error: { ref: this.command(text).ref, code, message: `because ${code}` } });
   }
   subscribed(channel, answer = { recovered: false }) {
     const { ref } = this.of('subscribe').findLast((command) => command.channel === channel);
-    this.say({ subscribed: { ref, channel, ...answer } });
+    this.receive({ subscribed: { ref, channel, ...answer } });
   }
 }
 
-// Debian 12's Node is 18, which shows it to those who ask only.
+// Node 18, as in Debian 12, has no global crypto.
 globalThis.crypto ??= webcrypto;
 
 class Clock {
@@ -82,7 +82,7 @@ class Clock {
     for (const { mock } of this.#replaced) mock.restore();
     this.#timers.clear();
   }
-  /** Time passes, and no timer notices: those of a machine that sleeps stand still. */
+  /** Advances the time without the timers, as on a suspended machine. */
   sleep(milliseconds) {
     this.#now += milliseconds;
     for (const timer of this.#timers.values()) timer.at += milliseconds;
@@ -104,21 +104,21 @@ const clock = new Clock();
 
 const EVENTS = ['state', 'ready', 'subscribed', 'message', 'gap', 'error'];
 
-/** A client, and what it told: the ids of messages, and the details of all other events by type. */
+/** A client, and its events: the ids of messages, and the details of all other events by type. */
 function connect(options = {}) {
   const warren = new Warren('http://warren.test/ws?token=t', { WebSocket: Socket, ...options });
-  const heard = Object.fromEntries(EVENTS.map((type) => [type, []]));
+  const events = Object.fromEntries(EVENTS.map((type) => [type, []]));
   const order = [];
   for (const type of EVENTS) {
     warren.addEventListener(type, ({ detail }) => {
-      heard[type].push(type === 'message' ? detail.id : detail);
+      events[type].push(type === 'message' ? detail.id : detail);
       if (type !== 'state') order.push(type === 'message' ? detail.id : type);
     });
   }
-  return { warren, heard, order };
+  return { warren, events, order };
 }
 
-/** A client whose connection is ready. */
+/** A client with a ready connection. */
 function open(options) {
   const client = connect(options);
   Socket.last.ready();
@@ -126,7 +126,7 @@ function open(options) {
   return client;
 }
 
-/** The next connection, after the present one was cut or given up. */
+/** The next connection, after the current one was cut. */
 function cut() {
   const { length } = Socket.all;
   Socket.last.end(1006);
@@ -134,14 +134,14 @@ function cut() {
   return Socket.last;
 }
 
-/** What became of each promise: its value, the code of its error, or 'waits'. */
-async function fates(...promises) {
-  const fates = promises.map((promise) => promise.then((value) => value?.id, (error) => error instanceof WarrenError ? error.code : (error.name ?? error)));
+/** The outcome of each promise: the id of its value, the code of its error, or 'pending'. */
+async function outcomes(...promises) {
+  const outcomes = promises.map((promise) => promise.then((value) => value?.id, (error) => error instanceof WarrenError ? error.code : (error.name ?? error)));
   await new Promise(setImmediate);
-  return Promise.all(fates.map((fate) => Promise.race([fate, 'waits'])));
+  return Promise.all(outcomes.map((outcome) => Promise.race([outcome, 'pending'])));
 }
 
-/** Publishes each text; nobody needs to look at what becomes of it. */
+/** Publishes each text. Rejections are not reported as unhandled. */
 function publish(warren, ...texts) {
   return texts.map((text) => {
     const promise = warren.publish(text);
@@ -161,25 +161,25 @@ afterEach(() => {
   random.mock.restore();
 });
 
-// ── The connection ──────────────────────────────────────────────────────────────────────────────
+// ── Connection ──────────────────────────────────────────────────────────────────────────────
 
-test('it asks for the subprotocol, at the address that the caller gave', () => {
+test('connects to the given address with the subprotocol', () => {
   connect({ channels: ['a b', 'c'] });
   const { url, protocol } = Socket.last;
   assert.deepEqual([url.href, protocol], ['ws://warren.test/ws?token=t', 'warren.v1']);
 });
 
-test('bad and unknown frames do no harm', () => {
+test('malformed and unknown frames are ignored', () => {
   const { order } = open();
   for (const frame of ['', '{', 'null', '1', '"x"', '[]', '{}', '{"id":1,"text":2}', '{"later":{}}', '{"error":null}', '{"published":{"ref":99,"id":"x"}}', '{"subscribed":{}}']) {
-    Socket.last.say(frame);
+    Socket.last.receive(frame);
   }
-  Socket.last.hear('1', 'lobby', { any: ['JSON'] });
-  Socket.last.say({ error: { code: 'bad_request', message: 'not a command' } });
+  Socket.last.receiveMessage('1', 'lobby', { any: ['JSON'] });
+  Socket.last.receive({ error: { code: 'bad_request', message: 'not a command' } });
   assert.deepEqual(order, ['ready', 'subscribed', '1', 'error']);
 });
 
-test('attempts back off, with jitter, up to 20 s, and anew after a steady connection', () => {
+test('backoff grows with jitter up to 20 s and resets after a stable connection', () => {
   const { warren } = connect();
   const waits = [];
   for (let n = 0; n < 10; n += 1) {
@@ -193,7 +193,7 @@ test('attempts back off, with jitter, up to 20 s, and anew after a steady connec
   Socket.last.ready();
   clock.tick(1000);
   Socket.last.end(1006);
-  assert.equal(warren.retryAt - Date.now(), 10000, 'ready for a second is not steady');
+  assert.equal(warren.retryAt - Date.now(), 10000, 'a connection of one second does not reset the backoff');
   clock.tick(10000);
   Socket.last.ready();
   clock.tick(20000);
@@ -201,7 +201,7 @@ test('attempts back off, with jitter, up to 20 s, and anew after a steady connec
   assert.equal(warren.retryAt - Date.now(), 125);
 });
 
-test('each close code has its pace', () => {
+test('each close code has its own backoff', () => {
   for (const [code, reason, wait] of [
     [1001, '', 125],
     [1012, 'restart; retry in 3217ms', 3217],
@@ -223,7 +223,7 @@ test('each close code has its pace', () => {
   }
 });
 
-test('refused by policy, it stays away until it is told to connect', () => {
+test('close code 1008 stops reconnecting until connect() is called', () => {
   const { warren } = connect();
   const changes = [];
   warren.addEventListener('state', ({ detail }) => changes.push([detail.state, detail.code]));
@@ -234,17 +234,17 @@ test('refused by policy, it stays away until it is told to connect', () => {
   assert.deepEqual(changes, [['closed', 1008], ['connecting', undefined]]);
 });
 
-test('an attempt without an answer is given up', () => {
+test('attempt without an answer times out', () => {
   const { warren } = connect();
   const [first] = Socket.all;
   clock.tick(15_000);
   assert.deepEqual([warren.state, first.closed], ['waiting', true]);
   first.ready();
   first.end(1006);
-  assert.equal(warren.state, 'waiting', 'what a socket says after it was let go is not heard');
+  assert.equal(warren.state, 'waiting', 'events of an abandoned socket are ignored');
 });
 
-test('a WebSocket that throws is an attempt that failed', () => {
+test('WebSocket constructor that throws counts as a failed attempt', () => {
   const { warren } = connect({
     WebSocket: class {
       constructor() {
@@ -255,48 +255,48 @@ test('a WebSocket that throws is an attempt that failed', () => {
   assert.equal(warren.state, 'waiting');
 });
 
-test('closed is closed, until it is told to connect', async () => {
-  const { warren, heard } = open();
-  Socket.last.hear('1');
+test('close() rejects everything and stays closed until connect() is called', async () => {
+  const { warren, events } = open();
+  Socket.last.receiveMessage('1');
   const [sent] = publish(warren, 'sent');
   Socket.last.end(1006);
   const [waiting] = publish(warren, 'waiting');
   const subscribing = warren.subscribe('other');
   warren.close();
-  assert.deepEqual(await fates(sent, waiting, subscribing, warren.publish('late'), warren.subscribe('late')), Array(5).fill('closed'));
+  assert.deepEqual(await outcomes(sent, waiting, subscribing, warren.publish('late'), warren.subscribe('late')), Array(5).fill('closed'));
   clock.tick(3_600_000);
   assert.deepEqual([warren.state, Socket.all.length], ['closed', 1]);
-  Socket.last.hear('2');
-  assert.deepEqual(heard.message, ['1']);
+  Socket.last.receiveMessage('2');
+  assert.deepEqual(events.message, ['1']);
 
   warren.connect();
   Socket.last.ready();
   assert.deepEqual(Socket.last.texts, []);
-  assert.deepEqual(Socket.last.of('subscribe').map(({ channel, after }) => [channel, after]), [['lobby', '1']], 'a rejected subscription is none');
+  assert.deepEqual(Socket.last.of('subscribe').map(({ channel, after }) => [channel, after]), [['lobby', '1']], 'a rejected subscription is not restored');
 });
 
 // ── Publishing ──────────────────────────────────────────────────────────────────────────────────
 
-test('what is published waits for the connection, and resolves with its id', async () => {
+test('publish waits for the connection and resolves with the id', async () => {
   const { warren } = connect({ channels: ['news', 'lobby'] });
   const text = { any: ['JSON', null] };
   const promises = [warren.publish(text), warren.publish('2', { channel: 'lobby', key: 'mine' })];
   text.any = 'changed later';
   assert.deepEqual(Socket.last.sent, []);
-  assert.deepEqual(await fates(...promises), ['waits', 'waits']);
+  assert.deepEqual(await outcomes(...promises), ['pending', 'pending']);
   Socket.last.ready();
-  assert.deepEqual(Socket.last.sent.map(({ name }) => name), ['subscribe', 'subscribe', 'publish', 'publish'], 'subscribed first, so that it comes back');
+  assert.deepEqual(Socket.last.sent.map(({ name }) => name), ['subscribe', 'subscribe', 'publish', 'publish'], 'subscriptions are sent first, so that published messages come back');
   const [first, second] = Socket.last.of('publish');
   assert.deepEqual([first.channel, first.text], ['news', { any: ['JSON', null] }]);
   assert.match(first.key, /^[0-9a-f]{32}$/);
   assert.deepEqual(second, { name: 'publish', ref: second.ref, channel: 'lobby', key: 'mine', text: '2' });
   assert.equal(new Set(Socket.last.sent.map(({ ref }) => ref)).size, 4);
-  Socket.last.say({ published: { ref: second.ref, id: null } });
-  Socket.last.say({ published: { ref: first.ref, id: '7' } });
+  Socket.last.receive({ published: { ref: second.ref, id: null } });
+  Socket.last.receive({ published: { ref: first.ref, id: '7' } });
   assert.deepEqual(await Promise.all(promises), [{ id: '7', key: first.key }, { id: null, key: 'mine' }]);
 });
 
-test('what was not acknowledged is sent again after a reconnect, in order and with its key', async () => {
+test('unacknowledged messages are sent again after a reconnect, in order and with their keys', async () => {
   const { warren } = open();
   const promises = publish(warren, 'a', 'b', 'c');
   const first = Socket.last;
@@ -311,30 +311,30 @@ test('what was not acknowledged is sent again after a reconnect, in order and wi
   for (const text of ['a', 'c']) assert.equal(second.command(text).key, first.command(text).key);
   first.published('c', 'too late');
   for (const text of second.texts) second.published(text);
-  assert.deepEqual(await fates(...promises), ['id of a', 'id of b', 'id of c', 'id of d']);
+  assert.deepEqual(await outcomes(...promises), ['id of a', 'id of b', 'id of c', 'id of d']);
   cut().ready();
   assert.deepEqual(Socket.last.texts, []);
 });
 
 for (const code of ['rate_limited', 'buffer_full', 'publish_timeout', 'publish_refused', 'shutting_down']) {
-  test(`after ${code}, it is sent again with its key, before what was published later`, async () => {
-    const { warren, heard } = open();
+  test(`message refused with ${code} is sent again with its key, before later ones`, async () => {
+    const { warren, events } = open();
     const promises = publish(warren, 'a', 'b', 'c');
     for (const text of ['c', 'a']) Socket.last.refuse(text, code);
     Socket.last.published('b');
     promises.push(...publish(warren, 'd'));
     clock.tick(249);
-    assert.deepEqual(Socket.last.texts, ['a', 'b', 'c'], 'not at once');
+    assert.deepEqual(Socket.last.texts, ['a', 'b', 'c'], 'only after a pause');
     clock.tick(1);
     assert.deepEqual(Socket.last.texts, ['a', 'b', 'c', 'a', 'c', 'd']);
     assert.equal(new Set(Socket.last.of('publish').map(({ key }) => key)).size, 4);
     for (const text of ['a', 'c', 'd']) Socket.last.published(text);
-    assert.deepEqual(await fates(...promises), ['id of a', 'id of b', 'id of c', 'id of d']);
-    assert.deepEqual(heard.error, [], 'an error that a promise reports is no event');
+    assert.deepEqual(await outcomes(...promises), ['id of a', 'id of b', 'id of c', 'id of d']);
+    assert.deepEqual(events.error, [], 'an error that a promise reports is not an event');
   });
 }
 
-test('the pauses after refusals grow up to 10 s, and begin anew once something is taken', () => {
+test('pauses after refusals grow up to 10 s and reset after a success', () => {
   const { warren } = open();
   publish(warren, 'a');
   const pauses = [];
@@ -352,7 +352,7 @@ test('the pauses after refusals grow up to 10 s, and begin anew once something i
   assert.deepEqual(pauses, [250, 500, 1000, 2000, 4000, 5000, 250]);
 });
 
-test('a new connection does not wait for the pause of the old one', () => {
+test('new connection ends the pause of the old one', () => {
   const { warren } = open();
   publish(warren, 'a');
   Socket.last.refuse('a', 'shutting_down');
@@ -362,31 +362,31 @@ test('a new connection does not wait for the pause of the old one', () => {
   assert.deepEqual(Socket.last.texts, ['a']);
 });
 
-test('what the server will never take is rejected at once', async () => {
+test('permanent errors reject at once', async () => {
   const { warren } = open();
   const promises = publish(warren, 'a', 'b', 'c', undefined, 1n);
   assert.deepEqual(Socket.last.texts, ['a', 'b', 'c']);
   Socket.last.refuse('a', 'too_large');
   Socket.last.refuse('b', 'bad_request');
   Socket.last.refuse('c', 'something_new');
-  assert.deepEqual(await fates(...promises), ['too_large', 'bad_request', 'something_new', 'bad_request', 'bad_request']);
+  assert.deepEqual(await outcomes(...promises), ['too_large', 'bad_request', 'something_new', 'bad_request', 'bad_request']);
   await assert.rejects(promises[0], (error) => error instanceof WarrenError && error.message === 'because too_large');
   cut().ready();
   assert.deepEqual(Socket.last.texts, []);
 });
 
-test('a message that ends connections does so once', async () => {
+test('message that is too large closes only one connection', async () => {
   const { warren } = open();
   const promises = publish(warren, 'small', 'x'.repeat(100), 'é'.repeat(70), 'last');
   Socket.last.end(1009, 'message is larger than WARREN_MAX_MESSAGE');
   clock.tick(2500);
   Socket.last.ready();
-  assert.deepEqual(Socket.last.texts, ['small', 'x'.repeat(100), 'last'], 'the largest in bytes is the one');
+  assert.deepEqual(Socket.last.texts, ['small', 'x'.repeat(100), 'last'], 'the largest in bytes is rejected');
   for (const text of Socket.last.texts) Socket.last.published(text, 'id');
-  assert.deepEqual(await fates(...promises), ['id', 'id', 'too_large', 'id']);
+  assert.deepEqual(await outcomes(...promises), ['id', 'id', 'too_large', 'id']);
 });
 
-test('110 s after it was sent first, nobody knows what became of a message', async () => {
+test('unacknowledged message rejects with unknown_outcome after 110 s', async () => {
   const { warren } = open();
   const promises = publish(warren, 'a', 'b');
   clock.tick(60_000);
@@ -394,15 +394,15 @@ test('110 s after it was sent first, nobody knows what became of a message', asy
   Socket.last.end(1006);
   promises.push(...publish(warren, 'never sent'));
   clock.tick(49_999);
-  assert.deepEqual(await fates(...promises), ['waits', 'waits', 'waits']);
+  assert.deepEqual(await outcomes(...promises), ['pending', 'pending', 'pending']);
   clock.tick(1);
-  assert.deepEqual(await fates(...promises), ['unknown_outcome', 'unknown_outcome', 'waits']);
+  assert.deepEqual(await outcomes(...promises), ['unknown_outcome', 'unknown_outcome', 'pending']);
   clock.tick(3_600_000);
   cut().ready();
   assert.deepEqual(Socket.last.texts, ['never sent']);
 });
 
-test('what slept for longer with its machine is not sent again', async () => {
+test('message is not sent again after a suspension of 110 s', async () => {
   const { warren } = open();
   const promises = publish(warren, 'a');
   Socket.last.end(1006);
@@ -410,10 +410,10 @@ test('what slept for longer with its machine is not sent again', async () => {
   clock.tick(250);
   Socket.last.ready();
   assert.deepEqual(Socket.last.texts, []);
-  assert.deepEqual(await fates(...promises), ['unknown_outcome']);
+  assert.deepEqual(await outcomes(...promises), ['unknown_outcome']);
 });
 
-test('a message that was refused before anything was done with it waits on', async () => {
+test('message that was certainly not published keeps waiting', async () => {
   const { warren } = open();
   const promises = publish(warren, 'a', 'b');
   Socket.last.refuse('b', 'publish_timeout');
@@ -422,10 +422,10 @@ test('a message that was refused before anything was done with it waits on', asy
     if (n < 10) Socket.last.refuse('b', 'buffer_full');
     clock.tick(10_000);
   }
-  assert.deepEqual(await fates(...promises), ['waits', 'unknown_outcome'], 'for b there was a doubt');
+  assert.deepEqual(await outcomes(...promises), ['pending', 'unknown_outcome'], 'b may have been published');
 });
 
-test('a caller can give up', async () => {
+test('abort signal rejects a waiting or sent message', async () => {
   const { warren } = connect();
   const [early, late] = [new AbortController(), new AbortController()];
   const promises = [
@@ -437,25 +437,25 @@ test('a caller can give up', async () => {
   Socket.last.ready();
   assert.deepEqual(Socket.last.texts, ['late']);
   late.abort(0);
-  assert.deepEqual(await fates(...promises), ['AbortError', 0, 'AbortError']);
+  assert.deepEqual(await outcomes(...promises), ['AbortError', 0, 'AbortError']);
   Socket.last.refuse('late', 'rate_limited');
   clock.tick(60_000);
   assert.deepEqual(Socket.last.texts, ['late']);
 });
 
-test('the outbox is bounded, by messages and by bytes', async () => {
+test('outbox is limited in messages and bytes', async () => {
   const { warren } = connect();
   const many = publish(warren, ...Array(1001).keys());
-  assert.deepEqual(await fates(...many.slice(-2)), ['waits', 'outbox_full']);
+  assert.deepEqual(await outcomes(...many.slice(-2)), ['pending', 'outbox_full']);
   const other = connect().warren;
   const large = publish(other, ...Array(5).fill('é'.repeat(2 ** 19 - 100)));
-  assert.deepEqual(await fates(...large), ['waits', 'waits', 'waits', 'waits', 'outbox_full']);
+  assert.deepEqual(await outcomes(...large), ['pending', 'pending', 'pending', 'pending', 'outbox_full']);
   other.close();
   other.connect();
-  assert.deepEqual(await fates(...publish(other, 'é'.repeat(2 ** 20))), ['waits'], 'what left the outbox makes room');
+  assert.deepEqual(await outcomes(...publish(other, 'é'.repeat(2 ** 20))), ['pending'], 'messages that left the outbox make room');
 });
 
-test('a few messages are under way at a time', () => {
+test('at most 32 messages are in flight', () => {
   const { warren } = open();
   publish(warren, ...Array(40).keys());
   assert.equal(Socket.last.texts.length, 32);
@@ -468,8 +468,8 @@ test('a few messages are under way at a time', () => {
 
 // ── Subscriptions ───────────────────────────────────────────────────────────────────────────────
 
-test('each channel goes on after its own last message', () => {
-  const { heard, order } = connect({ channels: ['a', 'b', 'c', 'd'], history: 7 });
+test('each channel resumes after its own last message', () => {
+  const { events, order } = connect({ channels: ['a', 'b', 'c', 'd'], history: 7 });
   const [first] = Socket.all;
   first.ready();
   assert.deepEqual(
@@ -478,17 +478,17 @@ test('each channel goes on after its own last message', () => {
   );
   for (const channel of ['d', 'b', 'a']) first.subscribed(channel, { recovered: false, cursor: `cursor of ${channel}` });
   first.subscribed('c', { recovered: false });
-  first.hear('1', 'a');
-  first.hear('2', 'b');
-  first.hear('3', 'a');
+  first.receiveMessage('1', 'a');
+  first.receiveMessage('2', 'b');
+  first.receiveMessage('3', 'a');
   const cursors = () => Object.fromEntries(Socket.last.of('subscribe').map(({ channel, after }) => [channel, after]));
 
   const second = cut();
   second.ready();
   assert.deepEqual(cursors(), { a: '3', b: '2', c: undefined, d: 'cursor of d' });
-  // The replay of a is cut off in its middle, and b and d never get that far.
-  second.subscribed('a', { recovered: true, cursor: 'of no use' });
-  second.hear('4', 'a');
+  // The replay of a is cut off halfway, and those of b and d do not begin.
+  second.subscribed('a', { recovered: true, cursor: 'not used' });
+  second.receiveMessage('4', 'a');
   second.subscribed('b', { recovered: true });
   second.subscribed('c', { recovered: false, cursor: 'cursor of c' });
 
@@ -500,92 +500,92 @@ test('each channel goes on after its own last message', () => {
 
   cut().ready();
   assert.deepEqual(cursors(), { a: '9', b: '2', c: 'cursor of c', d: 'cursor of d' });
-  assert.deepEqual(heard.message, ['1', '2', '3', '4']);
-  assert.deepEqual(heard.gap, [{ channel: 'a', after: '4', reason: 'expired' }]);
+  assert.deepEqual(events.message, ['1', '2', '3', '4']);
+  assert.deepEqual(events.gap, [{ channel: 'a', after: '4', reason: 'expired' }]);
   assert.deepEqual(order.slice(-4), ['subscribed', 'gap', 'subscribed', 'ready']);
-  assert.deepEqual(heard.subscribed.at(-2), { channel: 'a', recovered: false, reason: 'expired' });
+  assert.deepEqual(events.subscribed.at(-2), { channel: 'a', recovered: false, reason: 'expired' });
 });
 
-test('nothing is shown twice, and a gap of the server is told', () => {
-  const { heard } = open();
-  for (const id of ['1', '2', '1']) Socket.last.hear(id);
+test('duplicates are dropped and gaps are reported', () => {
+  const { events } = open();
+  for (const id of ['1', '2', '1']) Socket.last.receiveMessage(id);
   cut().ready();
   Socket.last.subscribed('lobby', { recovered: false, reason: 'live' });
-  for (const id of ['1', '2', '3']) Socket.last.hear(id);
-  Socket.last.say({ gap: { message: 'the replica was away' } });
-  assert.deepEqual(heard.message, ['1', '2', '3']);
-  assert.deepEqual(heard.gap, [{ channel: 'lobby', after: '1', reason: 'live' }, { after: '3' }]);
+  for (const id of ['1', '2', '3']) Socket.last.receiveMessage(id);
+  Socket.last.receive({ gap: { message: 'the replica was disconnected' } });
+  assert.deepEqual(events.message, ['1', '2', '3']);
+  assert.deepEqual(events.gap, [{ channel: 'lobby', after: '1', reason: 'live' }, { after: '3' }]);
 });
 
-test('what it remembers is bounded', () => {
-  const { heard } = open({ history: 5 });
-  for (let id = 0; id <= 1005; id += 1) Socket.last.hear(String(id));
-  Socket.last.hear('1');
-  assert.equal(heard.message.length, 1006);
-  Socket.last.hear('0');
-  assert.equal(heard.message.length, 1007, 'the oldest id is forgotten');
+test('number of remembered ids is limited', () => {
+  const { events } = open({ history: 5 });
+  for (let id = 0; id <= 1005; id += 1) Socket.last.receiveMessage(String(id));
+  Socket.last.receiveMessage('1');
+  assert.equal(events.message.length, 1006);
+  Socket.last.receiveMessage('0');
+  assert.equal(events.message.length, 1007, 'the oldest id is forgotten');
 });
 
-test('a channel can be added, with a cursor of the caller', async () => {
-  const { warren, heard } = connect({ channels: [] });
+test('subscribe() adds a channel and accepts a cursor', async () => {
+  const { warren, events } = connect({ channels: [] });
   const promise = warren.subscribe('news', { after: '5', history: 3 });
-  assert.deepEqual(await fates(warren.subscribe('news')), ['bad_request']);
+  assert.deepEqual(await outcomes(warren.subscribe('news')), ['bad_request']);
   Socket.last.ready();
   cut().ready();
   assert.deepEqual(Socket.last.sent, [{ name: 'subscribe', ref: 2, channel: 'news', history: 3, after: '5' }]);
   Socket.last.subscribed('news', { recovered: false, reason: 'unknown' });
   assert.deepEqual(await promise, { recovered: false, reason: 'unknown' });
-  assert.deepEqual(heard.gap, [{ channel: 'news', after: '5', reason: 'unknown' }]);
-  Socket.last.hear('6', 'news');
-  assert.deepEqual(heard.message, ['6']);
+  assert.deepEqual(events.gap, [{ channel: 'news', after: '5', reason: 'unknown' }]);
+  Socket.last.receiveMessage('6', 'news');
+  assert.deepEqual(events.message, ['6']);
   const other = warren.subscribe('other');
   Socket.last.subscribed('other', { recovered: true });
   assert.deepEqual(await other, { recovered: true });
 });
 
-test('a subscription that is refused for the moment is tried again, others are none', async () => {
-  const { warren, heard } = open();
+test('temporarily refused subscription is retried, permanently refused one is removed', async () => {
+  const { warren, events } = open();
   const promises = [warren.subscribe('later'), warren.subscribe('bad\n')];
   const [later, bad] = Socket.last.of('subscribe').slice(-2);
-  Socket.last.say({ error: { ref: later.ref, code: 'shutting_down', message: '' } });
-  Socket.last.say({ error: { ref: bad.ref, code: 'bad_request', message: 'a bad name' } });
-  assert.deepEqual(await fates(...promises), ['waits', 'bad_request']);
+  Socket.last.receive({ error: { ref: later.ref, code: 'shutting_down', message: '' } });
+  Socket.last.receive({ error: { ref: bad.ref, code: 'bad_request', message: 'a bad name' } });
+  assert.deepEqual(await outcomes(...promises), ['pending', 'bad_request']);
   clock.tick(250);
   Socket.last.subscribed('later');
   assert.deepEqual(await promises[0], { recovered: false });
-  assert.deepEqual(heard.error, []);
+  assert.deepEqual(events.error, []);
 
   cut().ready();
   const [lobby] = Socket.last.of('subscribe');
-  Socket.last.say({ error: { ref: lobby.ref, code: 'bad_request', message: 'too many channels' } });
-  assert.deepEqual(heard.error, [{ code: 'bad_request', message: 'too many channels', channel: 'lobby' }], 'nobody waits for it any more');
+  Socket.last.receive({ error: { ref: lobby.ref, code: 'bad_request', message: 'too many channels' } });
+  assert.deepEqual(events.error, [{ code: 'bad_request', message: 'too many channels', channel: 'lobby' }], 'no promise is pending for it');
   cut().ready();
   assert.deepEqual(Socket.last.of('subscribe').map(({ channel }) => channel), ['later']);
 });
 
-test('nothing comes from a channel that is unsubscribed', async () => {
-  const { warren, heard } = open({ channels: ['a', 'b'] });
-  Socket.last.hear('1', 'a');
+test('unsubscribed channel delivers nothing', async () => {
+  const { warren, events } = open({ channels: ['a', 'b'] });
+  Socket.last.receiveMessage('1', 'a');
   const left = warren.unsubscribe('a');
-  Socket.last.hear('2', 'a');
-  Socket.last.hear('3', 'b');
-  assert.deepEqual(heard.message, ['1', '3']);
-  assert.deepEqual(await fates(left), ['waits']);
+  Socket.last.receiveMessage('2', 'a');
+  Socket.last.receiveMessage('3', 'b');
+  assert.deepEqual(events.message, ['1', '3']);
+  assert.deepEqual(await outcomes(left), ['pending']);
   const [{ ref }] = Socket.last.of('unsubscribe');
   const again = warren.subscribe('a');
-  Socket.last.say({ unsubscribed: { ref, channel: 'a' } });
+  Socket.last.receive({ unsubscribed: { ref, channel: 'a' } });
   await left;
-  Socket.last.hear('2', 'a');
+  Socket.last.receiveMessage('2', 'a');
   Socket.last.subscribed('a');
   await again;
-  Socket.last.hear('4', 'a');
-  assert.deepEqual(heard.message, ['1', '3', '4']);
+  Socket.last.receiveMessage('4', 'a');
+  assert.deepEqual(events.message, ['1', '3', '4']);
 
   const lost = warren.unsubscribe('a');
   Socket.last.end(1006);
   await lost;
   await warren.unsubscribe('b');
-  await warren.unsubscribe('never was');
+  await warren.unsubscribe('never subscribed');
   const asked = warren.subscribe('c');
   await Promise.all([warren.unsubscribe('c'), assert.rejects(asked, { name: 'WarrenError', code: 'closed' })]);
   cut().ready();

@@ -1,30 +1,30 @@
-// The types of the client module: they can be used as usage.ts does, and they are those of the code.
+// Types of the client module: usage.ts compiles against them, and they match the code.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const CODE = here('../../web/client.js');
-// client.js cannot be imported beside client.d.ts, which is taken for it: it goes by another name.
-const WRITTEN = here('../../web/written.js');
+// Next to client.d.ts, TypeScript would not read client.js, so its code gets another name.
+const IMPLEMENTATION = here('../../web/implementation.js');
 const AGREEMENT = here('agreement.ts');
 const FILES = {
   [AGREEMENT]: `
     import * as declared from '../../web/client.js';
-    import * as written from '../../web/written.js';
+    import * as implementation from '../../web/implementation.js';
 
     type Public<T> = Pick<T, keyof T>;
 
-    export const Warren: typeof declared.Warren = written.Warren;
-    export const WarrenError: typeof declared.WarrenError = written.WarrenError;
-    // And nothing is kept secret.
-    export const warren = (it: declared.Warren): Public<written.Warren> => it;
-    export const names = (it: keyof typeof written): keyof typeof declared => it;
+    export const Warren: typeof declared.Warren = implementation.Warren;
+    export const WarrenError: typeof declared.WarrenError = implementation.WarrenError;
+    // All public members and exports are declared.
+    export const warren = (it: declared.Warren): Public<implementation.Warren> => it;
+    export const names = (it: keyof typeof implementation): keyof typeof declared => it;
   `,
 };
 
-/** What the compiler has against the code or its declarations. */
-function complaints(ts, files) {
+/** Compiler diagnostics for the code and its declarations. */
+function diagnostics(ts, files) {
   const options = {
     strict: true,
     checkJs: true,
@@ -43,18 +43,18 @@ function complaints(ts, files) {
   return ts.getPreEmitDiagnostics(program).map((diagnostic) => ts.formatDiagnostic(diagnostic, host));
 }
 
-test('the declarations of the client can be used, and agree with its code', async () => {
+test('declarations of the client compile and match its code', async () => {
   const { default: ts } = await import('typescript').catch((error) => assert.fail(`typescript cannot be loaded: run npm ci in tests/browser (${error.message})`));
   const code = ts.sys.readFile(CODE);
-  assert.deepEqual(complaints(ts, { ...FILES, [WRITTEN]: code }), []);
+  assert.deepEqual(diagnostics(ts, { ...FILES, [IMPLEMENTATION]: code }), []);
 
-  // This test can fail.
+  // Deviations are detected.
   for (const [text, instead] of [
     ['resolve({ id, key })', 'resolve({ id })'],
     ['  unsubscribe(channel)', '  leave(channel)'],
     ['  unsubscribe(channel)', '  secret() {}\n  unsubscribe(channel)'],
   ]) {
     assert.ok(code.includes(text), text);
-    assert.notDeepEqual(complaints(ts, { ...FILES, [WRITTEN]: code.replace(text, instead) }), [], instead);
+    assert.notDeepEqual(diagnostics(ts, { ...FILES, [IMPLEMENTATION]: code.replace(text, instead) }), [], instead);
   }
 });

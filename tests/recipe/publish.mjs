@@ -1,4 +1,4 @@
-// A program that publishes straight to the exchange, as part of a trace of its own: publish.mjs TEXT.
+// Publishes directly to the exchange, within a trace of its own. Usage: publish.mjs TEXT.
 import amqp from 'amqplib';
 
 const { AMQP_URL, EXCHANGE, ROUTING_KEY, TRACEPARENT } = process.env;
