@@ -1,8 +1,8 @@
-# The image of Warren: built in one stage, run from another that has no shell. docs/image.md says
-# how to build and run it; docs/adr/0015-image-without-a-shell.md says why it is made like this.
+# The image of Warren: a build stage, and a final stage without a shell. docs/image.md describes how to build and
+# run it, docs/adr/0015-image-without-a-shell.md the reasons for its design.
 
 ARG RUST_VERSION=1.95
-# Debian 12: a program linked with its C library also runs on later ones.
+# Debian 12: a program linked with its C library also runs on later releases.
 ARG BUILD_BASE=rust:${RUST_VERSION}-slim-bookworm
 ARG RUNTIME_BASE=gcr.io/distroless/cc-debian13:nonroot
 
@@ -10,8 +10,8 @@ FROM ${BUILD_BASE} AS build
 ARG RUST_VERSION
 WORKDIR /build
 
-# The default base has Rust, a C compiler and CA certificates. A plain Debian has none of them, and the
-# Rust that it packages is too old. Which version of a package Debian has is up to the base.
+# The default base has Rust, a C compiler and CA certificates. A plain Debian has none of them, and its Rust package
+# is too old. The base determines the versions of Debian packages.
 # hadolint ignore=DL3008
 RUN command -v cargo || { \
         apt-get update && \
@@ -26,9 +26,9 @@ RUN command -v cargo || { \
 ENV CARGO_PROFILE_RELEASE_DEBUG=false \
     CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# The dependencies, with an empty crate in place of ours: this layer is built again only when one of
-# the two manifests changes. What became of the empty crate is removed, so that it cannot be taken for
-# ours, whatever the times of the files.
+# Builds the dependencies with an empty crate, so that this layer is rebuilt only when one of the two manifests
+# changes. The build output of the empty crate is removed, so that it is never used instead of Warren's,
+# regardless of file times.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches && \
     touch src/lib.rs benches/fanout.rs && \
@@ -37,20 +37,19 @@ RUN mkdir src benches && \
 
 COPY src src
 COPY web web
-# The certificates are those that Debian ships, if it does, without any that an administrator added to
-# the base for building.
+# The certificates that Debian ships, if any, without those that an administrator added to the base image.
 RUN cargo build --release --locked --bin warren && \
     { cat /usr/share/ca-certificates/mozilla/*.crt >cert.pem || true; }
 
 FROM ${RUNTIME_BASE}
-# Where TLS looks last: a base that has certificates of its own keeps using them.
+# The last location that TLS searches, so that a base with its own certificates keeps using those.
 COPY --from=build /build/cert.pem /etc/ssl/cert.pem
 COPY --from=build /build/target/release/warren /usr/local/bin/warren
 
 ENV WARREN_LISTEN=0.0.0.0:8080 \
     WARREN_ADMIN_LISTEN=0.0.0.0:9090
 EXPOSE 8080 9090
-# By number, so that Kubernetes can see that it is not root.
+# Numeric, so that Kubernetes can verify that it is not root.
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/warren"]
 

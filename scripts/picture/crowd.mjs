@@ -1,4 +1,4 @@
-// Clients of all kinds. They come back when they are cut, as clients do, until they are told to stop.
+// Simulated clients of all kinds. They reconnect when they are disconnected, until the signal aborts.
 import { setMaxListeners } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
@@ -10,7 +10,7 @@ const STREAMS = 30;
 const PUBLISH = { method: 'POST', path: '/messages', headers: { 'Content-Type': 'application/json' } };
 const agent = new http.Agent({ keepAlive: true });
 
-/** Lets them all come, and returns when the first ones are there. */
+/** Starts all clients, and returns when the page with the WebSockets is loaded. */
 export async function crowd(browser, address, signal) {
   setMaxListeners(0, signal);
   const page = await browser.newPage();
@@ -18,20 +18,20 @@ export async function crowd(browser, address, signal) {
   await page.evaluate(sockets, { channels: CHANNELS, count: SOCKETS });
   const { hostname: host, port } = new URL(address);
   const to = { host, port, agent, signal };
-  const others = [backend(to), loud(to), eager(to), stranger(to), slow(to), slow(to)];
+  const others = [backend(to), highVolume(to), tooFast(to), foreignPage(to), slow(to), slow(to)];
   for (let n = 0; n < STREAMS; n++) others.push(stream({ ...to, agent: false }, CHANNELS[n % CHANNELS.length]));
   signal.addEventListener('abort', () => agent.destroy());
-  // What still runs then is cut off in the middle.
+  // Clients that still run at the end are cut off.
   Promise.allSettled(others);
 }
 
-/** In the page: the client module over WebSocket. Each says something now and then. */
+/** Runs in the page: clients with the client module, which publish at random times. */
 async function sockets({ channels, count }) {
   const { Warren } = await import('/client.js');
-  const words = 'so it goes on and on, as rabbits do, '.repeat(8);
+  const words = 'an example of a chat message of some length, '.repeat(8);
   const clients = Array.from({ length: count }, (_, n) => new Warren('/ws', { channels: [channels[n % channels.length]] }));
   const loop = () => {
-    // More and less by turns, in a minute and a half.
+    // The rate varies with a period of a minute and a half.
     const busy = 1 + 0.6 * Math.sin(Date.now() / 15_000);
     const client = clients[Math.floor(Math.random() * clients.length)];
     client.publish(words.slice(0, 40 + Math.random() * 250)).catch(() => {});
@@ -40,7 +40,7 @@ async function sockets({ channels, count }) {
   loop();
 }
 
-/** Runs `turn` over and over, whatever becomes of it. */
+/** Runs `turn` repeatedly and ignores its errors. */
 async function repeat(signal, rest, turn) {
   while (!signal.aborted) {
     await turn().catch(() => {});
@@ -58,24 +58,24 @@ function request(to, options, body) {
   });
 }
 
-/** Programs that publish over HTTP. */
+/** A backend that publishes over HTTP. */
 function backend(to) {
   const body = () => JSON.stringify({ channel: 'orders', text: { id: Math.random(), state: 'paid' } });
   return repeat(to.signal, () => 60 + Math.random() * 60, () => request(to, PUBLISH, body()));
 }
 
-/** A program that says so much that some cannot follow. */
-function loud(to) {
+/** A program that publishes more than slow clients can read. */
+function highVolume(to) {
   const body = JSON.stringify({ channel: 'loud', text: 'x'.repeat(24 << 10) });
   return repeat(to.signal, () => 100, () => request(to, PUBLISH, body));
 }
 
-/** Sends more at once than one client may. */
-function eager(to) {
+/** A client that exceeds the rate limit. */
+function tooFast(to) {
   return repeat(to.signal, () => 20_000 + Math.random() * 30_000, async () => {
     const socket = net.connect(to.port, to.host);
     socket.on('error', () => {}).resume();
-    socket.write(handshake('eager'));
+    socket.write(handshake('fast'));
     const frame = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x78]);
     for (let n = 0; n < 15; n++) {
       socket.write(Buffer.concat(Array(10).fill(frame)));
@@ -85,13 +85,13 @@ function eager(to) {
   });
 }
 
-/** A page of somebody else. */
-function stranger(to) {
+/** A page of a foreign origin. */
+function foreignPage(to) {
   const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': 13, 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==', Origin: 'http://elsewhere.example' };
   return repeat(to.signal, () => 2000 + Math.random() * 8000, () => request({ ...to, agent: false }, { path: '/ws', headers }));
 }
 
-/** Does not read, and does not even notice that it is closed. */
+/** A client that neither reads nor notices that it is closed. */
 function slow(to) {
   return repeat(to.signal, () => 20_000 + Math.random() * 20_000, async () => {
     const socket = net.connect(to.port, to.host);
@@ -107,7 +107,7 @@ function handshake(channel) {
     + 'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n';
 }
 
-/** An event stream that goes on where it was cut. */
+/** An event stream that resumes after its last event. */
 function stream(to, channel) {
   let last;
   return repeat(to.signal, () => 500 + Math.random() * 3000, () => new Promise((resolve, reject) => {

@@ -1,9 +1,9 @@
-// What Grafana would show of the dashboard: its queries, asked of a Prometheus.
+// Data of the dashboard: the results of its queries from a Prometheus.
 import { readFileSync } from 'node:fs';
 
 const FILE = new URL('../../charts/warren/dashboards/warren.json', import.meta.url);
 
-/** The dashboard, each target of a panel and each annotation with the series that it gave. */
+/** The dashboard, with the resulting series added to each target and annotation. */
 export async function dashboard(prometheus, { from, to }) {
   const board = JSON.parse(readFileSync(FILE));
   const ask = async (path, parameters = {}) => {

@@ -1,4 +1,4 @@
-// `make demo`, driven by what it prints.
+// Controls `make demo` by its output.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -28,7 +28,7 @@ export class Demo {
     return demo;
   }
 
-  /** Ends one of its processes, and waits until the demo has started it again. */
+  /** Sends a signal to a process of the demo, and waits until the demo has restarted it. */
   async restart(name, signal) {
     const back = this.#line(`${name} is back`);
     process.kill(this.#pids[name], signal);

@@ -1,8 +1,8 @@
-// Draws the dashboard as Grafana would, as far as the dashboard uses it. Runs in the page.
+// Draws the dashboard like Grafana, restricted to the features that it uses. Runs in the page.
 
 const CELL = { height: 38, gap: 8 };
 
-/** Into the page; `board` has the data. */
+/** Draws a dashboard with its data into the page. */
 function draw(board) {
   const height = Math.max(...board.panels.map(({ gridPos }) => gridPos.y + gridPos.h));
   const grid = element('main', document.body);
@@ -26,7 +26,7 @@ function element(name, parent, style = '') {
 
 const named = (format, labels) => format.replace(/\{\{(\w+)\}\}/g, (_, label) => labels[label] ?? '');
 
-/** All series of a panel: name, points by their place in time, and what is set for them. */
+/** All series of a panel: name, points by time index, and options. */
 function series(panel, board) {
   const length = Math.round((board.to - board.from) / board.step) + 1;
   const { defaults, overrides } = panel.fieldConfig;
@@ -59,7 +59,7 @@ function legend(body, entries) {
   return list.offsetHeight;
 }
 
-/** What is marked in all panels with a time: [color, from, to]. */
+/** Annotations of all panels with a time axis: [color, from, to]. */
 function marks(board) {
   return board.annotations.list.flatMap(({ series, iconColor, useValueForTime, step }) => series.flatMap(({ values }) => {
     if (useValueForTime) return [...new Set(values.map(([, value]) => value / 1000))].map((time) => [COLORS[iconColor], time, time]);
@@ -141,7 +141,7 @@ const DRAW = {
     }));
     const bands = custom.stacking && !bars ? all.slice(1).map(({ stroke, custom: own }, n) => ({ series: [n + 2, n + 1], fill: alpha(stroke, own.fillOpacity) })) : [];
     const data = [times(board, points[0]?.length ?? 0), ...points];
-    // Of stacked bars the highest is behind.
+    // The highest of stacked bars is drawn first.
     if (bars) { lines.reverse(); data.splice(1, Infinity, ...points.reverse()); }
     plot(body, board, used, { unit, range, log, data, lines, bands, hooks: { draw: custom.thresholdsStyle ? [(it) => limits(it, thresholds.steps, range)] : [] } });
   },
@@ -246,7 +246,7 @@ const DRAW = {
     const paint = (it) => {
       const { ctx, bbox } = it;
       const row = bbox.height / own.length;
-      // Several columns of one width, as they would be narrower than a point.
+      // Columns are merged, because each would be narrower than a pixel.
       const columns = 110;
       const share = own[0].length / columns;
       ctx.save();

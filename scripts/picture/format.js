@@ -1,9 +1,9 @@
-// Numbers and colours as Grafana has them, as far as the dashboard uses them. Runs in the page.
+// Formats numbers and chooses colours like Grafana, restricted to what the dashboard uses. Runs in the page.
 
 const COLORS = {
   text: '#ccccdc', green: '#73bf69', yellow: '#fade2a', orange: '#ff9830', red: '#f2495c', blue: '#5794f2', purple: '#b877d9', 'dark-red': '#c4162a', 'dark-orange': '#fa6400', 'light-blue': '#8ab8ff',
 };
-/** `palette-classic`, from its beginning. */
+/** The first colours of `palette-classic`. */
 const CLASSIC = ['#73bf69', '#f2cc0c', '#8ab8ff', '#ff780a', '#f2495c', '#5794f2', '#b877d9', '#705da0', '#37872d', '#fade2a', '#447ebc', '#c15c17', '#890f02'];
 
 const TIME = [[1e-6, 'µs'], [1e-3, 'ms'], [1, 's'], [60, 'min'], [3600, 'hour']];
@@ -23,7 +23,7 @@ function scaled(scale, value, decimals) {
   return [digits(value / factor, decimals), unit];
 }
 
-/** A value and its unit. */
+/** Formats a value with its unit. */
 function split(value, unit, decimals) {
   if (unit === 's') return scaled(TIME, value, decimals);
   if (unit === 'bytes') return scaled(BINARY, value, decimals);

@@ -1,5 +1,5 @@
-// Draws the dashboard with the data of a demo in which something happens: `make picture`. With the
-// address of a Prometheus, and a number of minutes, what that one has of them instead.
+// Draws the dashboard into docs/ (`make picture`), with the data of a demo that runs through some incidents. With the
+// address of a Prometheus and a number of minutes as arguments, it uses that data instead.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium } from 'playwright-core';
@@ -29,7 +29,7 @@ const picture = async (prometheus, range) => {
     writeFileSync(here(`../../docs/${file}`), Buffer.from(small, 'base64'));
   };
   await shoot('dashboard.png');
-  // For whoever only wants to know what it looks like: the first row.
+  // The first row alone, as a preview.
   const height = await page.locator('section.row').nth(1).evaluate((row) => row.getBoundingClientRect().top);
   await shoot('dashboard-users.png', { x: 0, y: 0, width: WIDTH, height });
 };

@@ -1,6 +1,6 @@
-// A PNG of 256 colours: a fraction of what a screenshot takes. Runs in the page.
+// Reduces a PNG to 256 colours, a fraction of a screenshot's size. Runs in the page.
 
-/** From a PNG to a smaller one, both in base64. */
+/** Converts a PNG to a smaller one, both in base64. */
 async function shrink(png) {
   const image = await createImageBitmap(await (await fetch(`data:image/png;base64,${png}`)).blob());
   const { width, height } = image;
@@ -8,7 +8,7 @@ async function shrink(png) {
   canvas.drawImage(image, 0, 0);
   const { data } = canvas.getImageData(0, 0, width, height);
 
-  // Colours that are alike count as one; the most frequent ones stay.
+  // Similar colours count as one, and the most frequent ones form the palette.
   const counts = new Map();
   for (let at = 0; at < data.length; at += 4) {
     const key = ((data[at] >> 3) << 10) | ((data[at + 1] >> 3) << 5) | (data[at + 2] >> 3);

@@ -1,9 +1,9 @@
-// Some minutes in the life of a demo: clients of all kinds, a rolling restart, a crash of RabbitMQ.
+// Incidents of the demo: a rolling restart and a crash of RabbitMQ, with clients of all kinds.
 import { setTimeout as pause } from 'node:timers/promises';
 import { crowd } from './crowd.mjs';
 import { Demo } from './demo.mjs';
 
-/** Lets it all happen, then hands the address of Prometheus and the time to `look`. */
+/** Runs the incidents, then calls `look` with the address of Prometheus and the time range. */
 export async function story(browser, look) {
   const demo = await Demo.start();
   const end = new AbortController();
