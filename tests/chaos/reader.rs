@@ -87,12 +87,12 @@ impl Reader {
                 (client.ready.clone(), Connection::Socket(Box::new(client)))
             }
             Transport::Events => {
-                let lost = |_| refused("cut off");
+                let lost = |_| refused("disconnected");
                 let mut events = Events::open(addr, &query, "").await.map_err(lost)?;
                 if events.head.status != 200 {
                     return Err(no_response(&events.head));
                 }
-                let ready = events.event().await.map_err(lost)?.ok_or_else(|| refused("ended"))?;
+                let ready = events.event().await.map_err(lost)?.ok_or_else(|| refused("stream ended"))?;
                 (ready.json(), Connection::Events(events))
             }
             Transport::Pages => {
@@ -158,7 +158,7 @@ impl Pages {
              Connection: close\r\n\r\n",
             self.addr
         );
-        let response = try_send(self.addr, &request).await.map_err(|_| refused("cut off"))?;
+        let response = try_send(self.addr, &request).await.map_err(|_| refused("disconnected"))?;
         if response.status != 200 {
             return Err(no_response(&response));
         }
@@ -179,7 +179,7 @@ fn refused(with: &str) -> Refused {
 
 fn no_socket(error: &Error) -> Refused {
     let Error::Http(response) = error else {
-        return refused("no WebSocket");
+        return refused("handshake failed");
     };
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
     Refused {

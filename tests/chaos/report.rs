@@ -113,8 +113,8 @@ fn summary(entries: &[Entry]) -> String {
         entries.iter().map(|entry| of(&entry.chapters[house])).sum()
     };
     format!(
-        "{} times something was broken. With `log` {} messages were confirmed, {} were lost, {} came twice \
-         and {} out of order; with `live` {} were confirmed, {} were lost and told, and {} untold.\n",
+        "{} faults. With `log`, {} messages were confirmed: {} lost, {} duplicates, {} out of order. With \
+         `live`, {} were confirmed: {} lost with a gap reported, {} lost silently.\n",
         entries.len(),
         sum(0, |chapter| chapter.confirmed),
         sum(0, |chapter| chapter.lost),
@@ -128,8 +128,8 @@ fn summary(entries: &[Entry]) -> String {
 
 fn messages(entries: &[Entry]) -> String {
     let mut table = "\
-| fault | `log`: confirmed | lost | twice | out of order | told | `live`: confirmed | lost, told | \
-lost, untold |
+| fault | `log`: confirmed | lost | duplicates | out of order | gap reported | `live`: confirmed | \
+lost, gap reported | lost silently |
 | --- | --: | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
@@ -152,7 +152,7 @@ lost, untold |
 
 fn costs(entries: &[Entry]) -> String {
     let mut table = "\
-| fault | refused | stalled | silent | noticed | unready | whole again | memory | back/s |
+| fault | errors | stall | silence | detected after | unready | recovered after | memory | resumes/s |
 | --- | --- | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
@@ -186,7 +186,7 @@ fn refusals(log: &Chapter, live: &Chapter) -> String {
     }
     let unknown = log.unknown + live.unknown;
     if unknown > 0 {
-        all.insert("given up".to_owned(), unknown);
+        all.insert("abandoned".to_owned(), unknown);
     }
     all.iter().map(|(with, count)| format!("{count} × {with}")).collect::<Vec<_>>().join(", ")
 }

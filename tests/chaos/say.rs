@@ -117,7 +117,7 @@ async fn post(addr: SocketAddr, content: &Value) -> Result<Option<String>, Strin
             Err(response.error())
         }
         Ok(Ok(response)) => Err(response.status.to_string()),
-        Ok(Err(_)) => Err("cut off".to_owned()),
+        Ok(Err(_)) => Err("disconnected".to_owned()),
         Err(_) => Err(UNANSWERED.to_owned()),
     }
 }
@@ -134,7 +134,7 @@ async fn command(
     };
     content["ref"] = number.into();
     let asked = async {
-        socket.try_send(json!({ "publish": content }).to_string()).await.map_err(|_| "cut off")?;
+        socket.try_send(json!({ "publish": content }).to_string()).await.map_err(|_| "disconnected")?;
         loop {
             let frame = socket.frame().await.map_err(ended)?;
             if frame["published"]["ref"] == number {
@@ -164,7 +164,7 @@ async fn text(
         };
         let text = format!("number {number} {padding}");
         let asked = async {
-            socket.try_send(text).await.map_err(|_| "cut off")?;
+            socket.try_send(text).await.map_err(|_| "disconnected")?;
             loop {
                 let frame = socket.frame().await.map_err(ended)?;
                 if self::number(&frame["text"]) == Some(number) {
@@ -198,7 +198,7 @@ fn id(said: &Value) -> Option<String> {
 
 async fn connect<E>(connecting: impl Future<Output = Result<Client, E>>) -> Result<Client, String> {
     let connected = timeout(HANDSHAKE, connecting).await.map_err(|_| "no greeting")?;
-    connected.map_err(|_| "no WebSocket".to_owned())
+    connected.map_err(|_| "handshake failed".to_owned())
 }
 
 fn ended(ended: Ended) -> &'static str {
@@ -206,6 +206,6 @@ fn ended(ended: Ended) -> &'static str {
         Ended::Closed(1012, _) => "closed 1012",
         Ended::Closed(1013, _) => "closed 1013",
         Ended::Closed(..) => "closed",
-        Ended::Broken => "cut off",
+        Ended::Broken => "disconnected",
     }
 }
