@@ -177,11 +177,11 @@ impl Application {
         // acceptor pauses in its own time, and would take it for an error before.
         sleep(PAUSE_TIME).await;
         if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
-            reporter.emit(Event::ListenerOpen { problem: SanitizedText::of(error) });
+            reporter.emit(Event::ListenerCloseFailed { problem: SanitizedText::of(error) });
         }
         let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
         if timeout(patience, connections.no_sockets()).await.is_err() {
-            reporter.emit(Event::ClientsRemain { connections: connections.open() });
+            reporter.emit(Event::DrainTimedOut { connections: connections.open() });
         }
         // An event stream that is not read cannot be ended in order.
         let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();

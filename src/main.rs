@@ -140,7 +140,7 @@ fn serve() -> ExitCode {
     reporter.flush_log();
     match ended {
         Ok(()) => {
-            reporter.emit(Event::Done);
+            reporter.emit(Event::Stopped);
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -179,11 +179,11 @@ async fn asked_to_stop(mut interrupt: Signal, mut terminate: Signal, reporter: A
     // Some that send signals send them twice at once, to the process and to its group.
     sleep(Duration::from_millis(100)).await;
     while either(&mut interrupt, &mut terminate).now_or_never().is_some() {}
-    reporter.emit(Event::Stopping);
+    reporter.emit(Event::ShutdownRequested);
     tokio::spawn(async move {
         let code = either(&mut interrupt, &mut terminate).await;
         reporter.flush_log();
-        reporter.emit(Event::EndedAtOnce);
+        reporter.emit(Event::ForcedExit);
         std::process::exit(code);
     });
 }

@@ -19,7 +19,7 @@ impl Phases {
     }
 
     pub fn enter(&self, phase: Phase) {
-        self.reporter.emit(Event::Shutdown { phase });
+        self.reporter.emit(Event::PhaseChanged { phase });
         self.phase.send_replace(phase);
     }
 

@@ -29,10 +29,10 @@ def scrape(now, total):
     for phase in ("running", "unready", "draining", "closed"):
         yield f'warren_phase{{phase="{phase}"}}', int(now["phase"] == phase)
     yield 'warren_connections{transport="websocket"}', now["connections"]
-    yield 'warren_connections{transport="events"}', 0
+    yield 'warren_connections{transport="sse"}', 0
     yield "warren_connections_limit", 20000
     yield 'warren_connections_opened_total{transport="websocket"}', total["opened"]
-    yield 'warren_connections_opened_total{transport="events"}', 0
+    yield 'warren_connections_opened_total{transport="sse"}', 0
     yield 'warren_connections_closed_total{code="1000",reason="by_client"}', total["by_client"]
     yield 'warren_connections_closed_total{code="1013",reason="too_slow"}', 0
     yield "warren_slow_clients", 0

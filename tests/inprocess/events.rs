@@ -9,7 +9,7 @@ use warren_testkit::raw::HANDSHAKE;
 #[tokio::test]
 async fn hangup_ends_event_stream_at_once() {
     let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
-    let open = "warren_connections{transport=\"events\"}";
+    let open = "warren_connections{transport=\"sse\"}";
     let streams = [replica.events("").await, replica.events("?channel=quiet").await];
     assert_eq!(replica.metric(open).await, 2.0);
     drop(streams);
@@ -137,6 +137,6 @@ async fn invalid_query_is_refused_and_event_streams_count_as_connections() {
         assert_eq!((refused.status, refused.error().as_str()), (503, "too_many_connections"));
     }
     drop(only);
-    full.metric_becomes("warren_connections{transport=\"events\"}", |open| open == 0.0).await;
+    full.metric_becomes("warren_connections{transport=\"sse\"}", |open| open == 0.0).await;
     full.events("").await;
 }

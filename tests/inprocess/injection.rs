@@ -6,7 +6,7 @@ use warren_testkit::http;
 use warren_testkit::raw::{HANDSHAKE, Raw};
 
 /// Ends lines, steers terminals, closes quotes, turns the direction of text.
-const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"done\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
+const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"stopped\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
     \u{2028}\u{2029}\u{202e}\u{2066}\u{200f}</script><script>";
 
 #[tokio::test]

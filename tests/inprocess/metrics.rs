@@ -13,8 +13,8 @@ async fn worker_counters_add_up_to_connections_and_deliveries() {
     let mut events = replica.events("?channel=a").await;
     let open = |transport| format!("warren_connections{{transport=\"{transport}\"}}");
     assert_eq!(replica.metric(&open("websocket")).await, 5.0);
-    assert_eq!(replica.metric(&open("events")).await, 1.0);
-    replica.metric_becomes("warren_listeners", |listeners| listeners == 11.0).await;
+    assert_eq!(replica.metric(&open("sse")).await, 1.0);
+    replica.metric_becomes("warren_subscriptions", |listeners| listeners == 11.0).await;
     for n in 0..10 {
         clients[0].send(n.to_string()).await;
     }
@@ -30,7 +30,7 @@ async fn worker_counters_add_up_to_connections_and_deliveries() {
     assert!((6.0..=70.0).contains(&writes), "{writes}");
     assert!(replica.metric("warren_delivered_bytes_total").await > 60.0 * 50.0);
     // Once for each message.
-    replica.metric_becomes("warren_publish_broadcast_seconds_count", |n| n == 10.0).await;
+    replica.metric_becomes("warren_publish_to_broadcast_seconds_count", |n| n == 10.0).await;
     replica.metric_becomes("warren_publish_confirm_seconds_count", |n| n == 10.0).await;
     replica.metric_becomes("warren_messages_unconfirmed", |count| count == 0.0).await;
     replica.metric_becomes("warren_publish_buffer_bytes", |bytes| bytes == 0.0).await;
@@ -44,8 +44,8 @@ async fn worker_counters_add_up_to_connections_and_deliveries() {
     }
     drop(events);
     replica.metric_becomes(&open("websocket"), |open| open == 0.0).await;
-    replica.metric_becomes(&open("events"), |open| open == 0.0).await;
-    replica.metric_becomes("warren_listeners", |listeners| listeners == 0.0).await;
+    replica.metric_becomes(&open("sse"), |open| open == 0.0).await;
+    replica.metric_becomes("warren_subscriptions", |listeners| listeners == 0.0).await;
     let closed = |code, reason| {
         format!("warren_connections_closed_total{{code=\"{code}\",reason=\"{reason}\"}}")
     };

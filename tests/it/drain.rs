@@ -115,9 +115,7 @@ async fn unread_event_stream_does_not_delay_shutdown() {
         let mut replica = Replica::ready(&settings).await;
         let request = b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
         let _unread = Raw::send_first_narrow(replica.addr, request).await;
-        replica
-            .metric_becomes("warren_connections{transport=\"events\"}", |open| open == 1.0)
-            .await;
+        replica.metric_becomes("warren_connections{transport=\"sse\"}", |open| open == 1.0).await;
         let mut witness = replica.client("").await;
         // Far more than the kernel and actix hold of it.
         for _ in 0..50 {
@@ -127,6 +125,6 @@ async fn unread_event_stream_does_not_delay_shutdown() {
         replica.process.signal("TERM");
         let status = replica.process.ended(LIMIT / 2).await;
         assert_eq!(status.code(), Some(0), "{backlog}");
-        assert!(replica.process.output().contains("\"done\""), "it ended in order");
+        assert!(replica.process.output().contains("\"stopped\""), "it ended in order");
     }
 }

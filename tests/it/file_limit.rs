@@ -114,7 +114,7 @@ async fn lost_rabbitmq_connection_recovers_with_no_file_left() {
     let mut client = replica.client("").await;
     open_files::allow(replica.process.id(), Some(0));
     rabbitmq.close_connections(&name).await;
-    replica.process.line(LIMIT, |line| line.contains("\"unconnected\"")).await;
+    replica.process.line(LIMIT, |line| line.contains("\"connect_failed\"")).await;
     open_files::allow_again(replica.process.id());
     replica.becomes_ready(true).await;
     client.send("recovered").await;

@@ -13,7 +13,7 @@ use warren_testkit::refusing_broker;
 use warren_testkit::replica::{Replica, command};
 
 /// Ends lines, steers terminals, closes quotes, turns the direction of text.
-const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"done\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
+const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"stopped\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
     \u{2028}\u{2029}\u{202e}\u{2066}\u{200f}</script><script>";
 
 /// Has nothing in it but text.
@@ -54,7 +54,7 @@ async fn hostile_broker_text_stays_in_its_log_line() {
                 let line: Value = serde_json::from_str(line).expect("a line is JSON");
                 assert_ne!(line["level"], "ERROR");
             } else {
-                assert!(line.starts_with("2") && !line.contains(" event=\"done\"}"), "{line:?}");
+                assert!(line.starts_with("2") && !line.contains(" event=\"stopped\"}"), "{line:?}");
             }
         }
     }

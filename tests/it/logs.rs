@@ -141,7 +141,7 @@ async fn lines_match_counters_for_client_events() {
     let counted = counted(&replica).await;
     drop(clients);
     let mut sums = sums(&end(&mut replica).await);
-    for series in ["stopping", "shutdown", "done"] {
+    for series in ["shutdown_requested", "phase_changed", "stopped"] {
         sums.remove(&format!("warren_events_total event=\"{series}\"")).unwrap();
     }
     assert_eq!(sums, counted);
@@ -196,7 +196,7 @@ async fn lines_match_counters_for_rabbitmq_events() {
 
     let counted = counted(&replica).await;
     let mut sums = sums(&end(&mut replica).await);
-    for series in ["stopping", "shutdown", "done"] {
+    for series in ["shutdown_requested", "phase_changed", "stopped"] {
         sums.remove(&format!("warren_events_total event=\"{series}\"")).unwrap();
     }
     assert_eq!(sums, counted);
@@ -262,7 +262,7 @@ async fn invalid_foreign_message_is_logged_with_trace_id() {
     let parent = PARENT.trim_end().trim_start_matches("traceparent: ");
     headers.insert("traceparent".into(), AMQPValue::LongString(parent.into()));
     peer.publish("", b"\xff", BasicProperties::default().with_headers(headers)).await;
-    let line = replica.process.line(LIMIT, |line| line.contains("\"malformed\"")).await;
+    let line = replica.process.line(LIMIT, |line| line.contains("\"message_malformed\"")).await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["reason"], &line["trace_id"]), (&"not_utf8".into(), &TRACE.into()));
 }
@@ -356,5 +356,5 @@ async fn filtered_event_is_counted() {
     let series = "warren_handshakes_refused_total{cause=\"no_websocket\"}";
     assert_eq!(replica.metric(series).await, 1.0);
     let log = end(&mut replica).await;
-    assert!(log.contains("\"done\"") && !log.contains("handshake"), "{log}");
+    assert!(log.contains("\"stopped\"") && !log.contains("handshake"), "{log}");
 }

@@ -68,7 +68,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let watching = async {
         let (mut memory, mut readers) = (0, 0.0);
         while !back.get() {
-            readers = f64::max(readers, replica.metric("warren_log_readers").await);
+            readers = f64::max(readers, replica.metric("warren_replay_consumers").await);
             memory = memory.max(replica.memory());
             sleep(POLL).await;
         }
@@ -98,7 +98,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     for follower in &mut crowd {
         assert!(follower.read(MISSED + SPREAD + 1).await);
     }
-    replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+    replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;
 }
 
 /// More than may be on their way from the log at a time, each of another part of it.

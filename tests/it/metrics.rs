@@ -133,11 +133,11 @@ async fn foreign_messages_are_counted() {
     let body = b"{\"text\":\"of old\",\"date\":\"0001-01-01T00:00:00.5Z\"}";
     peer.publish("", body, lapin::BasicProperties::default()).await;
     assert_eq!(client.text().await, "of old");
-    assert_eq!(replica.metric("warren_publish_broadcast_seconds_count").await, 0.0);
+    assert_eq!(replica.metric("warren_publish_to_broadcast_seconds_count").await, 0.0);
     client.send("ours").await;
     assert_eq!(client.text().await, "ours");
     assert_eq!(replica.metric("warren_messages_foreign_total").await, 2.0);
-    replica.metric_becomes("warren_publish_broadcast_seconds_count", |n| n == 1.0).await;
+    replica.metric_becomes("warren_publish_to_broadcast_seconds_count", |n| n == 1.0).await;
 }
 
 #[tokio::test]

@@ -71,8 +71,8 @@ async fn missed_messages_come_from_memory_or_log_over_every_transport() {
     let outcome = |outcome| format!("warren_resumes_total{{outcome=\"{outcome}\"}}");
     assert!(replica.metric(&outcome("memory")).await > 0.0);
     assert!(replica.metric(&outcome("log")).await > 0.0);
-    assert!(replica.metric("warren_log_stretches_total").await > 0.0);
-    replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+    assert!(replica.metric("warren_replay_pages_total").await > 0.0);
+    replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn quick_reader_has_each_page_read_once() {
         assert_eq!(client.text().await, text);
     }
     // Again only when it was slow for a moment: not for each message.
-    let read = replica.metric("warren_log_stretches_total").await;
+    let read = replica.metric("warren_replay_pages_total").await;
     assert!((1.0..=9.0).contains(&read), "{read} times");
 }
 

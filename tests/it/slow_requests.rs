@@ -165,7 +165,7 @@ async fn event_streams_with_upgrade_header_are_bounded_and_end() {
         assert_eq!(&begun, b"HTTP/1.1 200 OK");
         events.push(stream);
     }
-    let series = "warren_connections{transport=\"events\"}";
+    let series = "warren_connections{transport=\"sse\"}";
     replica.metric_becomes(series, |open| open == 20.0).await;
     let before = replica.memory();
     let text = "x".repeat(48 << 10);

@@ -413,7 +413,7 @@ async fn hanging_collector_does_not_delay_shutdown() {
     assert!(replica.process.ended(LIMIT).await.success());
     assert!(start.elapsed().as_secs() < 8, "{:?}", start.elapsed());
     let log = replica.process.output();
-    let left = log.lines().find(|line| line.contains("\"spans_left\"")).expect(&log);
+    let left = log.lines().find(|line| line.contains("\"spans_abandoned\"")).expect(&log);
     assert!(left.contains("\"count\":2"), "{left}");
 }
 

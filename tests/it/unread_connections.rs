@@ -123,7 +123,7 @@ async fn unread_connections_stay_bounded_during_replays() {
         // All of them, from the log, wherever the page begins that has it.
         let most = before + cursors().count() as f64;
         before = replica.metric_becomes(resumed, |resumes| resumes >= most).await;
-        replica.metric_becomes("warren_log_readers", |readers| readers == 0.0).await;
+        replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;
         // Whatever is waited for, all of them share what was said.
         let shared = ids.len() * PIECE + cursors().count() * EVENTS_PIECES;
         growth.is_less_than(LOG + shared.min(cursors().count() * of_each) + SLACK);

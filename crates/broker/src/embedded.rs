@@ -8,7 +8,7 @@ use warren_observe::events::Event;
 use warren_protocol::message::{Key, id_at};
 
 pub(super) async fn run(mut ports: BrokerPorts) {
-    ports.reporter.emit(Event::Embedded);
+    ports.reporter.emit(Event::EmbeddedBroker);
     let works = BrokerStatus {
         publishing: true,
         consuming: true,

@@ -68,7 +68,7 @@ labels! {
     /// The protocol of a connection.
     Transport = "transport" {
         WebSocket = "websocket",
-        Sse = "events",
+        Sse = "sse",
     }
 
     /// The protocol by which a client publishes.

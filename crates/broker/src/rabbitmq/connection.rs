@@ -76,7 +76,7 @@ impl Connector {
                 Err(problem) => {
                     let problem = format!("{url}: {problem}");
                     reporter
-                        .emit(Event::Unconnected { role, problem: SanitizedText::of(&problem) });
+                        .emit(Event::ConnectFailed { role, problem: SanitizedText::of(&problem) });
                     if role != ConnectionRole::Replay {
                         self.link.update(|status| status.problem = Some(problem.as_str().into()));
                     }

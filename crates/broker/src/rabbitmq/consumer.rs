@@ -34,7 +34,8 @@ impl Consumer {
                 connection = self.connector.connect() => connection,
                 () = raised(&mut finished) => return,
             };
-            link.reporter.emit(Event::Reading { exchange: SanitizedText::of(&self.exchange) });
+            link.reporter
+                .emit(Event::ConsumingStarted { exchange: SanitizedText::of(&self.exchange) });
             let session = self.source.session(&connection, &mut self.reception, &mut rebuilds);
             let ended = tokio::select! {
                 ended = session => ended,
@@ -44,7 +45,7 @@ impl Consumer {
                 self.connector.succeeded();
             }
             let problem = ended.map_or_else(|ended| ended.to_string(), |()| "done".to_owned());
-            link.reporter.emit(Event::NotReading { problem: SanitizedText::of(&problem) });
+            link.reporter.emit(Event::ConsumingStopped { problem: SanitizedText::of(&problem) });
             link.update(|status| {
                 status.consuming = false;
                 status.problem = Some(problem.into());

@@ -61,7 +61,7 @@ pub(super) fn start(
     urls: &AmqpUrls,
 ) -> (Option<Arc<ReplayConsumers>>, JoinHandle<()>) {
     let nodes: Vec<_> = urls.0.iter().map(ToString::to_string).collect();
-    ports.reporter.emit(Event::Joining {
+    ports.reporter.emit(Event::Connecting {
         nodes: SanitizedText::of(nodes.join(",")),
         exchange: SanitizedText::of(&config.exchange.0),
     });

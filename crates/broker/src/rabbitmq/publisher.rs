@@ -87,7 +87,9 @@ impl Publisher {
                 connection::close(connection).await;
                 return;
             }
-            self.link.reporter.emit(Event::NotPublishing { problem: SanitizedText::of(&ended) });
+            self.link
+                .reporter
+                .emit(Event::PublishingStopped { problem: SanitizedText::of(&ended) });
             if ended.topology_is_gone() {
                 self.link.rebuild();
             }
@@ -116,7 +118,7 @@ impl Publisher {
             }
         });
         let exchange = SanitizedText::of(&self.config.exchange.0);
-        self.link.reporter.emit(Event::Publishing { exchange });
+        self.link.reporter.emit(Event::PublishingStarted { exchange });
 
         let log = self.config.delivery == DeliveryMode::Log;
         let mut status = self.link.watch();

@@ -166,7 +166,7 @@ impl ReplayConsumers {
         };
         let end = (start + PAGE_LEN).min(position + 1);
         let _slot = self.slot().await?;
-        self.link.reporter.log_stretch();
+        self.link.reporter.replay_page();
         if let Some(reader) = self.take_idle(start, epoch).await
             && let Ok(stretch) = self.read(reader, start, end).await
         {
@@ -440,13 +440,13 @@ struct Counted(Arc<Reporter>);
 
 impl Counted {
     fn new(reporter: &Arc<Reporter>) -> Self {
-        reporter.log_readers(1);
+        reporter.replay_consumers(1);
         Self(reporter.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.log_readers(-1);
+        self.0.replay_consumers(-1);
     }
 }

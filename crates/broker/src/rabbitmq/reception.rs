@@ -100,7 +100,7 @@ impl Reception {
 
     /// Passes over what cannot be delivered.
     pub(super) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
-        self.link.reporter.emit(Event::Malformed { reason: malformed.into(), trace_id });
+        self.link.reporter.emit(Event::MessageMalformed { reason: malformed.into(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.

@@ -69,7 +69,7 @@ impl Topology {
                 if !has_other_retention(&error.source) {
                     return Err(error.into());
                 }
-                self.reporter.emit(Event::OtherRetention { problem: SanitizedText::of(error) });
+                self.reporter.emit(Event::RetentionMismatch { problem: SanitizedText::of(error) });
                 channel = connection.create_channel().await?;
             }
             bind(&channel, &log.stream, &self.exchange).await?;

@@ -30,29 +30,29 @@ macro_rules! event_table {
             Serving = "serving", INFO, EACH, "serving: open http://{address}",
                 {address: SocketAddr, admin: SocketAddr, replica: SanitizedText, workers: usize, connections: usize, version: &'static str}, own;
             /// There is no RabbitMQ: fine to try it out, wrong for more than one replica.
-            Embedded = "embedded_broker", WARN, EACH,
+            EmbeddedBroker = "embedded_broker", WARN, EACH,
                 "embedded broker: messages reach the clients of this process only; set WARREN_AMQP_URL to join replicas through RabbitMQ", own;
             /// Which nodes are tried, and which exchange is shared.
-            Joining = "joining", INFO, EACH, "joining replicas through RabbitMQ", {nodes: SanitizedText, exchange: SanitizedText}, own;
+            Connecting = "connecting", INFO, EACH, "joining replicas through RabbitMQ", {nodes: SanitizedText, exchange: SanitizedText}, own;
             /// Spans go to this collector.
-            Exporting = "exporting_traces", INFO, EACH, "exporting traces", {to: SanitizedText, sampling: SanitizedText}, own;
+            ExportingTraces = "exporting_traces", INFO, EACH, "exporting traces", {to: SanitizedText, sampling: SanitizedText}, own;
             /// Raise the file limit, or set `WARREN_MAX_CONNECTIONS` to what there is.
             ConnectionsLimited = "connections_limited", WARN, EACH,
                 "WARREN_MAX_CONNECTIONS is more than the file limit allows; the lower counts",
                 {configured: usize, allowed: usize}, own;
             /// SIGTERM or SIGINT has come.
-            Stopping = "stopping", INFO, EACH, "stopping; a second signal ends it at once", own;
+            ShutdownRequested = "shutdown_requested", INFO, EACH, "stopping; a second signal ends it at once", own;
             /// A phase of the end began: `unready`, `draining`, `closed`.
-            Shutdown = "shutdown", INFO, EACH, "shutdown", {phase: Phase}, own;
+            PhaseChanged = "phase_changed", INFO, EACH, "shutdown", {phase: Phase}, own;
             /// Newcomers wait until the end instead of going elsewhere.
-            ListenerOpen = "listener_open", WARN, EACH, "cannot close the listener early", {problem: SanitizedText}, own;
+            ListenerCloseFailed = "listener_close_failed", WARN, EACH, "cannot close the listener early", {problem: SanitizedText}, own;
             /// So many did not settle in time and are cut: RabbitMQ did not confirm what they sent, or they do
             /// not read.
-            ClientsRemain = "clients_remain", WARN, EACH, "clients remain after the drain period", {connections: usize}, own;
+            DrainTimedOut = "drain_timed_out", WARN, EACH, "clients remain after the drain period", {connections: usize}, own;
             /// The last line of an end in order.
-            Done = "done", INFO, EACH, "done", own;
+            Stopped = "stopped", INFO, EACH, "done", own;
             /// A second signal came before that.
-            EndedAtOnce = "ended_at_once", WARN, EACH, "ended at once", own;
+            ForcedExit = "forced_exit", WARN, EACH, "ended at once", own;
             /// The last line of one that cannot go on; the exit code is 70.
             Failed = "failed", ERROR, EACH, "cannot go on", {problem: SanitizedText}, own;
         }
@@ -61,13 +61,13 @@ macro_rules! event_table {
             /// `shutting_down` is usual in an update, all else is a client that does it wrong.
             HandshakeRefused = "handshake_refused", INFO, SUMMED, "a handshake was refused", {cause: HandshakeRefusal}, refused[cause];
             /// A client was closed because of what it did, or did not: `too_slow` does not read, `no_pong`
-            /// vanished, `log_unreadable` and `overtaken` could not get what they missed; all else is a client
+            /// vanished, `log_unreadable` and `replay_expired` could not get what they missed; all else is a client
             /// that does it wrong.
             ClientClosed = "client_closed", INFO, SUMMED, "a client was closed", {reason: ConnectionEnd}, closed[reason];
             /// A client came back and was told that what it missed is not known: `expired` was away for longer
             /// than is kept, `unknown` comes from another log, `malformed` sent no id of ours, and with `live`
             /// nothing is kept.
-            ResumeLost = "resume_lost", INFO, SUMMED, "a client could not go on where it was", {outcome: ResumeOutcome}, resumes[outcome];
+            ResumeFailed = "resume_failed", INFO, SUMMED, "a client could not go on where it was", {outcome: ResumeOutcome}, resumes[outcome];
             /// A client came back and the log could not be read for it. It is closed and tries again.
             LogUnreadable = "log_unreadable", WARN, SUMMED, "the log cannot be read for those who come back", {problem: SanitizedText}, resumes[ResumeOutcome::Unreadable];
         }
@@ -84,7 +84,7 @@ macro_rules! event_table {
         }
         "Messages out" {
             /// Another program publishes what is no message. Its trace may tell which.
-            Malformed = "malformed", WARN, SUMMED, "messages on the exchange that cannot be delivered", {reason: MalformedReason, trace_id: TraceField}, malformed[reason];
+            MessageMalformed = "message_malformed", WARN, SUMMED, "messages on the exchange that cannot be delivered", {reason: MalformedReason, trace_id: TraceField}, malformed[reason];
             /// Messages may have been missed while this replica was away; its clients were told. With `log` the
             /// log was deleted, or too short. With `live` it comes with each connection, the first one included.
             Gap = "gap", WARN, SUMMED, "messages may be missing; clients were told", gaps;
@@ -93,17 +93,17 @@ macro_rules! event_table {
             /// A connection stands.
             Connected = "connected", INFO, EACH, "connected to RabbitMQ", {role: ConnectionRole, node: SanitizedText}, own;
             /// A node does not take a connection; the next one is tried. `replay` is for clients that come back.
-            Unconnected = "unconnected", WARN, SUMMED, "cannot connect to RabbitMQ", {role: ConnectionRole, problem: SanitizedText}, amqp_reconnects[role];
+            ConnectFailed = "connect_failed", WARN, SUMMED, "cannot connect to RabbitMQ", {role: ConnectionRole, problem: SanitizedText}, amqp_reconnects[role];
             /// A session for reading begins.
-            Reading = "reading", INFO, EACH, "reading from RabbitMQ", {exchange: SanitizedText}, own;
+            ConsumingStarted = "consuming_started", INFO, EACH, "reading from RabbitMQ", {exchange: SanitizedText}, own;
             /// It ended, and another follows. The replica is unready meanwhile.
-            NotReading = "not_reading", WARN, EACH, "no longer reading from RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Consume];
+            ConsumingStopped = "consuming_stopped", WARN, EACH, "no longer reading from RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Consume];
             /// A session for publishing began. What waited is published.
-            Publishing = "publishing", INFO, EACH, "publishing to RabbitMQ", {exchange: SanitizedText}, own;
+            PublishingStarted = "publishing_started", INFO, EACH, "publishing to RabbitMQ", {exchange: SanitizedText}, own;
             /// It ended, and another follows. What is sent meanwhile waits.
-            NotPublishing = "not_publishing", WARN, EACH, "no longer publishing to RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Publish];
+            PublishingStopped = "publishing_stopped", WARN, EACH, "no longer publishing to RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Publish];
             /// The log is there with another `WARREN_LOG_MAX_AGE` or `_BYTES`, which cannot be changed from here.
-            OtherRetention = "other_retention", WARN, SUMMED, "the log stays as it is", {problem: SanitizedText}, own;
+            RetentionMismatch = "retention_mismatch", WARN, SUMMED, "the log stays as it is", {problem: SanitizedText}, own;
             /// RabbitMQ is short of memory or of disk.
             AlarmRaised = "alarm_raised", WARN, EACH, "RabbitMQ has an alarm and takes no messages", {reason: SanitizedText}, own;
             /// No longer.
@@ -118,11 +118,11 @@ macro_rules! event_table {
         }
         "Traces" {
             /// Spans come faster than they are exported. `count` is of spans.
-            SpansCrowded = "spans_crowded_out", WARN, SELDOM, "spans come faster than they are exported", spans_dropped[SpanDropCause::QueueFull];
+            SpansQueueFull = "spans_queue_full", WARN, SELDOM, "spans come faster than they are exported", spans_dropped[SpanDropCause::QueueFull];
             /// The collector is away or refuses them, all or some. `count` is of spans.
-            SpansLost = "spans_not_exported", WARN, SELDOM, "traces cannot be exported", {problem: SanitizedText}, spans_dropped[SpanDropCause::NotExported];
+            SpansNotExported = "spans_not_exported", WARN, SELDOM, "traces cannot be exported", {problem: SanitizedText}, spans_dropped[SpanDropCause::NotExported];
             /// The replica ended with spans that the collector did not take in time. `count` is of spans.
-            SpansLeft = "spans_left", WARN, SELDOM, "the last spans were not exported in time", spans_dropped[SpanDropCause::NotExported];
+            SpansAbandoned = "spans_abandoned", WARN, SELDOM, "the last spans were not exported in time", spans_dropped[SpanDropCause::NotExported];
         }
         }
     };

@@ -90,7 +90,7 @@ metrics! {
         /// From the date of a message to the moment when it was handed to the workers, clocks of replicas
         /// included; of messages whose date has fractions of a second and is at most an hour off. A rise
         /// means that clients get messages late.
-        broadcast_latency: Histogram = "warren_publish_broadcast_seconds", "seconds", [];
+        broadcast_latency: Histogram = "warren_publish_to_broadcast_seconds", "seconds", [];
         /// Messages written to clients: each counts once for each of its listeners.
         deliveries: Counter = "warren_deliveries_total", "deliveries", [];
         /// Bytes written to clients.
@@ -115,15 +115,15 @@ metrics! {
         /// counts once for each.
         channels: Gauge = "warren_channels", "channels", [];
         /// Channels that clients listen to, summed over the clients.
-        listeners: Gauge = "warren_listeners", "listeners", [];
+        subscriptions: Gauge = "warren_subscriptions", "listeners", [];
         /// What the recent messages take in memory, for all workers. WARREN_HISTORY_BYTES is its limit.
         history: Gauge = "warren_history_bytes", "bytes", [];
         /// Consumers that read the log again, for clients that come back. It stays up when they want more
         /// than the log can give.
-        log_readers: Gauge = "warren_log_readers", "consumers", [];
+        replay_consumers: Gauge = "warren_replay_consumers", "consumers", [];
         /// Stretches that were read from the log again. A rise means that clients were away for longer
         /// than the memory reaches.
-        log_stretches: Counter = "warren_log_stretches_total", "stretches", [];
+        replay_pages: Counter = "warren_replay_pages_total", "pages", [];
     }
     "RabbitMQ" {
         /// 1 while the connection works. At 0 the replica is unready. Without RabbitMQ there is none.

@@ -34,7 +34,7 @@ struct Figures {
     deliveries: AtomicU64,
     bytes: AtomicU64,
     channels: AtomicU64,
-    listeners: AtomicU64,
+    subscriptions: AtomicU64,
     history: AtomicU64,
     backlog: AtomicU64,
     slow: AtomicU64,
@@ -44,7 +44,7 @@ struct Figures {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerSnapshot {
     pub channels: usize,
-    pub listeners: usize,
+    pub subscriptions: usize,
     pub history: usize,
     /// Bytes that wait for the slowest client.
     pub backlog: u64,
@@ -89,10 +89,10 @@ impl WorkerCounters {
     }
 
     pub fn surveyed(&self, survey: WorkerSnapshot) {
-        let Figures { channels, listeners, history, backlog, slow, .. } = &self.figures;
+        let Figures { channels, subscriptions, history, backlog, slow, .. } = &self.figures;
         for (figure, value) in [
             (channels, survey.channels as u64),
-            (listeners, survey.listeners as u64),
+            (subscriptions, survey.subscriptions as u64),
             (history, survey.history as u64),
             (backlog, survey.backlog),
             (slow, survey.slow as u64),
@@ -112,7 +112,7 @@ pub(crate) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a Worker
     catch_up(&table.delivered_bytes, each(|figures| &figures.bytes).sum());
     let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     set(&table.channels, each(|figures| &figures.channels).sum());
-    set(&table.listeners, each(|figures| &figures.listeners).sum());
+    set(&table.subscriptions, each(|figures| &figures.subscriptions).sum());
     // The workers keep the same messages, and each accounts for all of them.
     set(&table.history, each(|figures| &figures.history).max().unwrap_or_default());
     set(&table.backlog, each(|figures| &figures.backlog).max().unwrap_or_default());

@@ -165,12 +165,12 @@ impl Reporter {
         self.table.resumes.at(outcome).inc();
     }
 
-    pub fn log_readers(&self, change: i64) {
-        self.table.log_readers.add(change);
+    pub fn replay_consumers(&self, change: i64) {
+        self.table.replay_consumers.add(change);
     }
 
-    pub fn log_stretch(&self) {
-        self.table.log_stretches.inc();
+    pub fn replay_page(&self) {
+        self.table.replay_pages.inc();
     }
 
     /// The collector has taken so many spans.

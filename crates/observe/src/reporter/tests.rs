@@ -123,11 +123,11 @@ fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
 
 #[test]
 fn no_text_can_forge_a_line() {
-    let forged = "x\"\r\n2026-01-02T03:04:05Z ERROR done event=\"done\"\u{1b}[2J\u{9b}31m\u{2028}\0{}\
-                  \",\"event\":\"done\"}\n{\"event\":\"done\"}";
+    let forged = "x\"\r\n2026-01-02T03:04:05Z ERROR done event=\"stopped\"\u{1b}[2J\u{9b}31m\u{2028}\0{}\
+                  \",\"event\":\"stopped\"}\n{\"event\":\"stopped\"}";
     let tell = || {
         let metrics = Reporter::new();
-        metrics.emit(Event::NotReading { problem: SanitizedText::of(forged) });
+        metrics.emit(Event::ConsumingStopped { problem: SanitizedText::of(forged) });
         metrics.emit(Event::AlarmRaised { reason: SanitizedText::of(forged) });
         metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(forged.repeat(1000)) });
     };
@@ -136,14 +136,14 @@ fn no_text_can_forge_a_line() {
     for line in &text {
         assert!(!line.contains(char::is_control) && line.len() < 3000, "{line:?}");
         // What is within quotes cannot end them.
-        assert!(!line.contains(" event=\"done\""), "{line:?}");
+        assert!(!line.contains(" event=\"stopped\""), "{line:?}");
     }
     let json = lines(LogFormat::Json, tell);
     assert_eq!(json.len(), 3, "{json:?}");
     for line in &json {
         assert!(!line.contains(char::is_control), "{line:?}");
         let line: Value = serde_json::from_str(line).unwrap();
-        assert_ne!(line["event"], "done");
+        assert_ne!(line["event"], "stopped");
     }
 }
 

@@ -42,7 +42,7 @@ impl Queue {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => self.crowded.add(),
             // The thread has ended: nobody delivers any more.
-            Err(TrySendError::Closed(_)) => self.reporter.emit(Event::SpansLeft),
+            Err(TrySendError::Closed(_)) => self.reporter.emit(Event::SpansAbandoned),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Crowded {
     fn emit(&self, reporter: &Reporter) {
         let count = self.0.swap(0, Ordering::Relaxed);
         if count > 0 {
-            reporter.emit_times(count, Event::SpansCrowded);
+            reporter.emit_times(count, Event::SpansQueueFull);
         }
     }
 }
@@ -171,7 +171,7 @@ impl Task {
             left += 1;
         }
         if left > 0 {
-            self.reporter.emit_times(left, Event::SpansLeft);
+            self.reporter.emit_times(left, Event::SpansAbandoned);
         }
     }
 
@@ -239,7 +239,7 @@ impl Task {
         self.reporter.spans_exported(count - lost);
         if lost > 0 {
             self.reporter
-                .emit_times(lost, Event::SpansLost { problem: SanitizedText::of(problem) });
+                .emit_times(lost, Event::SpansNotExported { problem: SanitizedText::of(problem) });
         }
         report.wait
     }

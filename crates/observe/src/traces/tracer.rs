@@ -59,7 +59,7 @@ impl Traces {
         let (queue, exporter) = export::start(settings, &resource, reporter)?;
         let scope =
             InstrumentationScope::builder("warren").with_version(env!("CARGO_PKG_VERSION")).build();
-        reporter.emit(Event::Exporting {
+        reporter.emit(Event::ExportingTraces {
             to: SanitizedText::of(settings.destination()),
             sampling: SanitizedText::of(&settings.sampling),
         });

@@ -27,7 +27,7 @@ pub enum CloseReason {
     TooSlow,
     NoPong,
     LogUnreadable,
-    Overtaken,
+    ReplayExpired,
 }
 
 /// One row of [`TABLE`].
@@ -75,7 +75,7 @@ rows! {
     TooSlow       1013 "too_slow"       Backoff   "too slow: more than WARREN_CLIENT_BACKLOG unread",
     NoPong        1013 "no_pong"        Backoff   "no answer to pings",
     LogUnreadable 1013 "log_unreadable" Backoff   "the log cannot be read now",
-    Overtaken     1013 "overtaken"      Backoff   "what was to follow is no longer kept",
+    ReplayExpired 1013 "replay_expired" Backoff   "what was to follow is no longer kept",
 }
 
 impl CloseReason {

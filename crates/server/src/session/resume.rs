@@ -72,7 +72,7 @@ pub async fn resume(worker: Rc<Worker>, id: &str) -> Result<Resumed, LogError> {
     match &resumed {
         Ok(Resumed::Memory(_)) => reporter.resumed(ResumeOutcome::Memory),
         Ok(Resumed::Log(_)) => reporter.resumed(ResumeOutcome::Log),
-        Ok(Resumed::Failed(lost)) => reporter.emit(Event::ResumeLost { outcome: (*lost).into() }),
+        Ok(Resumed::Failed(lost)) => reporter.emit(Event::ResumeFailed { outcome: (*lost).into() }),
         Err(error) => reporter.emit(Event::LogUnreadable { problem: SanitizedText::of(error) }),
     }
     resumed

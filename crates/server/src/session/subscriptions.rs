@@ -168,7 +168,9 @@ impl<T: Clone> Subscriptions<T> {
                             drop(self.listen(ReadFrom::At(place)))
                         }
                         Poll::Ready(Err(ReplayError::Overtaken)) => {
-                            return Poll::Ready(SubscriptionEvent::Failed(CloseReason::Overtaken));
+                            return Poll::Ready(SubscriptionEvent::Failed(
+                                CloseReason::ReplayExpired,
+                            ));
                         }
                         Poll::Ready(Err(ReplayError::Unreadable(_))) => {
                             return Poll::Ready(SubscriptionEvent::Failed(

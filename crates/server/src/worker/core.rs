@@ -252,7 +252,7 @@ impl Worker {
         let hub = self.hub.borrow();
         let mut survey = WorkerSnapshot {
             channels: hub.channels(),
-            listeners: hub.subscriptions(),
+            subscriptions: hub.subscriptions(),
             history: hub.history_bytes(),
             ..WorkerSnapshot::default()
         };
