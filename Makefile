@@ -46,9 +46,7 @@ chaos: setup ## Breaks everything that can break, and counts: make chaos CHAOS="
 	RUST_BACKTRACE=0 $(CARGO) test --release --locked --test chaos -- all $(CHAOS)
 
 docs: setup ## Writes the documents that are made from the code and the chart
-	$(CARGO) run --quiet --locked --example configuration > docs/configuration.md
-	$(CARGO) run --quiet --locked --example metrics > docs/metrics.md
-	$(CARGO) run --quiet --locked --example logs > docs/logs.md
+	$(CARGO) xtask docs
 	$(PYTHON) scripts/chart-readme > charts/warren/README.md
 
 picture: setup ## Draws the dashboard into docs/, with the data of a demo of some minutes
