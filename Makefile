@@ -6,6 +6,8 @@ FUZZ_SECONDS ?= 10
 BENCH ?=
 CHAOS ?=
 RABBITMQ ?=
+# Integration tests mostly wait, for RabbitMQ or for a timeout: more of them than cores run at a time.
+TEST_THREADS ?= 4
 PYTHON := .cache/venv/bin/python
 
 .DEFAULT_GOAL := help
@@ -21,7 +23,7 @@ test-fast: ## Units and tests in process, which need no RabbitMQ: for every chan
 	$(CARGO) test --workspace --locked --lib --bins --test inprocess
 
 test: setup ## Every test there is; those with RabbitMQ against 4.0: make test RABBITMQ=4
-	RABBITMQ=$(RABBITMQ) scripts/with-rabbitmq $(CARGO) test --workspace --locked
+	RABBITMQ=$(RABBITMQ) RUST_TEST_THREADS=$(TEST_THREADS) scripts/with-rabbitmq $(CARGO) test --workspace --locked
 ifndef RABBITMQ
 	$(PYTHON) -m pytest tests/chart tests/repository
 	scripts/fuzz $(FUZZ_SECONDS)

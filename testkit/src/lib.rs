@@ -14,6 +14,7 @@ pub mod events;
 pub mod fake_server;
 pub mod follower;
 pub mod haproxy;
+pub mod heavy;
 pub mod http;
 pub mod open_files;
 pub mod otlp_collector;

@@ -6,6 +6,16 @@ use std::path::PathBuf;
 /// Random faults of a whole run.
 const RANDOM: usize = 12;
 
+/// The one test that the selected faults are to runners such as nextest.
+pub const TEST: &str = "selected_faults";
+
+/// Tests that a runner asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestList {
+    All,
+    Ignored,
+}
+
 #[derive(Debug)]
 pub struct Arguments {
     /// Every fault there is.
@@ -18,8 +28,10 @@ pub struct Arguments {
     pub random: usize,
     /// The document whose table is to be written anew.
     pub write: Option<PathBuf>,
-    /// Only say which faults there are.
+    /// Only list the faults.
     pub list: bool,
+    /// Only list the tests, as runners that start a process for each test ask for: the selected faults are one.
+    pub list_tests: Option<TestList>,
 }
 
 impl Arguments {
@@ -33,8 +45,16 @@ impl Arguments {
             random: 0,
             write: None,
             list: false,
+            list_tests: None,
         };
         let mut random = None;
+        let arguments: Vec<_> = arguments.collect();
+        let has = |wanted: &str| arguments.iter().any(|argument| argument == wanted);
+        if has("--list") && has("--format") {
+            parsed.list_tests =
+                Some(if has("--ignored") { TestList::Ignored } else { TestList::All });
+            return Ok(parsed);
+        }
         for argument in arguments {
             let number = |_| format!("{argument}: expected a number");
             match argument.split_once('=') {
@@ -43,7 +63,8 @@ impl Arguments {
                 Some(("write", value)) => parsed.write = Some(value.into()),
                 _ if argument == "all" => parsed.all = true,
                 _ if argument == "--list" => parsed.list = true,
-                // What `cargo test` is told for others.
+                _ if argument == TEST => {}
+                // Options of other test programs, which `cargo test` passes to all.
                 _ if argument.starts_with("--") => {}
                 _ => parsed.names.push(argument),
             }

@@ -21,7 +21,7 @@ mod say;
 mod seat;
 mod world;
 
-use arguments::Arguments;
+use arguments::{Arguments, TestList};
 use std::env;
 use std::process::ExitCode;
 use tokio::runtime::Builder;
@@ -35,6 +35,12 @@ fn main() -> ExitCode {
             return ExitCode::from(64);
         }
     };
+    if let Some(list) = arguments.list_tests {
+        if list == TestList::All {
+            println!("{}: test", arguments::TEST);
+        }
+        return ExitCode::SUCCESS;
+    }
     if arguments.list {
         for fault in faults::FAULTS {
             println!("{}{}", fault.name, if fault.selected { " (selected)" } else { "" });

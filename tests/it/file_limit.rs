@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+use warren_testkit::heavy::heavy;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
 use warren_testkit::replica::Replica;
@@ -32,6 +33,7 @@ async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
 
 #[tokio::test]
 async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
+    let _heavy = heavy().await;
     open_files::allow_open_files(3 * CROWD as u64);
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
@@ -65,6 +67,7 @@ async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
 
 #[tokio::test]
 async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
+    let _heavy = heavy().await;
     let replica = Replica::ready(&[("PING_INTERVAL", "10m")]).await;
     let mut client = replica.client("").await;
     let mut others = Vec::new();
@@ -109,6 +112,7 @@ async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
 
 #[tokio::test]
 async fn lost_rabbitmq_connection_recovers_with_no_file_left() {
+    let _heavy = heavy().await;
     let (rabbitmq, name) = (shared(), unique("full"));
     let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
     let mut client = replica.client("").await;

@@ -3,18 +3,15 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
-use tokio::sync::Mutex;
 use tokio::time::sleep;
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::follower::{Book, Follower};
+use warren_testkit::heavy::heavy;
 use warren_testkit::open_files::allow_open_files;
 use warren_testkit::process::POLL;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
 use warren_testkit::replica::Replica;
-
-/// One crowd at a time: each is all that a RabbitMQ with one scheduler and two cores can bear.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const CLIENTS: usize = 2_000;
 const MISSED: usize = 5_000;
@@ -25,7 +22,7 @@ const READERS: usize = 4;
 
 #[tokio::test]
 async fn many_resuming_clients_share_few_consumers_and_little_memory() {
-    let _alone = ONE_AT_A_TIME.lock().await;
+    let _heavy = heavy().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings =
@@ -107,7 +104,7 @@ const ERA: usize = 256;
 
 #[tokio::test]
 async fn clients_with_different_cursors_resume_in_turn() {
-    let _alone = ONE_AT_A_TIME.lock().await;
+    let _heavy = heavy().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings =

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use warren_testkit::haproxy::{HaProxy, Setting};
+use warren_testkit::heavy::heavy;
 use warren_testkit::http::Response;
 use warren_testkit::open_files::allow_open_files;
 use warren_testkit::rabbitmq::{shared, unique};
@@ -137,6 +138,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
 
 #[tokio::test]
 async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
+    let _heavy = heavy().await;
     // On both sides of the load balancer, and on this one.
     allow_open_files(4 * CLIENTS as u64);
     let (rabbitmq, exchange) = (shared(), unique("messages"));

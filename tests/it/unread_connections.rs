@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use warren_testkit::amqp_peer::AmqpPeer;
+use warren_testkit::heavy::heavy;
 use warren_testkit::open_files::allow_open_files;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
@@ -67,6 +68,7 @@ fn get(path: &str) -> String {
 
 #[tokio::test]
 async fn unread_connections_stay_bounded_under_publishing() {
+    let _heavy = heavy().await;
     allow_open_files(4096);
     for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
         let replica = Replica::ready(&SETTINGS).await;
@@ -89,6 +91,7 @@ async fn unread_connections_stay_bounded_under_publishing() {
 
 #[tokio::test]
 async fn unread_connections_stay_bounded_during_replays() {
+    let _heavy = heavy().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
