@@ -92,7 +92,8 @@ impl Reader {
                 if events.head.status != 200 {
                     return Err(no_response(&events.head));
                 }
-                let ready = events.event().await.map_err(lost)?.ok_or_else(|| refused("stream ended"))?;
+                let ready =
+                    events.event().await.map_err(lost)?.ok_or_else(|| refused("stream ended"))?;
                 (ready.json(), Connection::Events(events))
             }
             Transport::Pages => {

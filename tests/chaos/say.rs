@@ -134,7 +134,10 @@ async fn command(
     };
     content["ref"] = number.into();
     let asked = async {
-        socket.try_send(json!({ "publish": content }).to_string()).await.map_err(|_| "disconnected")?;
+        socket
+            .try_send(json!({ "publish": content }).to_string())
+            .await
+            .map_err(|_| "disconnected")?;
         loop {
             let frame = socket.frame().await.map_err(ended)?;
             if frame["published"]["ref"] == number {

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use warren_testkit::LIMIT;
 use warren_testkit::fake_server::FakeServer;
 use warren_testkit::ports::free_port;
@@ -78,8 +80,13 @@ async fn missing_replica_is_named_or_waited_for() {
     assert_eq!(code, 1, "{output}");
     assert!(output.contains("no-such-name.invalid:80: no address: "), "{output}");
 
+    // A second connection shows that the check tries again.
+    let closing = TcpListener::bind(&address).await.unwrap();
     let mut waiting = started(&[&address, "--replicas", "1", "--timeout", "60s"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..2 {
+        drop(timeout(LIMIT, closing.accept()).await.expect("a connection in time"));
+    }
+    drop(closing);
     assert_eq!(waiting.exited(), None, "{}", waiting.output());
     let _replica = Replica::ready(&[("LISTEN", &address)]).await;
     assert_eq!(waiting.ended(LIMIT).await.code(), Some(0), "{}", waiting.output());

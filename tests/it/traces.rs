@@ -9,9 +9,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use prost::Message;
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
 use tokio::process::Command;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use warren_testkit::LIMIT;
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::http;
@@ -201,11 +200,14 @@ async fn message_without_trace_gets_same_trace_on_all_replicas() {
         peer.publish("news", n.to_string().as_bytes(), BasicProperties::default()).await;
     }
     let consumed = |span: &Span| span.name.starts_with("consume");
-    // Fewer than five of forty are as good as impossible.
-    collector.such(consumed, 3 * 5).await;
-    sleep(Duration::from_secs(1)).await;
+    // Each replica exports its spans in their order: those of a sampled message come last.
+    let mut headers = FieldTable::default();
+    headers.insert("traceparent".into(), AMQPValue::LongString(parent("01").into()));
+    peer.publish("news", b"last", BasicProperties::default().with_headers(headers)).await;
+    collector.such(|span| consumed(span) && span.trace == TRACE, 3).await;
     let mut traces = BTreeMap::<_, Vec<_>>::new();
-    for span in collector.such(consumed, 3 * 5).await {
+    // Fewer than five of forty are as good as impossible.
+    for span in collector.such(|span| consumed(span) && span.trace != TRACE, 3 * 5).await {
         assert!(span.parent.is_empty() && span.links.is_empty(), "{span:#?}");
         traces.entry(span.trace).or_default().push(span.replica);
     }
