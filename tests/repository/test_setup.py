@@ -70,6 +70,7 @@ def test_setup_without_network_succeeds_when_everything_is_there(root):
     # Nothing listens at this address. apt, curl, npm and pip all use these variables.
     dead = "http://127.0.0.1:1"
     proxies = {name: dead for proxy in ["http_proxy", "https_proxy", "all_proxy"] for name in [proxy, proxy.upper()]}
-    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | proxies
+    once = {"PIP_RETRIES": "0", "npm_config_fetch_retries": "0"}
+    environment = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"} | proxies | once
     run = subprocess.run([root / "scripts/setup"], env=environment, capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
