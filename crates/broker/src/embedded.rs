@@ -1,6 +1,6 @@
 //! The broker inside this process: no other replica, and no RabbitMQ needed.
 
-use super::once::{Marks, Once, Verdict};
+use super::deduplicator::{DedupKeys, Deduplicator, Verdict};
 use super::{BrokerEvent, BrokerPorts, raised};
 use std::time::Instant;
 use warren_observe::broker_status::BrokerStatus;
@@ -20,7 +20,7 @@ pub(super) async fn run(mut ports: BrokerPorts) {
     // Ids of another run of the process must not be taken for this one's.
     let origin = format!("{:016x}", fastrand::u64(..));
     let mut position = 0;
-    let mut once = Once::default();
+    let mut once = Deduplicator::default();
     let start = Instant::now();
     let _ = ports.deliveries.send(BrokerEvent::EpochStart(0)).await;
     loop {
@@ -35,7 +35,7 @@ pub(super) async fn run(mut ports: BrokerPorts) {
         let Some(submission) = submission else { return };
         let id = id_at(position, &origin);
         let key = submission.draft.key.as_ref().map(Key::as_str);
-        let marks = Marks { key, stamp: start.elapsed().as_secs(), ..Marks::default() };
+        let marks = DedupKeys { key, stamp: start.elapsed().as_secs(), ..DedupKeys::default() };
         match once.judge(&submission.draft.channel, marks, &id) {
             Verdict::First => {
                 let message = submission.message(id.clone(), Some(position));

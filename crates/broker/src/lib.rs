@@ -4,18 +4,18 @@
 //! `rabbitmq` is the real one, and the only code that knows lapin; `embedded` joins the clients of
 //! this process alone. Neither knows clients, frames or actix.
 
-mod clock;
+mod deduplicator;
 mod embedded;
-mod once;
+mod log_page;
 mod publisher;
 mod rabbitmq;
 mod roster;
-mod stretch;
+mod slewed_clock;
 
+pub use log_page::{LogError, LogPage, PAGE_LEN};
 pub use publisher::{PublishAck, PublishRequest, Publisher};
 pub use rabbitmq::ReplayConsumers;
 pub use roster::{Peer, Roster};
-pub use stretch::{LogError, LogPage, PAGE_LEN};
 
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};

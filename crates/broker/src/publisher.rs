@@ -42,7 +42,7 @@ pub(super) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
 
 /// What a sender is told: the id of the message, or `None` where it is out, but has not been read back
 /// from where ids are given.
-type Answer = Result<Option<Arc<str>>, PublishError>;
+type BrokerAnswer = Result<Option<Arc<str>>, PublishError>;
 
 /// Bytes of accepted messages that are neither confirmed nor refused.
 #[derive(Debug)]
@@ -61,8 +61,8 @@ pub(super) struct QueuedPublish {
     pub(super) deadline: Instant,
     accepted: Instant,
     /// It was confirmed.
-    out: bool,
-    reply: Option<oneshot::Sender<Answer>>,
+    confirmed: bool,
+    reply: Option<oneshot::Sender<BrokerAnswer>>,
     budget: Arc<Budget>,
     cost: usize,
     reporter: Arc<Reporter>,
@@ -101,7 +101,7 @@ impl Publisher {
             date: now(),
             deadline: accepted + self.timeout,
             accepted,
-            out: false,
+            confirmed: false,
             reply: Some(reply),
             budget: self.budget.clone(),
             cost,
@@ -125,14 +125,14 @@ impl Publisher {
 impl QueuedPublish {
     /// Tells the sender that the message is out, and under which id if that is known.
     pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
-        self.is_out();
+        self.mark_confirmed();
         self.reporter.published();
         self.settle(Ok(id));
     }
 
     /// The message is out, whether or not its sender can be told yet.
-    pub(super) fn is_out(&mut self) {
-        if !std::mem::replace(&mut self.out, true) {
+    pub(super) fn mark_confirmed(&mut self) {
+        if !std::mem::replace(&mut self.confirmed, true) {
             self.reporter.confirmed(self.accepted.elapsed());
         }
     }
@@ -148,7 +148,7 @@ impl QueuedPublish {
         self.settle(Err(error));
     }
 
-    fn settle(&mut self, outcome: Answer) {
+    fn settle(&mut self, outcome: BrokerAnswer) {
         if let Some(reply) = self.reply.take() {
             // The sender may have gone.
             let _ = reply.send(outcome);
@@ -182,10 +182,10 @@ impl Drop for QueuedPublish {
 
 /// What became of a submitted message: it is out, perhaps with its id; or why that is not known.
 #[derive(Debug)]
-pub struct PublishAck(oneshot::Receiver<Answer>);
+pub struct PublishAck(oneshot::Receiver<BrokerAnswer>);
 
 impl Future for PublishAck {
-    type Output = Answer;
+    type Output = BrokerAnswer;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.0).poll(context));

@@ -1,8 +1,8 @@
 //! The proof that this replica is not deaf: what it publishes comes back to it.
 
-use super::control;
-use super::link::Link;
 use crate::Roster;
+use crate::rabbitmq::control;
+use crate::rabbitmq::shared_state::SharedState;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ const MISSES: u32 = 2;
 /// How many times as long a replica may take that reads, but is behind.
 const PATIENCE: u32 = 30;
 
-pub(super) struct Canary {
-    link: Arc<Link>,
+pub(crate) struct Canary {
+    shared: Arc<SharedState>,
     roster: Arc<Roster>,
     control: mpsc::Sender<control::Canary>,
     /// Our own canaries that came back.
@@ -37,15 +37,15 @@ pub(super) struct Canary {
 }
 
 impl Canary {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Config,
-        link: Arc<Link>,
+        shared: Arc<SharedState>,
         roster: Arc<Roster>,
         control: mpsc::Sender<control::Canary>,
         heard: mpsc::Receiver<()>,
     ) -> Self {
         Self {
-            link,
+            shared,
             roster,
             control,
             heard,
@@ -58,8 +58,8 @@ impl Canary {
         }
     }
 
-    pub(super) async fn run(mut self) {
-        let mut status = self.link.watch();
+    pub(crate) async fn run(mut self) {
+        let mut status = self.shared.watch();
         if self.interval.is_zero() {
             return self.believe(&mut status).await;
         }
@@ -91,7 +91,7 @@ impl Canary {
     /// Without canaries, reading counts as hearing.
     async fn believe(&self, status: &mut watch::Receiver<BrokerStatus>) {
         loop {
-            self.link.update(|status| status.hearing = status.consuming);
+            self.shared.update(|status| status.hearing = status.consuming);
             if status.changed().await.is_err() {
                 return;
             }
@@ -99,7 +99,7 @@ impl Canary {
     }
 
     fn tick(&mut self) {
-        let status = self.link.status();
+        let status = self.shared.status();
         // A broker that blocks publishers cannot return what it does not take.
         if !status.consuming || !status.publishing || status.blocked {
             self.unheard = 0;
@@ -107,35 +107,35 @@ impl Canary {
             return;
         }
         if self.unheard > 0 {
-            self.link.reporter.emit(Event::CanaryMissed);
+            self.shared.reporter.emit(Event::CanaryMissed);
         }
         if self.unheard >= MISSES {
-            self.link.update(|status| status.hearing = false);
-            let read = self.link.read.load(Ordering::Relaxed);
+            self.shared.update(|status| status.hearing = false);
+            let read = self.shared.read.load(Ordering::Relaxed);
             let reads = std::mem::replace(&mut self.read, read) != read;
-            let taken = self.link.taken.load(Ordering::Relaxed) != self.taken;
+            let taken = self.shared.taken.load(Ordering::Relaxed) != self.taken;
             if reads && taken && self.unheard < MISSES * PATIENCE {
                 // What is read now was published before the canaries: they are to come. One that RabbitMQ
                 // has not confirmed may be on a way that leads nowhere.
                 self.unheard += 1;
                 return;
             }
-            self.link.reporter.emit(Event::Deaf { missing: self.unheard });
+            self.shared.reporter.emit(Event::Deaf { missing: self.unheard });
             self.unheard = 0;
             self.awaited = None;
-            self.link.rebuild();
+            self.shared.rebuild();
             return;
         }
-        self.read = self.link.read.load(Ordering::Relaxed);
+        self.read = self.shared.read.load(Ordering::Relaxed);
         if self.unheard == 0 {
-            self.taken = self.link.taken.load(Ordering::Relaxed);
+            self.taken = self.shared.taken.load(Ordering::Relaxed);
         }
         self.sequence += 1;
         self.unheard += 1;
         self.awaited.get_or_insert_with(Instant::now);
         let canary = control::Canary {
             peer: self.roster.own(),
-            instance: self.link.instance,
+            instance: self.shared.instance,
             sequence: self.sequence,
             leaving: false,
         };
@@ -145,12 +145,12 @@ impl Canary {
 
     fn came_back(&mut self) {
         if let Some(sent) = self.awaited.take() {
-            self.link.reporter.canary_round_trip(sent.elapsed());
+            self.shared.reporter.canary_round_trip(sent.elapsed());
         }
         self.unheard = 0;
-        if !self.link.status().hearing {
-            self.link.reporter.emit(Event::Hearing);
-            self.link.update(|status| status.hearing = true);
+        if !self.shared.status().hearing {
+            self.shared.reporter.emit(Event::Hearing);
+            self.shared.update(|status| status.hearing = true);
         }
     }
 }
@@ -170,18 +170,18 @@ mod tests {
             ..BrokerStatus::default()
         };
         let status = watch::Sender::new(working);
-        let link = Arc::new(Link::new(status, Arc::new(Reporter::new()), "one"));
-        let asked = link.rebuilds();
+        let shared = Arc::new(SharedState::new(status, Arc::new(Reporter::new()), "one"));
+        let asked = shared.rebuilds();
         let (control, mut sent) = mpsc::channel(8);
         let (_heard, heard) = mpsc::channel(1);
         let config = Config::from_vars([]).unwrap();
         let roster = Arc::new(Roster::new("one", config.canary_interval));
-        let mut canary = Canary::new(&config, link.clone(), roster, control, heard);
+        let mut canary = Canary::new(&config, shared.clone(), roster, control, heard);
         for _ in 0..MISSES {
             canary.tick();
             sent.try_recv().unwrap();
-            link.read.fetch_add(1, Ordering::Relaxed);
-            link.taken.fetch_add(u64::from(confirmed), Ordering::Relaxed);
+            shared.read.fetch_add(1, Ordering::Relaxed);
+            shared.taken.fetch_add(u64::from(confirmed), Ordering::Relaxed);
         }
         canary.tick();
         asked.has_changed().unwrap()

@@ -1,6 +1,6 @@
 //! One connection to one of the nodes, tried in turn, for ever.
 
-use super::link::Link;
+use crate::rabbitmq::shared_state::SharedState;
 use async_compat::Compat;
 use lapin::tcp::{AsyncTcpStream, TLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri};
@@ -24,7 +24,7 @@ const HEARTBEAT: u16 = 5;
 /// How long a node may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to declare what is needed. A cluster without a quorum may take for ever.
-pub(super) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may take to say goodbye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What reads the log again: that it cannot is no reason to be unready.
@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// Builds connections for one purpose.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     urls: Vec<AmqpUrl>,
     /// The node to try next.
     next: usize,
@@ -41,15 +41,15 @@ pub(super) struct Connector {
     name: String,
     role: ConnectionRole,
     pause: Duration,
-    link: Arc<Link>,
+    shared: Arc<SharedState>,
 }
 
 impl Connector {
-    pub(super) fn new(
+    pub(crate) fn new(
         urls: &AmqpUrls,
         config: &Config,
         role: ConnectionRole,
-        link: &Arc<Link>,
+        shared: &Arc<SharedState>,
     ) -> Self {
         Self {
             // Replicas spread over the nodes of a cluster.
@@ -58,16 +58,16 @@ impl Connector {
             name: format!("warren {} {role}", config.replica.0),
             role,
             pause: FIRST_PAUSE,
-            link: link.clone(),
+            shared: shared.clone(),
         }
     }
 
     /// The next connection. Returns only with one; pauses between attempts, longer each time.
-    pub(super) async fn connect(&mut self) -> Connection {
+    pub(crate) async fn connect(&mut self) -> Connection {
         loop {
             let url = &self.urls[self.next % self.urls.len()];
             self.next = self.next.wrapping_add(1);
-            let (role, reporter) = (self.role, &self.link.reporter);
+            let (role, reporter) = (self.role, &self.shared.reporter);
             match self.attempt(url).await {
                 Ok(connection) => {
                     reporter.emit(Event::Connected { role, node: SanitizedText::of(url) });
@@ -78,7 +78,7 @@ impl Connector {
                     reporter
                         .emit(Event::ConnectFailed { role, problem: SanitizedText::of(&problem) });
                     if role != ConnectionRole::Replay {
-                        self.link.update(|status| status.problem = Some(problem.as_str().into()));
+                        self.shared.update(|status| status.problem = Some(problem.as_str().into()));
                     }
                     self.pause().await;
                 }
@@ -93,7 +93,7 @@ impl Connector {
             .with_connection_name(self.name.as_str().into())
             .with_client_property("product".into(), "warren".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let hold = Arc::new(Hold::default());
+        let hold = Arc::new(SocketGuard::default());
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
         let (_trying, given_up) = watch::channel(());
         let attempt = Attempt(hold.clone());
@@ -134,21 +134,21 @@ impl Connector {
     }
 
     /// A session could not be begun or was lost: pause before the next attempt.
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         // Jittered, so that replicas do not return all at once.
         sleep(self.pause.mul_f32(0.5 + fastrand::f32())).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     /// A session works: the next interruption is a new one.
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.pause = FIRST_PAUSE;
     }
 }
 
 /// An attempt to connect. Where it comes to nothing its socket is shut down: lapin's own thread would
 /// read from it for as long as the other side keeps it open, and a node that hangs cost a thread each time.
-struct Attempt(Arc<Hold>);
+struct Attempt(Arc<SocketGuard>);
 
 impl Drop for Attempt {
     fn drop(&mut self) {
@@ -160,15 +160,15 @@ impl Drop for Attempt {
 
 /// The socket of an attempt, while it lasts.
 #[derive(Debug, Default)]
-struct Hold(Mutex<Held>);
+struct SocketGuard(Mutex<HeldSocket>);
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldSocket {
     socket: Option<OwnedFd>,
     is_over: bool,
 }
 
-impl Hold {
+impl SocketGuard {
     /// Holds a socket, unless the attempt is over.
     fn take(&self, socket: &TcpStream) -> io::Result<()> {
         let mut held = self.held();
@@ -186,20 +186,20 @@ impl Hold {
         held.socket.take()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldSocket> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Has async-compat make the runtime in which lapin's threads drop their sockets. It makes it once, when it
 /// is first needed, and panics where there is no file for it: then, and whenever it is needed again.
-pub(super) fn prepare() {
+pub(crate) fn prepare() {
     // It takes the runtime that it is in, where there is one.
     let made = thread::Builder::new().spawn(|| drop(Compat::new(())));
     let _ = made.map(thread::JoinHandle::join);
 }
 
 /// Says goodbye, but not for long: the other side may be gone.
-pub(super) async fn close(connection: Connection) {
+pub(crate) async fn close(connection: Connection) {
     let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
 }

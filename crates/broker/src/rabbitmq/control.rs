@@ -5,31 +5,31 @@ use lapin::BasicProperties;
 use serde::{Deserialize, Serialize};
 
 /// Property `type` of a replica's canary. Everything that begins like it is for replicas only.
-pub(super) const REPLICA: &str = "warren.replica";
+pub(crate) const REPLICA: &str = "warren.replica";
 /// Property `type` of a message for clients.
-pub(super) const MESSAGE: &str = "warren.message";
+pub(crate) const MESSAGE: &str = "warren.message";
 /// Header of a message that was published before, but not confirmed in time to know.
-pub(super) const REPEATED: &str = "warren-repeated";
+pub(crate) const REPEATED: &str = "warren-repeated";
 /// Header with the key that the sender gave a message.
-pub(super) const KEY: &str = "warren-key";
+pub(crate) const KEY: &str = "warren-key";
 const PREFIX: &str = "warren.";
 
 /// A canary's body.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Canary {
+pub(crate) struct Canary {
     #[serde(flatten)]
-    pub(super) peer: Peer,
+    pub(crate) peer: Peer,
     /// Tells two processes of one name apart.
-    pub(super) instance: u64,
-    pub(super) sequence: u64,
+    pub(crate) instance: u64,
+    pub(crate) sequence: u64,
     /// Its sender will send no more.
     #[serde(default)]
-    pub(super) leaving: bool,
+    pub(crate) leaving: bool,
 }
 
 /// For whom a message is, by its property `type`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     ForClients,
     Canary,
     /// For replicas, but of a version that this one does not know.
@@ -37,12 +37,12 @@ pub(super) enum Kind {
 }
 
 /// Whether another program than a replica published a message.
-pub(super) fn is_foreign(properties: &BasicProperties) -> bool {
+pub(crate) fn is_foreign(properties: &BasicProperties) -> bool {
     !properties.kind().as_ref().is_some_and(|kind| kind.as_str().starts_with(PREFIX))
 }
 
 impl Kind {
-    pub(super) fn of(properties: &BasicProperties) -> Self {
+    pub(crate) fn of(properties: &BasicProperties) -> Self {
         match properties.kind().as_ref().map(|kind| kind.as_str()) {
             Some(REPLICA) => Self::Canary,
             Some(kind) if kind.starts_with(PREFIX) && kind != MESSAGE => Self::UnknownControl,

@@ -1,11 +1,11 @@
 //! What a message on the exchange is: for clients, for replicas, or unfit; and what it is called.
 
-use super::control::{self, Kind};
-use super::names::Names;
-use super::outbox::origin_of;
-use crate::clock::Clock;
-use crate::once::{Marks, Once, Verdict};
+use crate::deduplicator::{DedupKeys, Deduplicator, Verdict};
 use crate::publisher;
+use crate::rabbitmq::content_ids::ContentIds;
+use crate::rabbitmq::control::{self, Kind};
+use crate::rabbitmq::message_ids::origin_of;
+use crate::slewed_clock::SlewedClock;
 use fnv::FnvHasher;
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;
@@ -17,13 +17,13 @@ use warren_protocol::message::{MAX_KEY, Message, id_at};
 use warren_protocol::trace_context;
 
 /// How far before a message that says nothing of its own may be the one that tells it from others.
-pub(super) const REACH: u64 = 1 << 14;
+pub(crate) const ANCHOR_REACH: u64 = 1 << 14;
 /// Seconds by which the clocks of publishers may be ahead.
-const AHEAD: u64 = 3600;
+const MAX_CLOCK_AHEAD: u64 = 3600;
 
 /// What an entry turned out to be.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(crate) enum Entry {
     Message(Message),
     /// A second copy, of the message with this id if that is known.
     Second(Option<Arc<str>>),
@@ -35,7 +35,7 @@ pub(super) enum Entry {
 #[derive(Debug)]
 enum Naming {
     /// By publishers; what comes without is named by its content.
-    Live(Names),
+    Live(ContentIds),
     /// By the place in the log, and a check of what stands there.
     Log {
         /// The last entry that says something of its own: its offset and check.
@@ -45,54 +45,54 @@ enum Naming {
 
 /// Reads the entries of a queue or stream, in order.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(crate) struct EntryReader {
     max_message: usize,
-    clock: Arc<Clock>,
+    clock: Arc<SlewedClock>,
     naming: Naming,
-    once: Once,
+    once: Deduplicator,
     /// When the newest entry that says so was published.
     stamp: u64,
     /// What is read now was said long ago.
-    pub(super) past: bool,
+    pub(crate) past: bool,
     /// What was read last from the log.
-    pub(super) last: Option<Mark>,
+    pub(crate) last: Option<EntryFingerprint>,
 }
 
 /// What stands at a place in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark {
-    pub(super) offset: u64,
+pub(crate) struct EntryFingerprint {
+    pub(crate) offset: u64,
     /// `None` if it could not be read.
-    pub(super) check: Option<u64>,
+    pub(crate) check: Option<u64>,
 }
 
-impl Entries {
-    pub(super) fn live(max_message: usize, clock: &Arc<Clock>, replica: &str) -> Self {
-        Self::new(max_message, clock, Naming::Live(Names::new(replica)))
+impl EntryReader {
+    pub(crate) fn live(max_message: usize, clock: &Arc<SlewedClock>, replica: &str) -> Self {
+        Self::new(max_message, clock, Naming::Live(ContentIds::new(replica)))
     }
 
-    pub(super) fn log(max_message: usize, clock: &Arc<Clock>) -> Self {
+    pub(crate) fn log(max_message: usize, clock: &Arc<SlewedClock>) -> Self {
         Self::new(max_message, clock, Naming::Log { anchor: None })
     }
 
     /// When the newest entry that says so was published, in seconds since 1970.
-    pub(super) fn stamp(&self) -> u64 {
+    pub(crate) fn stamp(&self) -> u64 {
         self.stamp
     }
 
     /// Whether something was read that tells others apart.
-    pub(super) fn is_anchored(&self) -> bool {
+    pub(crate) fn is_anchored(&self) -> bool {
         matches!(self.naming, Naming::Log { anchor: Some(_) })
     }
 
-    fn new(max_message: usize, clock: &Arc<Clock>, naming: Naming) -> Self {
-        let (once, clock) = (Once::default(), clock.clone());
+    fn new(max_message: usize, clock: &Arc<SlewedClock>, naming: Naming) -> Self {
+        let (once, clock) = (Deduplicator::default(), clock.clone());
         Self { max_message, clock, naming, once, stamp: 0, past: false, last: None }
     }
 
     /// Reads the next entry. `offset` is its place in the log, if that is what is read; `second` tells
     /// whether it is a second copy, where that is known already.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         delivery: &Delivery,
         offset: Option<u64>,
@@ -121,7 +121,7 @@ impl Entries {
             Err(malformed) => return Entry::Malformed(malformed),
         };
         let id = id.unwrap_or_else(|| self.name(delivery, &decoded));
-        let marks = Marks {
+        let marks = DedupKeys {
             key: key(delivery),
             origin: origin(delivery),
             repeated: header(delivery, control::REPEATED).is_some(),
@@ -142,13 +142,13 @@ impl Entries {
     /// by the last entry that does, so that a log made anew is not taken for the old one.
     fn place(&mut self, delivery: &Delivery, offset: u64) -> Arc<str> {
         let own = check(delivery);
-        self.last = Some(Mark { offset, check: Some(own) });
+        self.last = Some(EntryFingerprint { offset, check: Some(own) });
         let Naming::Log { anchor } = &mut self.naming else { return "".into() };
         if says_something(delivery) {
             *anchor = Some((offset, own));
             return id_at(offset, &format!("{own:016x}"));
         }
-        match anchor.filter(|(at, _)| offset - at <= REACH) {
+        match anchor.filter(|(at, _)| offset - at <= ANCHOR_REACH) {
             Some((at, check)) => {
                 let check = own.rotate_left(1) ^ check;
                 id_at(offset, &format!("{check:016x}-{:x}", offset - at))
@@ -169,7 +169,7 @@ impl Entries {
 }
 
 /// A hash of all that a delivery says, the same on every replica and in every version.
-pub(super) fn check(delivery: &Delivery) -> u64 {
+pub(crate) fn check(delivery: &Delivery) -> u64 {
     let mut hasher = FnvHasher::default();
     let key = delivery.routing_key.as_str();
     for text in [message_id(delivery).unwrap_or_default(), key] {
@@ -182,18 +182,18 @@ pub(super) fn check(delivery: &Delivery) -> u64 {
 }
 
 /// Whether a delivery is told from others by more than its body.
-pub(super) fn says_something(delivery: &Delivery) -> bool {
+pub(crate) fn says_something(delivery: &Delivery) -> bool {
     message_id(delivery).is_some() || delivery.properties.timestamp().is_some()
 }
 
 /// Whether a delivery may be the second copy of something that was said before.
-pub(super) fn may_be_second(delivery: &Delivery) -> bool {
+pub(crate) fn may_be_second(delivery: &Delivery) -> bool {
     header(delivery, control::KEY).is_some() || header(delivery, control::REPEATED).is_some()
 }
 
 /// When it was published, in seconds since 1970, if it says so credibly.
-pub(super) fn stamp(delivery: &Delivery, clock: &Clock) -> Option<u64> {
-    delivery.properties.timestamp().filter(|stamp| *stamp <= clock.now() + AHEAD)
+pub(crate) fn stamp(delivery: &Delivery, clock: &SlewedClock) -> Option<u64> {
+    delivery.properties.timestamp().filter(|stamp| *stamp <= clock.now() + MAX_CLOCK_AHEAD)
 }
 
 fn date_of(stamp: u64) -> Option<String> {
@@ -201,13 +201,13 @@ fn date_of(stamp: u64) -> Option<String> {
     jiff::Timestamp::from_second(seconds).ok().map(|timestamp| timestamp.to_string())
 }
 
-pub(super) fn message_id(delivery: &Delivery) -> Option<&str> {
+pub(crate) fn message_id(delivery: &Delivery) -> Option<&str> {
     let id = delivery.properties.message_id().as_ref().map(|id| id.as_str());
     id.filter(|id| !id.is_empty())
 }
 
 /// The process that published a message, and the number it gave it; only replicas do.
-pub(super) fn origin(delivery: &Delivery) -> Option<(&str, u64)> {
+pub(crate) fn origin(delivery: &Delivery) -> Option<(&str, u64)> {
     let kind = delivery.properties.kind().as_ref().map(|kind| kind.as_str());
     if kind == Some(control::MESSAGE) { origin_of(message_id(delivery)?) } else { None }
 }
@@ -218,7 +218,7 @@ fn key(delivery: &Delivery) -> Option<&str> {
 }
 
 /// The trace that its publisher is in.
-pub(super) fn trace(delivery: &Delivery) -> Option<SpanContext> {
+pub(crate) fn trace(delivery: &Delivery) -> Option<SpanContext> {
     trace_context::parse(
         text(delivery, trace_context::TRACEPARENT)?,
         text(delivery, trace_context::TRACESTATE),

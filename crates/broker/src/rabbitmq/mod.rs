@@ -2,42 +2,39 @@
 //!
 //! Publishing and consuming have a connection each, since an alarm of the broker blocks the former.
 //! Whatever goes wrong on either ends in the same way: its session is dropped and built anew, topology
-//! included, for as long as it takes. `link` is what the parts tell each other, and `canary` proves
+//! included, for as long as it takes. `shared` is what the parts tell each other, and `canary` proves
 //! that the whole works. `entry` says what a message on the exchange is; `log` and `live` read them for
 //! everybody, `readers` again for clients that come back.
 
 mod canary;
 mod connection;
-mod consumer;
+mod consume;
+mod content_ids;
 mod control;
-mod ended;
 mod entry;
-mod link;
-mod live;
-mod log;
-mod names;
-mod outbox;
+mod message_ids;
 mod progress;
-mod publisher;
-mod readers;
-mod reception;
+mod publish;
+mod replay;
+mod session_error;
+mod shared_state;
 mod stream;
 mod topology;
 
-pub use readers::ReplayConsumers;
+pub use replay::ReplayConsumers;
 
 use super::BrokerPorts;
-use super::once::WINDOW;
+use super::deduplicator::WINDOW;
 use canary::Canary;
 use connection::Connector;
-use consumer::{Consumer, Source};
-use entry::Entries;
-use link::Link;
-use live::Live;
-use log::Log;
+use consume::consumer::{Consumer, Source};
+use consume::delivery_handler::DeliveryHandler;
+use consume::live::Live;
+use consume::log::{self, Log};
+use entry::EntryReader;
 use progress::Progress;
-use publisher::{Desk, Publisher};
-use reception::Reception;
+use publish::publisher::{Publisher, PublisherInputs};
+use shared_state::SharedState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -55,7 +52,7 @@ const CLOCKS: u64 = 30;
 
 /// Starts all of it on the current runtime; the log to be read again, if there is one, and the task
 /// that ends when everything is finished.
-pub(super) fn start(
+pub(crate) fn start(
     ports: BrokerPorts,
     config: &Config,
     urls: &AmqpUrls,
@@ -66,18 +63,19 @@ pub(super) fn start(
         exchange: SanitizedText::of(&config.exchange.0),
     });
     connection::prepare();
-    let link = Arc::new(Link::new(ports.status, ports.reporter.clone(), &config.replica.0));
+    let shared =
+        Arc::new(SharedState::new(ports.status, ports.reporter.clone(), &config.replica.0));
     let (control_tx, control) = mpsc::channel(CONTROL);
     let (heard_tx, heard) = mpsc::channel(CONTROL);
-    let (echo_tx, echoes) = mpsc::unbounded_channel();
-    let connector = |role| Connector::new(urls, config, role, &link);
+    let (echo_tx, read_backs) = mpsc::unbounded_channel();
+    let connector = |role| Connector::new(urls, config, role, &shared);
 
     let topology = Topology::new(config, &ports.reporter);
     let messaging = Messaging::new(&ports.tracer, &config.exchange.0, topology.stream());
     let max_message = config.max_message.0;
     let (readers, source) = match config.delivery {
         DeliveryMode::Live => {
-            let entries = Entries::live(max_message, &link.clock, &config.replica.0);
+            let entries = EntryReader::live(max_message, &shared.clock, &config.replica.0);
             (None, Source::Live(Box::new(Live { topology, entries })))
         }
         DeliveryMode::Log => {
@@ -88,18 +86,18 @@ pub(super) fn start(
                 topology.stream(),
                 connector(ConnectionRole::Replay),
                 progress.clone(),
-                link.clone(),
+                shared.clone(),
                 window,
                 max_message,
             );
             let log = Log {
                 topology,
-                entries: Entries::log(max_message, &link.clock),
+                entries: EntryReader::log(max_message, &shared.clock),
                 progress,
                 memory: config.history_bytes.0 as u64,
                 window,
                 max_message,
-                clock: link.clock.clone(),
+                clock: shared.clock.clone(),
                 proven: !config.canary_interval.is_zero(),
                 nodes: urls.0.len(),
                 marks: VecDeque::new(),
@@ -112,24 +110,28 @@ pub(super) fn start(
         connector: connector(ConnectionRole::Consume),
         exchange: config.exchange.0.clone(),
         source,
-        reception: Reception {
-            link: link.clone(),
+        handler: DeliveryHandler {
+            shared: shared.clone(),
             deliveries: ports.deliveries,
             heard: heard_tx,
-            echoes: echo_tx,
+            read_backs: echo_tx,
             roster: ports.roster.clone(),
             messaging: messaging.clone(),
         },
     };
-    let canary = Canary::new(config, link.clone(), ports.roster.clone(), control_tx, heard);
+    let canary = Canary::new(config, shared.clone(), ports.roster.clone(), control_tx, heard);
     let publisher = Publisher {
         connector: connector(ConnectionRole::Publish),
-        link,
+        shared,
         config: config.clone(),
         roster: ports.roster,
         messaging,
         control,
-        desk: Desk { submissions: ports.submissions, echoes, closing: ports.closing },
+        inputs: PublisherInputs {
+            submissions: ports.submissions,
+            read_backs,
+            closing: ports.closing,
+        },
     };
     let task = tokio::spawn(run(consumer, canary, publisher, readers.clone()));
     (readers, task)

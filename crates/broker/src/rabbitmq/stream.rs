@@ -1,8 +1,8 @@
 //! A consumer of the stream, from a place of choice: entries in order, each with its offset.
 
-use super::ended::Ended;
-use super::entry;
-use crate::clock::Clock;
+use crate::rabbitmq::entry;
+use crate::rabbitmq::session_error::SessionError;
+use crate::slewed_clock::SlewedClock;
 use futures_util::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 /// Entries in flight from the broker.
-pub(super) const PREFETCH: u16 = 500;
+pub(crate) const PREFETCH: u16 = 500;
 /// Entries among which one that says when it was published is looked for.
 const LOOK: u16 = 100;
 /// How long the next of them may take.
@@ -22,7 +22,7 @@ const ACK_AFTER: Duration = Duration::from_millis(200);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum StreamOffset {
     First,
     /// With the last entries that were written together; with what comes, if there are none.
     Last,
@@ -33,7 +33,7 @@ pub(super) enum From {
     Time(u64),
 }
 
-impl From {
+impl StreamOffset {
     fn argument(self) -> AMQPValue {
         match self {
             Self::First => AMQPValue::LongString("first".into()),
@@ -49,7 +49,7 @@ impl From {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     name: String,
     channel: Channel,
     consumer: Consumer,
@@ -62,12 +62,12 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Begins to read the stream `name`, on a channel of its own.
-    pub(super) async fn attach(
+    pub(crate) async fn attach(
         connection: &Connection,
         name: &str,
-        from: From,
+        from: StreamOffset,
         prefetch: u16,
-    ) -> Result<Self, Ended> {
+    ) -> Result<Self, SessionError> {
         let channel = connection.create_channel().await?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let mut arguments = FieldTable::default();
@@ -87,19 +87,19 @@ impl Stream {
     }
 
     /// Begins to read so many entries, and no more.
-    pub(super) async fn attach_for(
+    pub(crate) async fn attach_for(
         connection: &Connection,
         name: &str,
-        from: From,
+        from: StreamOffset,
         count: u16,
-    ) -> Result<Self, Ended> {
+    ) -> Result<Self, SessionError> {
         let stream = Self::attach(connection, name, from, count).await?;
         // What is never acknowledged makes room for nothing.
         Ok(Self { prefetch: u16::MAX, ..stream })
     }
 
     /// Reads no more.
-    pub(super) async fn close(self) -> Result<(), Ended> {
+    pub(crate) async fn close(self) -> Result<(), SessionError> {
         // RabbitMQ 3.10 goes on counting a consumer whose channel is closed.
         let tag = self.consumer.tag();
         self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
@@ -107,7 +107,7 @@ impl Stream {
     }
 
     /// The next entry. That it is asked for means that those before it are dealt with.
-    pub(super) async fn next(&mut self) -> Result<(u64, Delivery), Ended> {
+    pub(crate) async fn next(&mut self) -> Result<(u64, Delivery), SessionError> {
         if let Some(entry) = self.put_back.take() {
             return Ok(entry);
         }
@@ -124,21 +124,22 @@ impl Stream {
                     continue;
                 }
             };
-            let delivery = delivery.ok_or(Ended::Cancelled)??;
+            let delivery = delivery.ok_or(SessionError::Cancelled)??;
             self.last_tag = delivery.delivery_tag;
             self.unacknowledged += 1;
-            let offset = offset(&delivery).ok_or_else(|| Ended::NoStream(self.name.clone()))?;
+            let offset =
+                offset(&delivery).ok_or_else(|| SessionError::NoStream(self.name.clone()))?;
             return Ok((offset, delivery));
         }
     }
 
     /// Has an entry taken again.
-    pub(super) fn put_back(&mut self, entry: (u64, Delivery)) {
+    pub(crate) fn put_back(&mut self, entry: (u64, Delivery)) {
         self.put_back = Some(entry);
     }
 
     /// Acknowledges everything so far, which lets as many more come.
-    async fn acknowledge(&mut self) -> Result<(), Ended> {
+    async fn acknowledge(&mut self) -> Result<(), SessionError> {
         self.channel.basic_ack(self.last_tag, BasicAckOptions { multiple: true }).await?;
         self.unacknowledged = 0;
         Ok(())
@@ -147,14 +148,14 @@ impl Stream {
 
 /// Begins so far before `start` that what is read from there on is known for a second copy if it is
 /// one, and has its right id. `window` is in seconds.
-pub(super) async fn look_back(
+pub(crate) async fn look_back(
     connection: &Connection,
     name: &str,
     start: u64,
     window: u64,
-    clock: &Clock,
-) -> Result<Stream, Ended> {
-    let mut stream = Stream::attach(connection, name, From::Offset(start), LOOK).await?;
+    clock: &SlewedClock,
+) -> Result<Stream, SessionError> {
+    let mut stream = Stream::attach(connection, name, StreamOffset::Offset(start), LOOK).await?;
     let mut stamp = None;
     for _ in 0..LOOK {
         // There may be no more.
@@ -166,8 +167,8 @@ pub(super) async fn look_back(
     }
     stream.close().await?;
     let from = match stamp {
-        Some(stamp) => From::Time(stamp.saturating_sub(window)),
-        None => From::Offset(start.saturating_sub(entry::REACH)),
+        Some(stamp) => StreamOffset::Time(stamp.saturating_sub(window)),
+        None => StreamOffset::Offset(start.saturating_sub(entry::ANCHOR_REACH)),
     };
     let mut stream = Stream::attach(connection, name, from, PREFETCH).await?;
     if let Ok(first) = timeout(LOOK_TIMEOUT, stream.next()).await {
@@ -179,7 +180,7 @@ pub(super) async fn look_back(
     }
     // The broker's clock says otherwise.
     stream.close().await?;
-    let from = From::Offset(start.saturating_sub(entry::REACH));
+    let from = StreamOffset::Offset(start.saturating_sub(entry::ANCHOR_REACH));
     Stream::attach(connection, name, from, PREFETCH).await
 }
 

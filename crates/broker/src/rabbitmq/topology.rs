@@ -20,14 +20,14 @@ const SEGMENTS: i64 = 8;
 /// The broker refused what was declared; the text names both what is there and what was asked for.
 #[derive(Debug, thiserror::Error)]
 #[error("{asked}: {source}")]
-pub(super) struct TopologyError {
+pub(crate) struct TopologyError {
     asked: String,
     source: lapin::Error,
 }
 
 /// What is to be there.
 #[derive(Clone, Debug)]
-pub(super) struct Topology {
+pub(crate) struct Topology {
     exchange: String,
     log: Option<Log>,
     reporter: Arc<Reporter>,
@@ -43,7 +43,7 @@ struct Log {
 }
 
 impl Topology {
-    pub(super) fn new(config: &Config, reporter: &Arc<Reporter>) -> Self {
+    pub(crate) fn new(config: &Config, reporter: &Arc<Reporter>) -> Self {
         let exchange = config.exchange.0.clone();
         let log = || Log {
             stream: format!("{exchange}.log"),
@@ -55,12 +55,12 @@ impl Topology {
     }
 
     /// The name of the stream, empty if there is none.
-    pub(super) fn stream(&self) -> &str {
+    pub(crate) fn stream(&self) -> &str {
         self.log.as_ref().map_or("", |log| &log.stream)
     }
 
     /// Declares what all replicas share, on a new channel.
-    pub(super) async fn declare(&self, connection: &Connection) -> Result<Channel, Declare> {
+    pub(crate) async fn declare(&self, connection: &Connection) -> Result<Channel, DeclareError> {
         let mut channel = connection.create_channel().await?;
         self.declare_exchange(&channel).await?;
         if let Some(log) = &self.log {
@@ -101,7 +101,7 @@ impl Topology {
     }
 
     /// Declares and binds a queue for this connection alone; its name.
-    pub(super) async fn declare_queue(&self, channel: &Channel) -> Result<String, TopologyError> {
+    pub(crate) async fn declare_queue(&self, channel: &Channel) -> Result<String, TopologyError> {
         let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(QUEUE_BYTES));
@@ -119,7 +119,7 @@ impl Topology {
 
 /// Why nothing could be declared.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Declare {
+pub(crate) enum DeclareError {
     #[error(transparent)]
     Topology(#[from] TopologyError),
     #[error(transparent)]

@@ -1,52 +1,53 @@
 //! The reading side: sessions, one after the other, rebuilt whenever they end.
 
-use super::connection::{self, Connector};
-use super::ended::Ended;
-use super::live::Live;
-use super::log::Log;
-use super::reception::Reception;
+use crate::rabbitmq::connection::{self, Connector};
+use crate::rabbitmq::consume::delivery_handler::DeliveryHandler;
+use crate::rabbitmq::consume::live::Live;
+use crate::rabbitmq::consume::log::Log;
+use crate::rabbitmq::session_error::SessionError;
 use crate::raised;
 use lapin::Connection;
 use tokio::sync::watch;
 use warren_observe::events::{Event, SanitizedText};
 
-pub(super) struct Consumer {
-    pub(super) connector: Connector,
-    pub(super) exchange: String,
-    pub(super) source: Source,
-    pub(super) reception: Reception,
+pub(crate) struct Consumer {
+    pub(crate) connector: Connector,
+    pub(crate) exchange: String,
+    pub(crate) source: Source,
+    pub(crate) handler: DeliveryHandler,
 }
 
 /// What is read from.
-pub(super) enum Source {
+pub(crate) enum Source {
     Log(Box<Log>),
     Live(Box<Live>),
 }
 
 impl Consumer {
     /// Reads until it is finished with.
-    pub(super) async fn run(mut self, mut finished: watch::Receiver<bool>) {
-        let link = self.reception.link.clone();
+    pub(crate) async fn run(mut self, mut finished: watch::Receiver<bool>) {
+        let shared = self.handler.shared.clone();
         loop {
             // Asked for before connecting, so that no request is missed.
-            let mut rebuilds = link.rebuilds();
+            let mut rebuilds = shared.rebuilds();
             let connection = tokio::select! {
                 connection = self.connector.connect() => connection,
                 () = raised(&mut finished) => return,
             };
-            link.reporter
+            shared
+                .reporter
                 .emit(Event::ConsumingStarted { exchange: SanitizedText::of(&self.exchange) });
-            let session = self.source.session(&connection, &mut self.reception, &mut rebuilds);
+            let session = self.source.session(&connection, &mut self.handler, &mut rebuilds);
             let ended = tokio::select! {
                 ended = session => ended,
                 () = raised(&mut finished) => return connection::close(connection).await,
             };
-            if link.status().consuming {
+            if shared.status().consuming {
                 self.connector.succeeded();
             }
             let problem = ended.map_or_else(|ended| ended.to_string(), |()| "done".to_owned());
-            link.reporter.emit(Event::ConsumingStopped { problem: SanitizedText::of(&problem) });
-            link.update(|status| {
+            shared.reporter.emit(Event::ConsumingStopped { problem: SanitizedText::of(&problem) });
+            shared.update(|status| {
                 status.consuming = false;
                 status.problem = Some(problem.into());
             });
@@ -65,15 +66,15 @@ impl Source {
     async fn session(
         &mut self,
         connection: &Connection,
-        reception: &mut Reception,
+        handler: &mut DeliveryHandler,
         rebuilds: &mut watch::Receiver<u64>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), SessionError> {
         match self {
             // What it has taken it hands on, whatever is asked for.
-            Self::Log(log) => log.session(connection, reception, rebuilds).await,
+            Self::Log(log) => log.session(connection, handler, rebuilds).await,
             Self::Live(live) => tokio::select! {
-                ended = live.session(connection, reception) => ended,
-                _ = rebuilds.changed() => Err(Ended::Rebuild),
+                ended = live.session(connection, handler) => ended,
+                _ = rebuilds.changed() => Err(SessionError::Rebuild),
             },
         }
     }

@@ -23,7 +23,7 @@ const MAX_HOLES: usize = 32;
 
 /// What may give a message away as a second copy.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Marks<'a> {
+pub(super) struct DedupKeys<'a> {
     pub(super) key: Option<&'a str>,
     /// The process that published it, and the number it gave it; these rise.
     pub(super) origin: Option<(&'a str, u64)>,
@@ -35,7 +35,7 @@ pub(super) struct Marks<'a> {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Once {
+pub(super) struct Deduplicator {
     /// By the hash of channel and key.
     keys: HashMap<u128, Seen>,
     /// The same, oldest first; one that was seen again is in it again.
@@ -52,7 +52,7 @@ struct Origin {
     latest: u64,
     /// Numbers below the highest that did not come, ascending: RabbitMQ may return a message, and take
     /// the next one.
-    holes: VecDeque<Range<u64>>,
+    unreadable_offsets: VecDeque<Range<u64>>,
 }
 
 #[derive(Debug)]
@@ -69,9 +69,14 @@ pub(super) enum Verdict {
     Second(Option<Arc<str>>),
 }
 
-impl Once {
+impl Deduplicator {
     /// Judges the next message in order, which has this id if it is a first.
-    pub(super) fn judge(&mut self, channel: &Channel, marks: Marks<'_>, id: &Arc<str>) -> Verdict {
+    pub(super) fn judge(
+        &mut self,
+        channel: &Channel,
+        marks: DedupKeys<'_>,
+        id: &Arc<str>,
+    ) -> Verdict {
         let seen = marks.origin.is_some_and(|(origin, number)| self.seen(origin, number, marks));
         let known = marks.key.and_then(|key| self.known(channel, key, marks.stamp, id));
         match known {
@@ -82,7 +87,7 @@ impl Once {
     }
 
     /// Whether this number of this process was seen before, or may have been.
-    fn seen(&mut self, origin: &str, number: u64, marks: Marks<'_>) -> bool {
+    fn seen(&mut self, origin: &str, number: u64, marks: DedupKeys<'_>) -> bool {
         let stamp = marks.stamp;
         if let Some(known) = self.origins.get_mut(origin) {
             known.latest = stamp.max(known.latest);
@@ -94,7 +99,7 @@ impl Once {
                 self.origins.remove(&oldest);
             }
         }
-        let new = Origin { highest: number, latest: stamp, holes: VecDeque::new() };
+        let new = Origin { highest: number, latest: stamp, unreadable_offsets: VecDeque::new() };
         self.origins.insert(origin.into(), new);
         false
     }
@@ -143,21 +148,24 @@ impl Origin {
         if number > self.highest {
             let hole = self.highest + 1..number;
             if !hole.is_empty() {
-                self.holes.push_back(hole);
+                self.unreadable_offsets.push_back(hole);
             }
-            if self.holes.len() > MAX_HOLES {
-                self.holes.pop_front();
+            if self.unreadable_offsets.len() > MAX_HOLES {
+                self.unreadable_offsets.pop_front();
             }
             self.highest = number;
             return false;
         }
-        let place = self.holes.iter().position(|hole| repeated && hole.contains(&number));
-        let Some(Range { start, end }) = place.and_then(|place| self.holes.remove(place)) else {
+        let place =
+            self.unreadable_offsets.iter().position(|hole| repeated && hole.contains(&number));
+        let Some(Range { start, end }) =
+            place.and_then(|place| self.unreadable_offsets.remove(place))
+        else {
             return true;
         };
         let (before, behind) = (start..number, number + 1..end);
         for left in [behind, before].into_iter().filter(|left| !left.is_empty()) {
-            self.holes.insert(place.unwrap_or_default(), left);
+            self.unreadable_offsets.insert(place.unwrap_or_default(), left);
         }
         false
     }
@@ -171,13 +179,13 @@ mod tests {
         text.into()
     }
 
-    fn keyed<'a>(key: &'a str, stamp: u64) -> Marks<'a> {
-        Marks { key: Some(key), stamp, ..Marks::default() }
+    fn keyed<'a>(key: &'a str, stamp: u64) -> DedupKeys<'a> {
+        DedupKeys { key: Some(key), stamp, ..DedupKeys::default() }
     }
 
     #[test]
     fn a_key_is_known_for_two_minutes_in_its_channel() {
-        let (mut once, lobby) = (Once::default(), Channel::default());
+        let (mut once, lobby) = (Deduplicator::default(), Channel::default());
         let news = Channel::new("news").unwrap();
         assert_eq!(once.judge(&lobby, keyed("k", 1000), &id("a")), Verdict::First);
         let second = Verdict::Second(Some(id("a")));
@@ -191,9 +199,9 @@ mod tests {
 
     #[test]
     fn what_a_process_publishes_again_is_known_by_its_number() {
-        let (mut once, lobby) = (Once::default(), Channel::default());
+        let (mut once, lobby) = (Deduplicator::default(), Channel::default());
         let mut judge = |origin, number| {
-            let marks = Marks { origin: Some((origin, number)), ..Marks::default() };
+            let marks = DedupKeys { origin: Some((origin, number)), ..DedupKeys::default() };
             once.judge(&lobby, marks, &id("x")) == Verdict::First
         };
         let first: Vec<_> = [1, 2, 3, 2, 3, 4, 1, 5].map(|number| judge("a", number)).into();
@@ -203,9 +211,9 @@ mod tests {
 
     #[test]
     fn what_was_returned_while_the_next_got_out_is_new_when_it_is_published_again() {
-        let (mut once, lobby) = (Once::default(), Channel::default());
+        let (mut once, lobby) = (Deduplicator::default(), Channel::default());
         let mut judge = |number, repeated| {
-            let marks = Marks { origin: Some(("a", number)), repeated, ..Marks::default() };
+            let marks = DedupKeys { origin: Some(("a", number)), repeated, ..DedupKeys::default() };
             once.judge(&lobby, marks, &id("x")) == Verdict::First
         };
         assert!([1, 5, 7].into_iter().all(|number| judge(number, false)));
@@ -218,24 +226,24 @@ mod tests {
 
     #[test]
     fn numbers_that_never_come_take_little() {
-        let mut origin = Origin { highest: 0, latest: 0, holes: VecDeque::new() };
+        let mut origin = Origin { highest: 0, latest: 0, unreadable_offsets: VecDeque::new() };
         for number in (0..1000).step_by(2).chain([u64::MAX]) {
             origin.seen(number, true);
         }
-        assert_eq!(origin.holes.len(), MAX_HOLES);
+        assert_eq!(origin.unreadable_offsets.len(), MAX_HOLES);
         assert!(origin.seen(1, true) && !origin.seen(u64::MAX - 1, true));
     }
 
     #[test]
     fn memory_is_bounded() {
-        let (mut once, lobby) = (Once::default(), Channel::default());
+        let (mut once, lobby) = (Deduplicator::default(), Channel::default());
         for n in 0..MAX_KEYS + 10 {
             once.judge(&lobby, keyed(&n.to_string(), 7), &id("x"));
         }
         assert!(once.keys.len() <= MAX_KEYS && once.order.len() <= MAX_KEYS);
         for n in 0..MAX_ORIGINS + 10 {
             let origin = Some((&*n.to_string(), 1));
-            once.judge(&lobby, Marks { origin, stamp: 7, ..Marks::default() }, &id("x"));
+            once.judge(&lobby, DedupKeys { origin, stamp: 7, ..DedupKeys::default() }, &id("x"));
         }
         assert!(once.origins.len() <= MAX_ORIGINS);
         once.judge(&lobby, keyed("late", 7 + 2 * WINDOW + 1), &id("y"));

@@ -1,12 +1,12 @@
 //! Reading the log again, for clients that come back: few readers, each of which goes on with the next
 //! stretch where it can.
 
-use super::connection::{self, Connector, SET_UP_TIMEOUT};
-use super::ended::Ended;
-use super::entry::{self, Entries, Entry};
-use super::link::Link;
-use super::progress::Progress;
-use super::stream::{From, Stream, look_back};
+use crate::rabbitmq::connection::{self, Connector, SET_UP_TIMEOUT};
+use crate::rabbitmq::entry::{self, Entry, EntryReader};
+use crate::rabbitmq::progress::Progress;
+use crate::rabbitmq::session_error::SessionError;
+use crate::rabbitmq::shared_state::SharedState;
+use crate::rabbitmq::stream::{Stream, StreamOffset, look_back};
 use crate::{LogError, LogHead, LogPage, PAGE_LEN};
 use lapin::Connection;
 use lapin::message::Delivery;
@@ -34,7 +34,7 @@ const IDLE: Duration = Duration::from_secs(5);
 pub struct ReplayConsumers {
     stream: String,
     progress: Arc<Progress>,
-    link: Arc<Link>,
+    shared: Arc<SharedState>,
     /// Seconds before a message in which a first copy of it may be.
     window: u64,
     max_message: usize,
@@ -49,7 +49,7 @@ pub struct ReplayConsumers {
 /// A consumer somewhere in the log.
 struct Reader {
     stream: Stream,
-    entries: Entries,
+    entries: EntryReader,
     epoch: u64,
     /// The next offset that it will give.
     next: u64,
@@ -65,18 +65,18 @@ impl fmt::Debug for ReplayConsumers {
 }
 
 impl ReplayConsumers {
-    pub(super) fn new(
+    pub(crate) fn new(
         stream: &str,
         connector: Connector,
         progress: Arc<Progress>,
-        link: Arc<Link>,
+        shared: Arc<SharedState>,
         window: u64,
         max_message: usize,
     ) -> Self {
         Self {
             stream: stream.to_owned(),
             progress,
-            link,
+            shared,
             window,
             max_message,
             slots: Semaphore::new(READERS),
@@ -115,10 +115,10 @@ impl ReplayConsumers {
     }
 
     /// The first offset that the log has now; `None` if it is empty.
-    async fn first_offset(&self, position: u64) -> Result<Option<u64>, Ended> {
-        let _counted = Counted::new(&self.link.reporter);
+    async fn first_offset(&self, position: u64) -> Result<Option<u64>, SessionError> {
+        let _counted = Counted::new(&self.shared.reporter);
         let connection = self.connection().await?;
-        let mut stream = Stream::attach(&connection, &self.stream, From::First, 1).await?;
+        let mut stream = Stream::attach(&connection, &self.stream, StreamOffset::First, 1).await?;
         // A log that nothing was read from may be empty.
         let patience = if position == 0 { FIRST_KNOWN } else { ENTRY_TIMEOUT };
         let first = match timeout(patience, stream.next()).await {
@@ -138,19 +138,19 @@ impl ReplayConsumers {
         let _slot = self.slot().await?;
         self.make_room().await;
         let look = async {
-            let _counted = Counted::new(&self.link.reporter);
+            let _counted = Counted::new(&self.shared.reporter);
             let connection = self.connection().await?;
             let mut stream =
-                Stream::attach(&connection, &self.stream, From::Last, PREFETCH).await?;
+                Stream::attach(&connection, &self.stream, StreamOffset::Last, PREFETCH).await?;
             let reached = async {
                 while stream.next().await?.0 < position {}
-                Ok::<_, Ended>(())
+                Ok::<_, SessionError>(())
             };
             let reached = timeout(FIRST_KNOWN, reached).await;
             stream.close().await?;
             reached.map_or(Ok(false), |reached| reached.map(|()| true))
         };
-        look.await.map_err(|ended: Ended| LogError(ended.to_string()))
+        look.await.map_err(|ended: SessionError| LogError(ended.to_string()))
     }
 
     /// Reads the stretch of this number, as far as this replica has read the log itself.
@@ -166,7 +166,7 @@ impl ReplayConsumers {
         };
         let end = (start + PAGE_LEN).min(position + 1);
         let _slot = self.slot().await?;
-        self.link.reporter.replay_page();
+        self.shared.reporter.replay_page();
         if let Some(reader) = self.take_idle(start, epoch).await
             && let Ok(stretch) = self.read(reader, start, end).await
         {
@@ -175,10 +175,10 @@ impl ReplayConsumers {
         // There was none, or its connection is lost.
         let mut attempts = ATTEMPTS;
         loop {
-            let holes = self.progress.holes_in(start, end);
+            let unreadable_offsets = self.progress.unreadable_offsets_in(start, end);
             let read = async {
-                if !holes.is_empty() {
-                    return self.read_around(start, end, epoch, &holes).await;
+                if !unreadable_offsets.is_empty() {
+                    return self.read_around(start, end, epoch, &unreadable_offsets).await;
                 }
                 let reader = self.attach(start, epoch).await?;
                 self.read(reader, start, end).await
@@ -187,7 +187,7 @@ impl ReplayConsumers {
                 Ok(stretch) => return Ok(stretch),
                 Err(ended) if ended.is_unreadable() => {
                     // The connection may as well be lost by what another reader came upon.
-                    let next = holes.last().map_or(start, |hole| hole + 1);
+                    let next = unreadable_offsets.last().map_or(start, |hole| hole + 1);
                     if !self.find_hole(next, end).await {
                         attempts -= 1;
                     }
@@ -207,12 +207,12 @@ impl ReplayConsumers {
         let Ok(connection) = timeout(SET_UP_TIMEOUT, connecting).await else { return false };
         let mut next = start;
         let look = async {
-            let from = From::Offset(start);
+            let from = StreamOffset::Offset(start);
             let mut stream = Stream::attach(&connection, &self.stream, from, 1).await?;
             while next < end {
                 next = timeout(ENTRY_TIMEOUT, stream.next()).await??.0 + 1;
             }
-            Ok::<_, Ended>(())
+            Ok::<_, SessionError>(())
         };
         let looked = look.await;
         connection::close(connection).await;
@@ -229,16 +229,16 @@ impl ReplayConsumers {
         start: u64,
         end: u64,
         epoch: u64,
-        holes: &[u64],
-    ) -> Result<LogPage, Ended> {
-        let mut entries = Entries::log(self.max_message, &self.link.clock);
+        unreadable_offsets: &[u64],
+    ) -> Result<LogPage, SessionError> {
+        let mut entries = EntryReader::log(self.max_message, &self.shared.clock);
         entries.past = true;
         let mut messages = Vec::new();
         let (mut next, mut first) = (start, None);
-        for hole in holes.iter().copied().chain([end]) {
+        for hole in unreadable_offsets.iter().copied().chain([end]) {
             if next < hole {
                 let connection = self.connection().await?;
-                let (from, count) = (From::Offset(next), (hole - next) as u16);
+                let (from, count) = (StreamOffset::Offset(next), (hole - next) as u16);
                 let mut stream = Stream::attach_for(&connection, &self.stream, from, count).await?;
                 while next < hole {
                     let (offset, delivery) = timeout(ENTRY_TIMEOUT, stream.next()).await??;
@@ -268,7 +268,7 @@ impl ReplayConsumers {
     }
 
     /// Ends readers that nobody has asked for a while, for as long as anybody may ask.
-    pub(super) async fn sweep(self: Arc<Self>) {
+    pub(crate) async fn sweep(self: Arc<Self>) {
         let mut used = self.used.subscribe();
         while used.changed().await.is_ok() {
             loop {
@@ -313,23 +313,23 @@ impl ReplayConsumers {
         }
     }
 
-    async fn attach(&self, start: u64, epoch: u64) -> Result<Reader, Ended> {
+    async fn attach(&self, start: u64, epoch: u64) -> Result<Reader, SessionError> {
         let attach = async {
             let connection = self.connection().await?;
-            Stream::attach(&connection, &self.stream, From::Offset(start), PREFETCH).await
+            Stream::attach(&connection, &self.stream, StreamOffset::Offset(start), PREFETCH).await
         };
         let stream = timeout(SET_UP_TIMEOUT, attach).await??;
         Ok(self.reader(stream, start, epoch, start == 0))
     }
 
     fn reader(&self, stream: Stream, next: u64, epoch: u64, informed: bool) -> Reader {
-        let mut entries = Entries::log(self.max_message, &self.link.clock);
+        let mut entries = EntryReader::log(self.max_message, &self.shared.clock);
         entries.past = true;
-        let _counted = Counted::new(&self.link.reporter);
+        let _counted = Counted::new(&self.shared.reporter);
         Reader { stream, entries, epoch, next, informed, _counted }
     }
 
-    async fn connection(&self) -> Result<Arc<Connection>, Ended> {
+    async fn connection(&self) -> Result<Arc<Connection>, SessionError> {
         let mut connector = self.connector.lock().await;
         let (connector, present) = &mut *connector;
         if let Some(connection) =
@@ -343,7 +343,12 @@ impl ReplayConsumers {
     }
 
     /// Reads from `start` to before `end`, all of which is there.
-    async fn read(&self, mut reader: Reader, start: u64, end: u64) -> Result<LogPage, Ended> {
+    async fn read(
+        &self,
+        mut reader: Reader,
+        start: u64,
+        end: u64,
+    ) -> Result<LogPage, SessionError> {
         let mut raw = reader.collect(end).await?;
         if !reader.informed && self.is_in_doubt(&reader, &raw) {
             reader = self.inform(reader, start).await?;
@@ -370,33 +375,33 @@ impl ReplayConsumers {
     }
 
     /// From where on there is everything behind `start`, where `first` is what was read first.
-    async fn from(&self, start: u64, first: u64) -> Result<u64, Ended> {
+    async fn from(&self, start: u64, first: u64) -> Result<u64, SessionError> {
         let whole = self.first_offset(first).await?.is_some_and(|of_log| of_log <= start);
         Ok(if whole { start } else { first })
     }
 
     /// The log is still the one that was asked about.
-    fn check_epoch(&self, epoch: u64) -> Result<(), Ended> {
+    fn check_epoch(&self, epoch: u64) -> Result<(), SessionError> {
         let present = self.progress.head().map(|head| head.epoch);
-        if present == Some(epoch) { Ok(()) } else { Err(Ended::OtherLog) }
+        if present == Some(epoch) { Ok(()) } else { Err(SessionError::OtherLog) }
     }
 
     /// Whether what stands before these entries may decide what they are.
     fn is_in_doubt(&self, reader: &Reader, raw: &Raw) -> bool {
         let Some((first, delivery)) = raw.first() else { return false };
         let unnamed = !entry::says_something(delivery) && !reader.entries.is_anchored();
-        let judged = self.progress.is_second(*first).is_some();
+        let duplicates = self.progress.is_second(*first).is_some();
         let repeats = || raw.iter().any(|(_, delivery)| entry::may_be_second(delivery));
-        unnamed || (!judged && repeats())
+        unnamed || (!duplicates && repeats())
     }
 
     /// A reader that comes to `start` after it has read what is needed to judge what follows.
-    async fn inform(&self, reader: Reader, start: u64) -> Result<Reader, Ended> {
+    async fn inform(&self, reader: Reader, start: u64) -> Result<Reader, SessionError> {
         let Reader { stream, epoch, .. } = reader;
         stream.close().await?;
         let connection = self.connection().await?;
         let stream =
-            look_back(&connection, &self.stream, start, self.window, &self.link.clock).await?;
+            look_back(&connection, &self.stream, start, self.window, &self.shared.clock).await?;
         let mut reader = self.reader(stream, start, epoch, true);
         loop {
             let (offset, delivery) = timeout(ENTRY_TIMEOUT, reader.stream.next()).await??;
@@ -415,7 +420,7 @@ impl ReplayConsumers {
 
 impl Reader {
     /// The next entries, up to before `end`.
-    async fn collect(&mut self, end: u64) -> Result<Raw, Ended> {
+    async fn collect(&mut self, end: u64) -> Result<Raw, SessionError> {
         let mut raw = Vec::new();
         while self.next < end {
             let entry = timeout(ENTRY_TIMEOUT, self.stream.next()).await??;

@@ -8,37 +8,37 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// It comes nearer to the machine's clock by this part of the time that passes.
-const DRAW: i128 = 10;
+const SLEW_DIVISOR: i128 = 10;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Clock(Mutex<Hand>);
+pub struct SlewedClock(Mutex<ClockState>);
 
 /// What it shows, in nanoseconds since 1970, and the time since the machine started at which it did.
 #[derive(Clone, Copy, Debug)]
-struct Hand {
+struct ClockState {
     shows: i128,
     at: i128,
 }
 
-impl Clock {
+impl SlewedClock {
     /// One that shows what the machine's clock does.
     pub fn new() -> Self {
-        Self(Mutex::new(Hand { shows: wall(), at: since_start() }))
+        Self(Mutex::new(ClockState { shows: wall(), at: since_start() }))
     }
 
     /// The present, in seconds since 1970.
     pub fn now(&self) -> u64 {
-        let mut hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hand.go(since_start(), wall());
-        u64::try_from(hand.shows / 1_000_000_000).unwrap_or_default()
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.go(since_start(), wall());
+        u64::try_from(state.shows / 1_000_000_000).unwrap_or_default()
     }
 }
 
-impl Hand {
+impl ClockState {
     fn go(&mut self, at: i128, wall: i128) {
         let passed = (at - self.at).max(0);
-        let (most, shows) = (passed / DRAW, self.shows + passed);
+        let (most, shows) = (passed / SLEW_DIVISOR, self.shows + passed);
         *self = Self { shows: shows + (wall - shows).clamp(-most, most), at };
     }
 }
@@ -60,13 +60,13 @@ mod tests {
     #[test]
     fn a_step_of_the_machines_clock_is_taken_in_slowly() {
         const SECOND: i128 = 1_000_000_000;
-        let mut hand = Hand { shows: 1_000 * SECOND, at: 0 };
+        let mut state = ClockState { shows: 1_000 * SECOND, at: 0 };
         // The machine's is an hour ahead, then an hour behind, then right.
         for (at, wall, shows) in [(10, 4_610, 1_011), (20, -2_580, 1_020), (30, 1_030, 1_030)] {
-            hand.go(at * SECOND, wall * SECOND);
-            assert_eq!(hand.shows, shows * SECOND, "after {at} s");
+            state.go(at * SECOND, wall * SECOND);
+            assert_eq!(state.shows, shows * SECOND, "after {at} s");
         }
-        let clock = Clock::new();
+        let clock = SlewedClock::new();
         assert!(clock.now().abs_diff((wall() / SECOND) as u64) <= 1);
     }
 }

@@ -1,12 +1,12 @@
 //! Reading `live`: from a queue that lives as long as its reader.
 
-use super::connection::SET_UP_TIMEOUT;
-use super::ended::Ended;
-use super::entry::Entries;
-use super::reception::Reception;
-use super::stream::PREFETCH;
-use super::topology::Topology;
 use crate::BrokerEvent;
+use crate::rabbitmq::connection::SET_UP_TIMEOUT;
+use crate::rabbitmq::consume::delivery_handler::DeliveryHandler;
+use crate::rabbitmq::entry::EntryReader;
+use crate::rabbitmq::session_error::SessionError;
+use crate::rabbitmq::stream::PREFETCH;
+use crate::rabbitmq::topology::Topology;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -19,23 +19,23 @@ const ACK_EVERY: u64 = 50;
 /// The longest that a delivery waits for its acknowledgement when few come.
 const ACK_AFTER: Duration = Duration::from_millis(200);
 
-pub(super) struct Live {
-    pub(super) topology: Topology,
-    pub(super) entries: Entries,
+pub(crate) struct Live {
+    pub(crate) topology: Topology,
+    pub(crate) entries: EntryReader,
 }
 
 impl Live {
     /// Declares, binds and reads, until something ends it.
-    pub(super) async fn session(
+    pub(crate) async fn session(
         &mut self,
         connection: &Connection,
-        reception: &mut Reception,
-    ) -> Result<(), Ended> {
+        handler: &mut DeliveryHandler,
+    ) -> Result<(), SessionError> {
         let opening = self.open(connection);
         let (channel, mut consumer) = timeout(SET_UP_TIMEOUT, opening).await??;
-        reception.reading();
+        handler.reading();
         // Whoever is connected may have missed something, be it the first session or not.
-        reception.deliver(BrokerEvent::Gap).await;
+        handler.deliver(BrokerEvent::Gap).await;
 
         let mut unacknowledged = 0;
         let mut last_tag = 0;
@@ -49,11 +49,11 @@ impl Live {
                     continue;
                 }
             };
-            let delivery = delivery.ok_or(Ended::Cancelled)??;
+            let delivery = delivery.ok_or(SessionError::Cancelled)??;
             last_tag = delivery.delivery_tag;
             unacknowledged += 1;
             let entry = self.entries.read(&delivery, None, None);
-            reception.take(entry, &delivery, false).await;
+            handler.take(entry, &delivery, false).await;
             if unacknowledged == ACK_EVERY {
                 acknowledge(&channel, last_tag).await?;
                 unacknowledged = 0;
@@ -61,7 +61,7 @@ impl Live {
         }
     }
 
-    async fn open(&self, connection: &Connection) -> Result<(Channel, Consumer), Ended> {
+    async fn open(&self, connection: &Connection) -> Result<(Channel, Consumer), SessionError> {
         let channel = self.topology.declare(connection).await?;
         let queue = self.topology.declare_queue(&channel).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;

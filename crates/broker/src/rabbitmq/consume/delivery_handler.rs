@@ -1,9 +1,9 @@
 //! What becomes of what was read, whichever way.
 
-use super::control::{self, Canary};
-use super::entry::{self, Entry, origin};
-use super::link::Link;
-use super::publisher::Echo;
+use crate::rabbitmq::control::{self, Canary};
+use crate::rabbitmq::entry::{self, Entry, origin};
+use crate::rabbitmq::publish::publisher::ReadBack;
+use crate::rabbitmq::shared_state::SharedState;
 use crate::{BrokerEvent, Roster};
 use lapin::message::Delivery as AmqpDelivery;
 use std::sync::Arc;
@@ -13,44 +13,44 @@ use warren_observe::events::{Event, TraceField};
 use warren_observe::traces::{Consumed, Messaging, Span};
 use warren_protocol::body::Malformed;
 
-pub(super) struct Reception {
-    pub(super) link: Arc<Link>,
-    pub(super) deliveries: mpsc::Sender<BrokerEvent>,
+pub(crate) struct DeliveryHandler {
+    pub(crate) shared: Arc<SharedState>,
+    pub(crate) deliveries: mpsc::Sender<BrokerEvent>,
     /// Told of our own canaries.
-    pub(super) heard: mpsc::Sender<()>,
+    pub(crate) heard: mpsc::Sender<()>,
     /// Told of our own messages.
-    pub(super) echoes: mpsc::UnboundedSender<Echo>,
-    pub(super) roster: Arc<Roster>,
-    pub(super) messaging: Messaging,
+    pub(crate) read_backs: mpsc::UnboundedSender<ReadBack>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) messaging: Messaging,
 }
 
-impl Reception {
+impl DeliveryHandler {
     /// Deliveries follow. A replica reads once this was said.
-    pub(super) fn reading(&self) {
-        self.link.update(|status| {
+    pub(crate) fn reading(&self) {
+        self.shared.update(|status| {
             status.consuming = true;
             status.problem = None;
         });
     }
 
     /// Hands an event to the fan-out, unless it has ended.
-    pub(super) async fn deliver(&self, event: BrokerEvent) {
+    pub(crate) async fn deliver(&self, event: BrokerEvent) {
         let _ = self.deliveries.send(event).await;
     }
 
     /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
     /// it was there before this replica was.
-    pub(super) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
-        self.link.reporter.consumed();
+    pub(crate) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
+        self.shared.reporter.consumed();
         if control::is_foreign(&delivery.properties) {
-            self.link.reporter.foreign();
+            self.shared.reporter.foreign();
         }
-        self.link.read.fetch_add(1, Ordering::Relaxed);
+        self.shared.read.fetch_add(1, Ordering::Relaxed);
         // It ends when the message was handed on.
         let mut span = if past { None } else { self.span(&entry, delivery) };
         match entry {
             Entry::Message(mut message) => {
-                self.echo(delivery, Some(&message.id));
+                self.report_read_back(delivery, Some(&message.id));
                 if let Some(span) = &mut span {
                     span.set("warren.message.id", message.id.clone());
                     message.trace = Some(span.context().clone());
@@ -63,11 +63,11 @@ impl Reception {
                 .await;
             }
             Entry::Second(first) => {
-                self.link.reporter.duplicate();
+                self.shared.reporter.duplicate();
                 if let Some(span) = &mut span {
                     span.set("warren.duplicate", true);
                 }
-                self.echo(delivery, first.as_ref());
+                self.report_read_back(delivery, first.as_ref());
             }
             Entry::Canary(canary) => self.canary(canary, past),
             Entry::Malformed(malformed) => {
@@ -99,21 +99,21 @@ impl Reception {
     }
 
     /// Passes over what cannot be delivered.
-    pub(super) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
-        self.link.reporter.emit(Event::MessageMalformed { reason: malformed.into(), trace_id });
+    pub(crate) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
+        self.shared.reporter.emit(Event::MessageMalformed { reason: malformed.into(), trace_id });
     }
 
     /// Tells the publisher of a message of its own.
-    fn echo(&self, delivery: &AmqpDelivery, id: Option<&Arc<str>>) {
+    fn report_read_back(&self, delivery: &AmqpDelivery, id: Option<&Arc<str>>) {
         if let Some((origin, number)) = origin(delivery)
-            && *origin == *self.link.origin
+            && *origin == *self.shared.origin
         {
-            let _ = self.echoes.send((number, id.cloned()));
+            let _ = self.read_backs.send((number, id.cloned()));
         }
     }
 
     fn canary(&self, canary: Canary, past: bool) {
-        if canary.instance == self.link.instance {
+        if canary.instance == self.shared.instance {
             // If some wait already, one more says nothing new.
             let _ = self.heard.try_send(());
         }

@@ -12,7 +12,7 @@ const CAPACITY: usize = 1 << 15;
 /// cannot be told from another that says the same, so it gets a name that is never given again: seen
 /// twice is better than taken for another and not shown.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct ContentIds {
     /// Begins the names of undated messages.
     origin: String,
     undated: u64,
@@ -21,8 +21,8 @@ pub(super) struct Names {
     order: VecDeque<u64>,
 }
 
-impl Names {
-    pub(super) fn new(replica: &str) -> Self {
+impl ContentIds {
+    pub(crate) fn new(replica: &str) -> Self {
         Self {
             origin: format!("{replica}.{:08x}", fastrand::u32(..)),
             undated: 0,
@@ -31,7 +31,7 @@ impl Names {
         }
     }
 
-    pub(super) fn name(&mut self, dated: bool, routing_key: &str, body: &[u8]) -> Arc<str> {
+    pub(crate) fn name(&mut self, dated: bool, routing_key: &str, body: &[u8]) -> Arc<str> {
         if !dated {
             self.undated += 1;
             return format!("{}-{:x}", self.origin, self.undated).into();
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn replicas_give_the_same_names_and_equal_messages_different_ones() {
-        let (mut one, mut two) = (Names::new("a"), Names::new("b"));
+        let (mut one, mut two) = (ContentIds::new("a"), ContentIds::new("b"));
         let mut names = Vec::new();
         for (key, body) in [("", "a"), ("", "b"), ("", "a"), ("k", "a")] {
             names.push(one.name(true, key, body.as_bytes()));
@@ -82,6 +82,9 @@ mod tests {
         let names: HashSet<_> = (0..2 * CAPACITY).map(|_| one.name(true, "", b"tick")).collect();
         assert_eq!(names.len(), 2 * CAPACITY);
         // A replica that began anew must not give the names that its predecessor gave.
-        assert_ne!(Names::new("a").name(false, "", b"t"), Names::new("a").name(false, "", b"t"));
+        assert_ne!(
+            ContentIds::new("a").name(false, "", b"t"),
+            ContentIds::new("a").name(false, "", b"t")
+        );
     }
 }

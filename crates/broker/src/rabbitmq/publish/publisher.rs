@@ -1,13 +1,13 @@
 //! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
 
-use super::connection::{self, Connector, SET_UP_TIMEOUT};
-use super::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
-use super::ended::Ended;
-use super::entry;
-use super::link::Link;
-use super::outbox::{Answer, Ids, Outbox, Parcel};
-use super::topology::Topology;
 use crate::publisher::PublishReceiver;
+use crate::rabbitmq::connection::{self, Connector, SET_UP_TIMEOUT};
+use crate::rabbitmq::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
+use crate::rabbitmq::entry;
+use crate::rabbitmq::publish::queue::{BrokerAnswer, Ids, PendingPublish, PublishQueue};
+use crate::rabbitmq::session_error::SessionError;
+use crate::rabbitmq::shared_state::SharedState;
+use crate::rabbitmq::topology::Topology;
 use crate::{Roster, raised};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -31,74 +31,74 @@ const WINDOW: usize = 1000;
 /// How long the farewell may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(super) struct Publisher {
-    pub(super) connector: Connector,
-    pub(super) link: Arc<Link>,
-    pub(super) config: Config,
-    pub(super) roster: Arc<Roster>,
-    pub(super) messaging: Messaging,
-    pub(super) control: mpsc::Receiver<control::Canary>,
-    pub(super) desk: Desk,
+pub(crate) struct Publisher {
+    pub(crate) connector: Connector,
+    pub(crate) shared: Arc<SharedState>,
+    pub(crate) config: Config,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) messaging: Messaging,
+    pub(crate) control: mpsc::Receiver<control::Canary>,
+    pub(crate) inputs: PublisherInputs,
 }
 
 /// Where accepted messages come from, and news of them.
-pub(super) struct Desk {
-    pub(super) submissions: PublishReceiver,
+pub(crate) struct PublisherInputs {
+    pub(crate) submissions: PublishReceiver,
     /// Our own messages that came back from the log.
-    pub(super) echoes: mpsc::UnboundedReceiver<Echo>,
-    pub(super) closing: watch::Receiver<bool>,
+    pub(crate) read_backs: mpsc::UnboundedReceiver<ReadBack>,
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// A message of ours, by its number, and the id under which clients get it.
-pub(super) type Echo = (u64, Option<Arc<str>>);
+pub(crate) type ReadBack = (u64, Option<Arc<str>>);
 
 impl Publisher {
     /// Publishes until it is to close and everything accepted was answered for.
-    pub(super) async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let log = self.config.delivery == DeliveryMode::Log;
         let ids = if log { Ids::Log } else { Ids::Publisher };
-        let mut outbox = Outbox::new(&self.link.origin, ids, &self.messaging);
-        let topology = Topology::new(&self.config, &self.link.reporter);
+        let mut queue = PublishQueue::new(&self.shared.origin, ids, &self.messaging);
+        let topology = Topology::new(&self.config, &self.shared.reporter);
         loop {
-            let mut rebuilds = self.link.rebuilds();
+            let mut rebuilds = self.shared.rebuilds();
             let connection = tokio::select! {
                 connection = self.connector.connect() => connection,
-                () = self.desk.tend(&mut outbox) => return,
+                () = self.inputs.tend(&mut queue) => return,
             };
             let opened = tokio::select! {
                 opened = open(&connection, &topology) => opened,
-                () = self.desk.tend(&mut outbox) => Err(Ended::Done),
+                () = self.inputs.tend(&mut queue) => Err(SessionError::Done),
             };
             let ended = match opened {
                 Err(ended) => ended,
                 Ok(channel) => tokio::select! {
-                    Err(ended) = self.session(&connection, channel, &mut outbox) => ended,
-                    _ = rebuilds.changed() => Ended::Rebuild,
+                    Err(ended) = self.session(&connection, channel, &mut queue) => ended,
+                    _ = rebuilds.changed() => SessionError::Rebuild,
                 },
             };
-            outbox.disconnected();
+            queue.disconnected();
             let problem = ended.to_string();
-            self.link.update(|status| {
+            self.shared.update(|status| {
                 status.publishing = false;
                 status.blocked = false;
                 status.problem = Some(problem.into());
             });
-            if matches!(ended, Ended::Done) {
+            if matches!(ended, SessionError::Done) {
                 connection::close(connection).await;
                 return;
             }
-            self.link
+            self.shared
                 .reporter
                 .emit(Event::PublishingStopped { problem: SanitizedText::of(&ended) });
             if ended.topology_is_gone() {
-                self.link.rebuild();
+                self.shared.rebuild();
             }
             tokio::select! {
                 () = async {
                     connection::close(connection).await;
                     self.connector.pause().await;
                 } => {}
-                () = self.desk.tend(&mut outbox) => return,
+                () = self.inputs.tend(&mut queue) => return,
             }
         }
     }
@@ -107,21 +107,21 @@ impl Publisher {
         &mut self,
         connection: &Connection,
         channel: Channel,
-        outbox: &mut Outbox,
-    ) -> Result<(), Ended> {
+        queue: &mut PublishQueue,
+    ) -> Result<(), SessionError> {
         let mut events = connection.events_listener();
         self.connector.succeeded();
-        self.link.update(|status| {
+        self.shared.update(|status| {
             status.publishing = true;
             if status.consuming {
                 status.problem = None;
             }
         });
         let exchange = SanitizedText::of(&self.config.exchange.0);
-        self.link.reporter.emit(Event::PublishingStarted { exchange });
+        self.shared.reporter.emit(Event::PublishingStarted { exchange });
 
         let log = self.config.delivery == DeliveryMode::Log;
-        let mut status = self.link.watch();
+        let mut status = self.shared.watch();
         // In the order in which they come. Messages by their number; what has none is for replicas.
         let mut confirms = FuturesUnordered::new();
         let mut controls = 0;
@@ -133,13 +133,13 @@ impl Publisher {
                 // What a live replica does not hear would be confirmed and yet missing here.
                 (log || status.consuming) && !status.blocked
             };
-            while open && outbox.unconfirmed() < WINDOW {
-                let Some(parcel) = outbox.next() else { break };
-                let number = Some(parcel.number);
-                confirms.push(publish(channel.clone(), number, self.envelope(parcel)));
+            while open && queue.unconfirmed() < WINDOW {
+                let Some(pending) = queue.next() else { break };
+                let number = Some(pending.number);
+                confirms.push(publish(channel.clone(), number, self.message_of(pending)));
             }
-            let closing = *self.desk.closing.borrow();
-            if closing && outbox.is_empty() && self.desk.submissions.is_empty() {
+            let closing = *self.inputs.closing.borrow();
+            if closing && queue.is_empty() && self.inputs.submissions.is_empty() {
                 let announced = !self.config.canary_interval.is_zero();
                 if announced && open && goodbye.is_none() {
                     goodbye = Some(Instant::now() + GOODBYE);
@@ -147,7 +147,7 @@ impl Publisher {
                     confirms.push(publish(channel.clone(), None, self.farewell()));
                 } else if controls == 0 || !open {
                     // A canary is no promise: one that an alarm holds back is not waited for.
-                    return Err(Ended::Done);
+                    return Err(SessionError::Done);
                 }
             }
             tokio::select! {
@@ -159,34 +159,34 @@ impl Publisher {
                     // whose turn comes later may be taken for confirmed.
                     if let Some(returned) = confirmation.take_message() && goodbye.is_none() {
                         self.returned(&returned.delivery);
-                        return Err(Ended::Unroutable);
+                        return Err(SessionError::Unroutable);
                     }
                     if let Some(number) = number {
-                        let answer = if taken { Answer::Confirmed } else { Answer::Refused };
-                        outbox.answer(number, answer);
+                        let answer = if taken { BrokerAnswer::Confirmed } else { BrokerAnswer::Refused };
+                        queue.answer(number, answer);
                     } else {
                         controls -= 1;
-                        self.link.taken.fetch_add(1, Ordering::Relaxed);
+                        self.shared.taken.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                () = until(goodbye) => return Err(Ended::Done),
-                Some((number, id)) = self.desk.echoes.recv() => outbox.read_back(number, id),
-                Some(submission) = self.desk.submissions.recv() => outbox.push(submission),
+                () = until(goodbye) => return Err(SessionError::Done),
+                Some((number, id)) = self.inputs.read_backs.recv() => queue.read_back(number, id),
+                Some(submission) = self.inputs.submissions.recv() => queue.push(submission),
                 Some(canary) = self.control.recv(), if open && controls < 4 => {
                     controls += 1;
                     confirms.push(publish(channel.clone(), None, self.announcement(&canary)));
                 }
-                Some(event) = events.next() => self.link.hear(event)?,
-                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                Some(event) = events.next() => self.shared.hear(event)?,
+                () = until(queue.deadline()) => queue.expire(Instant::now()),
                 Ok(()) = status.changed() => {}
-                () = raised(&mut self.desk.closing), if !closing => self.desk.submissions.close(),
+                () = raised(&mut self.inputs.closing), if !closing => self.inputs.submissions.close(),
             }
         }
     }
 }
 
 /// A message as AMQP has it.
-struct Envelope {
+struct AmqpMessage {
     exchange: String,
     routing_key: String,
     properties: BasicProperties,
@@ -194,32 +194,32 @@ struct Envelope {
 }
 
 impl Publisher {
-    fn envelope(&self, parcel: Parcel) -> Envelope {
+    fn message_of(&self, pending: PendingPublish) -> AmqpMessage {
         let mut headers = FieldTable::default();
         let mut header = |name: &str, value: String| {
             headers.insert(name.into(), AMQPValue::LongString(value.into()));
         };
-        if let Some(context) = &parcel.trace {
+        if let Some(context) = &pending.trace {
             header(trace_context::TRACEPARENT, trace_context::traceparent(context));
             if let Some(state) = trace_context::tracestate(context) {
                 header(trace_context::TRACESTATE, state);
             }
         }
-        if let Some(key) = &parcel.key {
+        if let Some(key) = &pending.key {
             header(KEY, key.as_str().to_owned());
         }
-        if parcel.repeated {
+        if pending.repeated {
             header(REPEATED, "1".to_owned());
         }
         let properties = self
             .properties(MESSAGE)
             .with_headers(headers)
-            .with_message_id(parcel.message_id.as_str().into());
-        Envelope {
+            .with_message_id(pending.message_id.as_str().into());
+        AmqpMessage {
             exchange: self.config.exchange.0.clone(),
-            routing_key: parcel.routing_key,
+            routing_key: pending.routing_key,
             properties,
-            body: parcel.body,
+            body: pending.body,
         }
     }
 
@@ -227,12 +227,12 @@ impl Publisher {
     fn returned(&self, delivery: &Delivered) {
         if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
             let trace_id = TraceField::of(entry::trace(delivery).as_ref());
-            self.link.reporter.emit(Event::MessageReturned { trace_id });
+            self.shared.reporter.emit(Event::MessageReturned { trace_id });
         }
     }
 
-    fn announcement(&self, canary: &control::Canary) -> Envelope {
-        Envelope {
+    fn announcement(&self, canary: &control::Canary) -> AmqpMessage {
+        AmqpMessage {
             exchange: self.config.exchange.0.clone(),
             routing_key: String::new(),
             properties: self.properties(REPLICA),
@@ -241,7 +241,7 @@ impl Publisher {
     }
 
     /// Takes this replica off the others' rosters.
-    fn farewell(&self) -> Envelope {
+    fn farewell(&self) -> AmqpMessage {
         self.announcement(&control::Canary {
             peer: self.roster.own(),
             instance: 0,
@@ -255,12 +255,12 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_app_id(self.config.replica.0.as_str().into())
             .with_type(kind.into())
-            .with_timestamp(self.link.clock.now())
+            .with_timestamp(self.shared.clock.now())
     }
 }
 
 /// Makes a new connection ready for publishing.
-async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, Ended> {
+async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, SessionError> {
     timeout(SET_UP_TIMEOUT, async {
         let channel = topology.declare(connection).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
@@ -273,9 +273,9 @@ async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, E
 async fn publish(
     channel: Channel,
     number: Option<u64>,
-    envelope: Envelope,
+    message_of: AmqpMessage,
 ) -> (Option<u64>, lapin::Result<Confirmation>) {
-    let Envelope { exchange, routing_key, properties, body } = envelope;
+    let AmqpMessage { exchange, routing_key, properties, body } = message_of;
     // Returned if not even our own queue is bound, instead of confirmed and lost.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let publishing =
@@ -287,19 +287,19 @@ async fn publish(
     (number, confirmation)
 }
 
-impl Desk {
+impl PublisherInputs {
     /// Accepts and expires messages while there is no connection. Returns once it is to close and
     /// everything accepted was answered for.
-    async fn tend(&mut self, outbox: &mut Outbox) {
+    async fn tend(&mut self, queue: &mut PublishQueue) {
         loop {
             let finishing = *self.closing.borrow();
-            if finishing && outbox.is_empty() && self.submissions.is_empty() {
+            if finishing && queue.is_empty() && self.submissions.is_empty() {
                 return;
             }
             tokio::select! {
-                Some((number, id)) = self.echoes.recv() => outbox.read_back(number, id),
-                Some(submission) = self.submissions.recv() => outbox.push(submission),
-                () = until(outbox.deadline()) => outbox.expire(Instant::now()),
+                Some((number, id)) = self.read_backs.recv() => queue.read_back(number, id),
+                Some(submission) = self.submissions.recv() => queue.push(submission),
+                () = until(queue.deadline()) => queue.expire(Instant::now()),
                 () = raised(&mut self.closing), if !finishing => self.submissions.close(),
             }
         }

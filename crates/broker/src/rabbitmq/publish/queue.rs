@@ -5,6 +5,7 @@
 //! message is read back from it about when it is confirmed; whichever comes first shows that it is out.
 
 use crate::publisher::QueuedPublish;
+use crate::rabbitmq::message_ids::message_id;
 use opentelemetry::trace::SpanContext;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use warren_protocol::message::Key;
 const READ_BACK: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
-pub(super) struct Outbox {
-    waiting: VecDeque<Waiting>,
+pub(crate) struct PublishQueue {
+    waiting: VecDeque<QueueEntry>,
     /// How many of them the present connection has.
     sent: usize,
     /// Confirmed and not read back yet; until when that is waited for.
@@ -33,13 +34,13 @@ pub(super) struct Outbox {
 
 /// Who gives a message the id that clients see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ids {
+pub(crate) enum Ids {
     Publisher,
     Log,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueueEntry {
     number: u64,
     /// `None` once its sender has been told.
     submission: Option<QueuedPublish>,
@@ -51,25 +52,25 @@ struct Waiting {
 
 /// What the broker said of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum BrokerAnswer {
     Confirmed,
     Refused,
 }
 
 /// A message to be published now.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) number: u64,
-    pub(super) message_id: String,
-    pub(super) routing_key: String,
-    pub(super) body: Vec<u8>,
-    pub(super) key: Option<Key>,
-    pub(super) trace: Option<SpanContext>,
-    pub(super) repeated: bool,
+pub(crate) struct PendingPublish {
+    pub(crate) number: u64,
+    pub(crate) message_id: String,
+    pub(crate) routing_key: String,
+    pub(crate) body: Vec<u8>,
+    pub(crate) key: Option<Key>,
+    pub(crate) trace: Option<SpanContext>,
+    pub(crate) repeated: bool,
 }
 
-impl Outbox {
-    pub(super) fn new(origin: &Arc<str>, ids: Ids, messaging: &Messaging) -> Self {
+impl PublishQueue {
+    pub(crate) fn new(origin: &Arc<str>, ids: Ids, messaging: &Messaging) -> Self {
         Self {
             waiting: VecDeque::new(),
             sent: 0,
@@ -81,10 +82,10 @@ impl Outbox {
         }
     }
 
-    pub(super) fn push(&mut self, submission: QueuedPublish) {
+    pub(crate) fn push(&mut self, submission: QueuedPublish) {
         let number = self.next;
         self.next += 1;
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(QueueEntry {
             number,
             submission: Some(submission),
             repeated: false,
@@ -93,19 +94,19 @@ impl Outbox {
     }
 
     /// Every sender has been told.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.confirmed.is_empty() && self.waiting.iter().all(|waiting| waiting.submission.is_none())
     }
 
     /// Messages handed to the present connection and not yet answered for.
-    pub(super) fn unconfirmed(&self) -> usize {
+    pub(crate) fn unconfirmed(&self) -> usize {
         self.sent
     }
 
     /// The next message for the present connection.
-    pub(super) fn next(&mut self) -> Option<Parcel> {
+    pub(crate) fn next(&mut self) -> Option<PendingPublish> {
         // What the sender was told of before it was sent is not here any more.
-        let Waiting { number, submission: Some(submission), repeated, span } =
+        let QueueEntry { number, submission: Some(submission), repeated, span } =
             self.waiting.get_mut(self.sent)?
         else {
             return None;
@@ -120,7 +121,7 @@ impl Outbox {
         } else if let Some(span) = span {
             span.set("warren.repeated", true);
         }
-        Some(Parcel {
+        Some(PendingPublish {
             number: *number,
             message_id,
             routing_key,
@@ -132,27 +133,27 @@ impl Outbox {
     }
 
     /// Takes the answer for a message that the present connection has.
-    pub(super) fn answer(&mut self, number: u64, answer: Answer) {
+    pub(crate) fn answer(&mut self, number: u64, answer: BrokerAnswer) {
         let Some(place) = self.place(number).filter(|place| *place < self.sent) else { return };
-        let Some(Waiting { submission, mut span, .. }) = self.waiting.remove(place) else {
+        let Some(QueueEntry { submission, mut span, .. }) = self.waiting.remove(place) else {
             return;
         };
         self.sent -= 1;
-        if let (Answer::Refused, Some(span)) = (answer, &mut span) {
+        if let (BrokerAnswer::Refused, Some(span)) = (answer, &mut span) {
             span.fail(PublishError::Refused.code());
         }
         drop(span);
         let Some(mut submission) = submission else { return };
-        if answer == Answer::Confirmed {
-            submission.is_out();
+        if answer == BrokerAnswer::Confirmed {
+            submission.mark_confirmed();
         }
         match (answer, self.ids) {
-            (Answer::Refused, _) => submission.refuse(PublishError::Refused),
-            (Answer::Confirmed, Ids::Publisher) if submission.draft.key.is_none() => {
+            (BrokerAnswer::Refused, _) => submission.refuse(PublishError::Refused),
+            (BrokerAnswer::Confirmed, Ids::Publisher) if submission.draft.key.is_none() => {
                 submission.confirm(Some(message_id(&self.origin, number).into()));
             }
             // The log gives the id; or it may be a second copy, and the id is the first one's.
-            (Answer::Confirmed, _) => {
+            (BrokerAnswer::Confirmed, _) => {
                 let place = self.confirmed.partition_point(|(other, ..)| *other < number);
                 let until = Instant::now() + READ_BACK;
                 self.confirmed.insert(place, (number, submission, until));
@@ -161,7 +162,7 @@ impl Outbox {
     }
 
     /// A message of ours was read, under this id: it is out.
-    pub(super) fn read_back(&mut self, number: u64, id: Option<Arc<str>>) {
+    pub(crate) fn read_back(&mut self, number: u64, id: Option<Arc<str>>) {
         let confirmed = self.confirmed.binary_search_by_key(&number, |(number, ..)| *number);
         if let Some((_, submission, _)) = confirmed.ok().and_then(|at| self.confirmed.remove(at)) {
             return submission.confirm(id);
@@ -182,7 +183,7 @@ impl Outbox {
     }
 
     /// When the next sender is to be told of what did not happen.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let unconfirmed = self.waiting.iter().find_map(|waiting| waiting.submission.as_ref());
         let unconfirmed = unconfirmed.map(|submission| submission.deadline);
         let unread = self.confirmed.front().map(|(.., until)| *until);
@@ -190,7 +191,7 @@ impl Outbox {
     }
 
     /// Tells the senders of what has timed out.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant) {
         while self.confirmed.front().is_some_and(|(.., until)| *until <= now) {
             if let Some((_, submission, _)) = self.confirmed.pop_front() {
                 submission.confirm(None);
@@ -218,7 +219,7 @@ impl Outbox {
     }
 
     /// The connection is gone: what it had and did not answer for goes out again on the next.
-    pub(super) fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self) {
         for waiting in self.waiting.range_mut(..self.sent) {
             waiting.repeated = true;
         }
@@ -227,26 +228,11 @@ impl Outbox {
     }
 }
 
-/// The property `message_id` of a message of ours.
-fn message_id(origin: &str, number: u64) -> String {
-    format!("{origin}-{number:x}")
-}
-
-/// The origin and the number that a `message_id` of a replica has.
-pub(super) fn origin_of(message_id: &str) -> Option<(&str, u64)> {
-    let (origin, number) = message_id.rsplit_once('-')?;
-    Some((origin, u64::from_str_radix(number, 16).ok()?))
-}
-
-/// What the message ids of this process begin with. Another run of the same replica has another.
-pub(super) fn new_origin(replica: &str) -> Arc<str> {
-    format!("{replica}.{:012x}", fastrand::u64(..1 << 48)).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::publisher::{self, PublishAck, PublishReceiver, PublishRequest, Publisher};
+    use crate::rabbitmq::message_ids::new_origin;
     use std::time::Duration;
     use warren_config::Config;
     use warren_observe::reporter::Reporter;
@@ -256,15 +242,15 @@ mod tests {
     struct Bench {
         publisher: Publisher,
         submissions: PublishReceiver,
-        outbox: Outbox,
+        queue: PublishQueue,
     }
 
     fn bench(ids: Ids) -> Bench {
         let config = Config::from_vars([]).unwrap();
         let (publisher, submissions) = publisher::channel(&config, &Arc::new(Reporter::new()));
         let messaging = Messaging::new(&Tracer::default(), "messages", "");
-        let outbox = Outbox::new(&new_origin("r"), ids, &messaging);
-        Bench { publisher, submissions, outbox }
+        let queue = PublishQueue::new(&new_origin("r"), ids, &messaging);
+        Bench { publisher, submissions, queue }
     }
 
     impl Bench {
@@ -276,7 +262,7 @@ mod tests {
                 trace: None,
             };
             let outcome = self.publisher.submit(draft).unwrap();
-            self.outbox.push(self.submissions.try_recv().unwrap());
+            self.queue.push(self.submissions.try_recv().unwrap());
             outcome
         }
     }
@@ -295,45 +281,45 @@ mod tests {
         let mut bench = bench(Ids::Publisher);
         let outcomes = [bench.push(), bench.push(), bench.push()];
         let ids: Vec<_> =
-            std::iter::from_fn(|| bench.outbox.next()).map(|parcel| parcel.message_id).collect();
+            std::iter::from_fn(|| bench.queue.next()).map(|pending| pending.message_id).collect();
         // They may come in any order.
-        bench.outbox.answer(2, Answer::Refused);
-        bench.outbox.answer(3, Answer::Confirmed);
-        bench.outbox.answer(1, Answer::Confirmed);
+        bench.queue.answer(2, BrokerAnswer::Refused);
+        bench.queue.answer(3, BrokerAnswer::Confirmed);
+        bench.queue.answer(1, BrokerAnswer::Confirmed);
         let told = outcomes.map(now_of);
         let id = |place: usize| Ok(Some(ids[place].as_str().into()));
         assert_eq!(told, [id(0), Err(PublishError::Refused), id(2)]);
-        assert!(bench.outbox.is_empty());
+        assert!(bench.queue.is_empty());
         // More answers than messages harm nothing.
-        bench.outbox.answer(3, Answer::Confirmed);
+        bench.queue.answer(3, BrokerAnswer::Confirmed);
     }
 
     #[tokio::test]
     async fn what_a_lost_connection_had_is_repeated_in_order_and_marked() {
         let mut bench = bench(Ids::Publisher);
         let _outcomes = [bench.push(), bench.push(), bench.push()];
-        let first = bench.outbox.next().unwrap();
-        bench.outbox.next().unwrap();
-        bench.outbox.answer(1, Answer::Confirmed);
-        bench.outbox.disconnected();
-        let again = bench.outbox.next().unwrap();
+        let first = bench.queue.next().unwrap();
+        bench.queue.next().unwrap();
+        bench.queue.answer(1, BrokerAnswer::Confirmed);
+        bench.queue.disconnected();
+        let again = bench.queue.next().unwrap();
         assert!(again.message_id != first.message_id && again.repeated);
-        assert!(!bench.outbox.next().unwrap().repeated);
-        assert!(bench.outbox.next().is_none());
+        assert!(!bench.queue.next().unwrap().repeated);
+        assert!(bench.queue.next().is_none());
     }
 
     #[tokio::test]
     async fn a_late_answer_is_not_given_to_another_sender() {
         let mut bench = bench(Ids::Publisher);
         let late = bench.push();
-        bench.outbox.next().unwrap();
-        bench.outbox.expire(Instant::now() + Duration::from_secs(60));
+        bench.queue.next().unwrap();
+        bench.queue.expire(Instant::now() + Duration::from_secs(60));
         assert_eq!(now_of(late), Err(PublishError::TimedOut));
         let next = bench.push();
-        bench.outbox.next().unwrap();
-        assert_eq!(bench.outbox.unconfirmed(), 2);
-        bench.outbox.answer(1, Answer::Refused);
-        bench.outbox.answer(2, Answer::Confirmed);
+        bench.queue.next().unwrap();
+        assert_eq!(bench.queue.unconfirmed(), 2);
+        bench.queue.answer(1, BrokerAnswer::Refused);
+        bench.queue.answer(2, BrokerAnswer::Confirmed);
         assert!(now_of(next).is_ok());
     }
 
@@ -341,7 +327,7 @@ mod tests {
     async fn nobody_is_left_without_an_answer() {
         let mut bench = bench(Ids::Publisher);
         let outcome = bench.push();
-        drop(bench.outbox);
+        drop(bench.queue);
         assert_eq!(now_of(outcome), Err(PublishError::Closing));
     }
 
@@ -350,27 +336,27 @@ mod tests {
         let mut bench = bench(Ids::Log);
         let [one, two, three, four] = [(); 4].map(|()| bench.push());
         for _ in 0..3 {
-            bench.outbox.next().unwrap();
+            bench.queue.next().unwrap();
         }
         let id = |id: &str| Some(Arc::from(id));
         // Read back before the confirmation comes, and after it.
-        bench.outbox.read_back(1, id("a"));
+        bench.queue.read_back(1, id("a"));
         assert_eq!(now_of(one), Ok(id("a")));
-        bench.outbox.answer(1, Answer::Confirmed);
-        bench.outbox.answer(2, Answer::Confirmed);
-        bench.outbox.read_back(2, id("b"));
+        bench.queue.answer(1, BrokerAnswer::Confirmed);
+        bench.queue.answer(2, BrokerAnswer::Confirmed);
+        bench.queue.read_back(2, id("b"));
         assert_eq!(now_of(two), Ok(id("b")));
         // The connection is lost: what turns out to have got through is not published again.
-        bench.outbox.disconnected();
-        bench.outbox.read_back(3, id("c"));
+        bench.queue.disconnected();
+        bench.queue.read_back(3, id("c"));
         assert_eq!(now_of(three), Ok(id("c")));
-        let last = bench.outbox.next().unwrap();
+        let last = bench.queue.next().unwrap();
         assert!(last.message_id.ends_with("-4") && !last.repeated);
         // Confirmed, but not read for long.
-        bench.outbox.answer(4, Answer::Confirmed);
-        assert!(!bench.outbox.is_empty());
-        bench.outbox.expire(bench.outbox.deadline().unwrap());
+        bench.queue.answer(4, BrokerAnswer::Confirmed);
+        assert!(!bench.queue.is_empty());
+        bench.queue.expire(bench.queue.deadline().unwrap());
         assert_eq!(now_of(four), Ok(None));
-        assert!(bench.outbox.is_empty() && bench.outbox.deadline().is_none());
+        assert!(bench.queue.is_empty() && bench.queue.deadline().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! What the parts of the bond tell each other, and the house.
 
-use super::outbox::new_origin;
-use crate::clock::Clock;
+use crate::rabbitmq::message_ids::new_origin;
+use crate::slewed_clock::SlewedClock;
 use lapin::Event;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -12,25 +12,25 @@ use warren_observe::reporter::Reporter;
 
 /// Shared by publisher, consumer and canary.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct SharedState {
     status: watch::Sender<BrokerStatus>,
     /// Raised when everything is to be built anew.
     generation: watch::Sender<u64>,
-    pub(super) reporter: Arc<Reporter>,
+    pub(crate) reporter: Arc<Reporter>,
     /// Tells this process's canaries from those of another with the same name.
-    pub(super) instance: u64,
+    pub(crate) instance: u64,
     /// Entries that were read.
-    pub(super) read: AtomicU64,
+    pub(crate) read: AtomicU64,
     /// Canaries that RabbitMQ has confirmed.
-    pub(super) taken: AtomicU64,
+    pub(crate) taken: AtomicU64,
     /// By which messages are dated for those who read them.
-    pub(super) clock: Arc<Clock>,
+    pub(crate) clock: Arc<SlewedClock>,
     /// What the message ids of this process begin with.
-    pub(super) origin: Arc<str>,
+    pub(crate) origin: Arc<str>,
 }
 
-impl Link {
-    pub(super) fn new(
+impl SharedState {
+    pub(crate) fn new(
         status: watch::Sender<BrokerStatus>,
         reporter: Arc<Reporter>,
         replica: &str,
@@ -42,21 +42,21 @@ impl Link {
             instance: fastrand::u64(..),
             read: AtomicU64::new(0),
             taken: AtomicU64::new(0),
-            clock: Arc::new(Clock::new()),
+            clock: Arc::new(SlewedClock::new()),
             origin: new_origin(replica),
         }
     }
 
-    pub(super) fn status(&self) -> BrokerStatus {
+    pub(crate) fn status(&self) -> BrokerStatus {
         self.status.borrow().clone()
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<BrokerStatus> {
+    pub(crate) fn watch(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 
     /// Changes the status; the metrics follow it.
-    pub(super) fn update(&self, change: impl FnOnce(&mut BrokerStatus)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut BrokerStatus)) {
         self.status.send_if_modified(|status| {
             let before = status.clone();
             change(status);
@@ -71,7 +71,7 @@ impl Link {
     ///
     /// # Errors
     /// The connection's own, when it is lost.
-    pub(super) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
+    pub(crate) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
         match event {
             Event::ConnectionBlocked(reason) => {
                 self.reporter
@@ -89,13 +89,13 @@ impl Link {
     }
 
     /// Has all sessions dropped and built anew, with their topology.
-    pub(super) fn rebuild(&self) {
+    pub(crate) fn rebuild(&self) {
         self.update(|status| status.consuming = false);
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Resolves at the next [`Link::rebuild`] after this call.
-    pub(super) fn rebuilds(&self) -> watch::Receiver<u64> {
+    /// Resolves at the next [`SharedState::rebuild`] after this call.
+    pub(crate) fn rebuilds(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 }

@@ -1,20 +1,20 @@
 //! Why a session with RabbitMQ ended; the next one follows.
 
-use super::topology::{Declare, TopologyError};
+use crate::rabbitmq::topology::{DeclareError, TopologyError};
 use tokio::time::error::Elapsed;
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Ended {
+pub(crate) enum SessionError {
     #[error(transparent)]
     Topology(#[from] TopologyError),
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
     #[error("RabbitMQ did not answer in time")]
-    Silent(#[from] Elapsed),
+    Timeout(#[from] Elapsed),
     #[error("the log is not what it was: it was deleted and made anew, or has lost its end")]
     OtherLog,
     #[error("the log of this node is behind what was read from another")]
-    Late,
+    NodeBehind,
     #[error("the queue '{0}' is not a stream")]
     NoStream(String),
     #[error("RabbitMQ cancelled the consumer: its queue is gone")]
@@ -28,23 +28,23 @@ pub(super) enum Ended {
     Done,
 }
 
-impl From<Declare> for Ended {
-    fn from(error: Declare) -> Self {
+impl From<DeclareError> for SessionError {
+    fn from(error: DeclareError) -> Self {
         match error {
-            Declare::Topology(error) => Self::Topology(error),
-            Declare::Amqp(error) => Self::Amqp(error),
+            DeclareError::Topology(error) => Self::Topology(error),
+            DeclareError::Amqp(error) => Self::Amqp(error),
         }
     }
 }
 
-impl Ended {
+impl SessionError {
     /// Whether lapin could not read what came, and gave the connection up for it.
-    pub(super) fn is_unreadable(&self) -> bool {
+    pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Amqp(error) if matches!(error.kind(), lapin::ErrorKind::ParsingError(_)))
     }
 
     /// Whether what messages go to is not there any more, so that our own queue is unbound, too.
-    pub(super) fn topology_is_gone(&self) -> bool {
+    pub(crate) fn topology_is_gone(&self) -> bool {
         const NOT_FOUND: u16 = 404;
         match self {
             Self::Unroutable => true,
