@@ -52,7 +52,7 @@ struct Origin {
     latest: u64,
     /// Numbers below the highest that did not come, ascending: RabbitMQ may return a message, and take
     /// the next one.
-    unreadable_offsets: VecDeque<Range<u64>>,
+    missing: VecDeque<Range<u64>>,
 }
 
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Deduplicator {
                 self.origins.remove(&oldest);
             }
         }
-        let new = Origin { highest: number, latest: stamp, unreadable_offsets: VecDeque::new() };
+        let new = Origin { highest: number, latest: stamp, missing: VecDeque::new() };
         self.origins.insert(origin.into(), new);
         false
     }
@@ -148,24 +148,21 @@ impl Origin {
         if number > self.highest {
             let hole = self.highest + 1..number;
             if !hole.is_empty() {
-                self.unreadable_offsets.push_back(hole);
+                self.missing.push_back(hole);
             }
-            if self.unreadable_offsets.len() > MAX_HOLES {
-                self.unreadable_offsets.pop_front();
+            if self.missing.len() > MAX_HOLES {
+                self.missing.pop_front();
             }
             self.highest = number;
             return false;
         }
-        let place =
-            self.unreadable_offsets.iter().position(|hole| repeated && hole.contains(&number));
-        let Some(Range { start, end }) =
-            place.and_then(|place| self.unreadable_offsets.remove(place))
-        else {
+        let place = self.missing.iter().position(|hole| repeated && hole.contains(&number));
+        let Some(Range { start, end }) = place.and_then(|place| self.missing.remove(place)) else {
             return true;
         };
         let (before, behind) = (start..number, number + 1..end);
         for left in [behind, before].into_iter().filter(|left| !left.is_empty()) {
-            self.unreadable_offsets.insert(place.unwrap_or_default(), left);
+            self.missing.insert(place.unwrap_or_default(), left);
         }
         false
     }
@@ -226,11 +223,11 @@ mod tests {
 
     #[test]
     fn numbers_that_never_come_take_little() {
-        let mut origin = Origin { highest: 0, latest: 0, unreadable_offsets: VecDeque::new() };
+        let mut origin = Origin { highest: 0, latest: 0, missing: VecDeque::new() };
         for number in (0..1000).step_by(2).chain([u64::MAX]) {
             origin.seen(number, true);
         }
-        assert_eq!(origin.unreadable_offsets.len(), MAX_HOLES);
+        assert_eq!(origin.missing.len(), MAX_HOLES);
         assert!(origin.seen(1, true) && !origin.seen(u64::MAX - 1, true));
     }
 

@@ -42,7 +42,7 @@ pub(super) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
 
 /// What a sender is told: the id of the message, or `None` where it is out, but has not been read back
 /// from where ids are given.
-type BrokerAnswer = Result<Option<Arc<str>>, PublishError>;
+type PublishOutcome = Result<Option<Arc<str>>, PublishError>;
 
 /// Bytes of accepted messages that are neither confirmed nor refused.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ pub(super) struct QueuedPublish {
     accepted: Instant,
     /// It was confirmed.
     confirmed: bool,
-    reply: Option<oneshot::Sender<BrokerAnswer>>,
+    reply: Option<oneshot::Sender<PublishOutcome>>,
     budget: Arc<Budget>,
     cost: usize,
     reporter: Arc<Reporter>,
@@ -148,7 +148,7 @@ impl QueuedPublish {
         self.settle(Err(error));
     }
 
-    fn settle(&mut self, outcome: BrokerAnswer) {
+    fn settle(&mut self, outcome: PublishOutcome) {
         if let Some(reply) = self.reply.take() {
             // The sender may have gone.
             let _ = reply.send(outcome);
@@ -182,10 +182,10 @@ impl Drop for QueuedPublish {
 
 /// What became of a submitted message: it is out, perhaps with its id; or why that is not known.
 #[derive(Debug)]
-pub struct PublishAck(oneshot::Receiver<BrokerAnswer>);
+pub struct PublishAck(oneshot::Receiver<PublishOutcome>);
 
 impl Future for PublishAck {
-    type Output = BrokerAnswer;
+    type Output = PublishOutcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = ready!(Pin::new(&mut self.0).poll(context));
