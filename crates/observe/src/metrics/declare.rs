@@ -92,7 +92,7 @@ macro_rules! metrics {
             }),+],
         }),+];
 
-        /// What is counted with. [`Metrics`](super::Metrics) has it for itself, and lends it to an event.
+        /// The handles of all declared metrics.
         #[derive(Debug)]
         pub(crate) struct Table {
             $($(pub(crate) $field: $handle,)+)+
