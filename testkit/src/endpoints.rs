@@ -57,7 +57,7 @@ impl Endpoints {
     }
 
     /// Publishes over HTTP and returns the id.
-    pub async fn say(&self, channel: &str, text: impl Into<Value>) -> String {
+    pub async fn publish(&self, channel: &str, text: impl Into<Value>) -> String {
         let response = self.post(channel, text).await;
         assert_eq!(response.status, 202, "{}", response.body);
         response.json()["id"].as_str().expect("an id").to_owned()

@@ -28,7 +28,8 @@ pub const LIVE: (&str, &str) = ("DELIVERY", "live");
 
 /// Settings with which a replica forgets what lies more than some 320 KiB back, so that older
 /// messages have to come from the stream.
-pub const FORGETFUL: [(&str, &str); 2] = [("HISTORY_BYTES", "64KiB"), ("CLIENT_BACKLOG", "64KiB")];
+pub const SMALL_HISTORY: [(&str, &str); 2] =
+    [("HISTORY_BYTES", "64KiB"), ("CLIENT_BACKLOG", "64KiB")];
 
 pub struct Replica {
     pub process: Process,
@@ -75,7 +76,7 @@ impl Replica {
         Self { process, endpoints, settings }
     }
 
-    /// Ends it as a power cut would. What [`Replica::joined`] made can be started again.
+    /// Ends it as a power cut would. What [`Replica::on_rabbitmq`] made can be started again.
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -102,7 +103,7 @@ impl Replica {
     }
 
     /// Starts one on this RabbitMQ and exchange, and waits until it is ready.
-    pub async fn joined(name: &str, url: &str, exchange: &str, more: &[(&str, &str)]) -> Self {
+    pub async fn on_rabbitmq(name: &str, url: &str, exchange: &str, more: &[(&str, &str)]) -> Self {
         let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut settings = vec![
             ("LISTEN", listen.as_str()),
@@ -137,7 +138,7 @@ impl Replica {
     }
 
     /// From now on the peak is that of what follows.
-    pub fn forget_peak(&self) {
+    pub fn reset_peak_memory(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }
 

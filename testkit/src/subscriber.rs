@@ -80,7 +80,7 @@ impl Subscriber {
     }
 
     /// Awaits a message of this id and text, as the next thing that comes.
-    pub async fn hears(&mut self, id: &str, text: impl Into<Value>) {
+    pub async fn receives(&mut self, id: &str, text: impl Into<Value>) {
         let (message, text) = (self.message().await, text.into());
         assert_eq!((&message["id"], &message["text"]), (&json!(id), &text));
     }

@@ -98,7 +98,7 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
     let (mut other, mut events) = (replica.client("").await, replica.events("").await);
     let text = text(4000);
     // While nobody takes it so, nothing is compressed.
-    replica.say("lobby", text.as_str()).await;
+    replica.publish("lobby", text.as_str()).await;
     assert_eq!((other.text().await, events.text().await), (json!(text), json!(text)));
     assert_eq!(replica.metric(INPUT).await, 0.0);
 
@@ -106,7 +106,7 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
     for _ in 0..10 {
         takers.push(taker(&replica, "").await);
     }
-    let id = replica.say("lobby", text.as_str()).await;
+    let id = replica.publish("lobby", text.as_str()).await;
     let (compressed, payload, message) = next(&mut takers[0], 15).await;
     assert!(compressed && payload.len() < 2000, "{} bytes", payload.len());
     assert_eq!((&message["id"], &message["text"]), (&json!(id), &json!(text)));
@@ -131,7 +131,7 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
         taker.bye().await;
     }
     replica.metric_becomes("warren_connections{transport=\"websocket\"}", |open| open == 1.0).await;
-    replica.say("lobby", text.as_str()).await;
+    replica.publish("lobby", text.as_str()).await;
     assert_eq!(other.text().await, json!(text));
     assert_eq!(replica.metric(INPUT).await, size as f64);
 }
@@ -146,10 +146,10 @@ async fn small_or_incompressible_message_is_sent_uncompressed() {
     for (setting, least) in [("1KiB", false), ("400B", true), ("on", true)] {
         let replica = Replica::ready(&[("COMPRESSION", setting)]).await;
         let mut client = taker(&replica, "").await;
-        replica.say("lobby", small.as_str()).await;
+        replica.publish("lobby", small.as_str()).await;
         let (compressed, _, message) = next(&mut client, 15).await;
         assert_eq!((compressed, &message["text"]), (least, &json!(small)), "{setting}");
-        replica.say("lobby", "tiny").await;
+        replica.publish("lobby", "tiny").await;
         let (compressed, _, message) = next(&mut client, 15).await;
         assert_eq!((compressed, &message["text"]), (setting == "on", &json!("tiny")), "{setting}");
         // Own frames are not compressed, whatever they say.
@@ -159,7 +159,7 @@ async fn small_or_incompressible_message_is_sent_uncompressed() {
     }
     let replica = Replica::ready(&[("COMPRESSION", "on")]).await;
     let mut client = taker(&replica, "").await;
-    let id = replica.say("lobby", noise.as_str()).await;
+    let id = replica.publish("lobby", noise.as_str()).await;
     let (_, _, message) = next(&mut client, 15).await;
     assert_eq!((&message["id"], &message["text"]), (&json!(id), &json!(noise)));
 }
@@ -178,7 +178,7 @@ async fn agreed_window_is_never_exceeded() {
         // The end repeats the beginning, however far back that is. What is around the text takes 94 bytes.
         for (length, fits) in [((1 << bits) - 110, true), (1 << bits, bits == 15)] {
             let message = format!("{noise}{}{noise}", text(length - 2 * noise.len()));
-            replica.say("lobby", message.as_str()).await;
+            replica.publish("lobby", message.as_str()).await;
             let (compressed, _, got) = next(&mut narrow, bits).await;
             assert_eq!((compressed, &got["text"]), (fits, &json!(message)), "{bits}");
             let (compressed, _, got) = next(&mut wide, 15).await;
@@ -246,7 +246,7 @@ async fn violation_closes_only_its_connection_with_its_code() {
     }
     let closed = "warren_connections_closed_total{code=\"1007\",reason=\"bad_deflate\"}";
     assert_eq!(replica.metric(closed).await, 2.0);
-    replica.say("lobby", "still here").await;
+    replica.publish("lobby", "still here").await;
     assert_eq!(other.text().await, "still here");
 }
 
@@ -278,7 +278,7 @@ async fn refused_handshake_is_not_counted_as_deflate_client() {
     let refused = handshake("", &format!("\r\nSec-WebSocket-Extensions: {OFFER}"));
     assert_eq!(http::send(replica.addr, &refused).await.status, 503);
     let text = text(4000);
-    replica.say("lobby", text.as_str()).await;
+    replica.publish("lobby", text.as_str()).await;
     assert_eq!(other.text().await, json!(text));
     assert_eq!(replica.metric(INPUT).await, 0.0);
 }

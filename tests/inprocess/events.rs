@@ -19,23 +19,23 @@ async fn hangup_ends_event_stream_at_once() {
 #[tokio::test]
 async fn published_message_arrives_as_event() {
     let replica = Replica::ready(&[("REPLICA", "only")]).await;
-    replica.say("a", "old").await;
+    replica.publish("a", "old").await;
     let mut events = replica.events("?channel=a&channel=b&history=5").await;
     assert_eq!(events.ready["replica"], "only");
     assert_eq!(events.ready["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(events.ready["recovered"], false);
     assert_eq!(events.text().await, "old");
     let mut client = replica.client("?channel=a&channel=b").await;
-    let id = replica.say("b", json!({ "lines": "one\ntwo\r\nthree \u{1F407}" })).await;
+    let id = replica.publish("b", json!({ "lines": "one\ntwo\r\nthree \u{1F407}" })).await;
     let message = events.message().await;
     assert_eq!(message, client.message().await, "the same as over a WebSocket");
     assert_eq!((&message["id"], &message["channel"]), (&json!(id), &json!("b")));
-    replica.say("elsewhere", "not for them").await;
+    replica.publish("elsewhere", "not for them").await;
     client.send("from a WebSocket").await;
     assert_eq!(events.text().await, "from a WebSocket");
     assert_eq!(events.head.header("cache-control"), "no-store");
     let mut lobby = replica.events("").await;
-    replica.say("lobby", "without a channel").await;
+    replica.publish("lobby", "without a channel").await;
     assert_eq!(lobby.text().await, "without a channel");
 }
 
@@ -46,7 +46,7 @@ async fn idle_event_stream_gets_heartbeats() {
     for beats in [1, 5, 20] {
         events.heartbeats(beats).await;
     }
-    replica.say("lobby", "still here").await;
+    replica.publish("lobby", "still here").await;
     assert_eq!(events.text().await, "still here");
 }
 
@@ -81,7 +81,7 @@ async fn slow_event_stream_is_closed_and_resumes_without_loss() {
     // Far more than its backlog and all that the kernel holds for it; only then does it read.
     let padding = "x".repeat(60 << 10);
     for n in 0..COUNT {
-        replica.say("lobby", json!([n, padding])).await;
+        replica.publish("lobby", json!([n, padding])).await;
     }
     let mut cursor = String::new();
     let mut expected = 0;
@@ -116,7 +116,7 @@ async fn foreign_origin_gets_events_only_if_allowed() {
     assert_eq!(friend.head.header("access-control-allow-origin"), "https://friend.example");
     let header = format!("Origin: http://{}\r\n", replica.addr);
     let mut own = Events::connect_with(replica.addr, "", &header).await;
-    replica.say("lobby", "hello").await;
+    replica.publish("lobby", "hello").await;
     for events in [&mut friend, &mut own] {
         assert_eq!(events.text().await, "hello");
     }

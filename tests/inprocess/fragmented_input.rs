@@ -64,7 +64,7 @@ impl Patient {
     }
 
     /// The next frame is a message of this text, for it as for another.
-    async fn hears(&mut self, listener: &mut Client, text: &str) {
+    async fn receives(&mut self, listener: &mut Client, text: &str) {
         let (own, others) = (self.raw.json().await, listener.message().await);
         assert_eq!((&own, own["text"].as_str()), (&others, Some(text)));
     }
@@ -81,7 +81,7 @@ async fn frames_sent_byte_by_byte_are_read() {
     patient.raw.switched().await;
 
     patient.drip(&frame(WHOLE, TEXT.as_bytes())).await;
-    patient.hears(&mut listener, TEXT).await;
+    patient.receives(&mut listener, TEXT).await;
 
     // Within a character.
     let (begun, rest) = TEXT.as_bytes().split_at(8);
@@ -91,16 +91,16 @@ async fn frames_sent_byte_by_byte_are_read() {
     let rest = frame(REST, rest);
     patient.drip(&rest[..7]).await;
     listener.send("meanwhile").await;
-    patient.hears(&mut listener, "meanwhile").await;
+    patient.receives(&mut listener, "meanwhile").await;
     patient.drip(&rest[7..]).await;
-    patient.hears(&mut listener, TEXT).await;
+    patient.receives(&mut listener, TEXT).await;
 
     patient.drip(&frame(PONG, b"unasked")).await;
     patient.drip(&frame(WHOLE, b"")).await;
-    patient.hears(&mut listener, "").await;
+    patient.receives(&mut listener, "").await;
     let long = TEXT.repeat(13);
     patient.drip(&frame(WHOLE, long.as_bytes())).await;
-    patient.hears(&mut listener, &long).await;
+    patient.receives(&mut listener, &long).await;
 
     patient.drip(&frame(CLOSE, "\u{f}\u{21}bye 🐇".as_bytes())).await;
     assert_eq!(patient.raw.closed().await.0, 0x0f21);
@@ -141,14 +141,14 @@ async fn frame_cut_at_any_byte_is_read() {
             let (begun, rest) = frame.split_at(cut);
             patient.send(begun).await;
             patient.send(rest).await;
-            patient.hears(&mut listener, text).await;
+            patient.receives(&mut listener, text).await;
         }
     }
     for cut in 0..=TEXT.len() {
         let (begun, rest) = TEXT.as_bytes().split_at(cut);
         patient.send(&frame(BEGINNING, begun)).await;
         patient.send(&frame(REST, rest)).await;
-        patient.hears(&mut listener, TEXT).await;
+        patient.receives(&mut listener, TEXT).await;
     }
 }
 

@@ -8,7 +8,7 @@ use warren_testkit::http;
 async fn embedded_broker_serves_pages_in_order() {
     let replica = Replica::ready(&[]).await;
     for n in 0..5 {
-        replica.say("a", n).await;
+        replica.publish("a", n).await;
     }
     let messages = replica.all_pages("channel=a", 2).await;
     let texts: Vec<_> = messages.iter().map(|message| &message["text"]).collect();

@@ -20,7 +20,11 @@ async fn fails(client: &mut Client, command: &Value) -> String {
 #[tokio::test]
 async fn subscribe_and_unsubscribe_change_delivered_channels() {
     let replica = Replica::ready(&[]).await;
-    let ids = [replica.say("a", 1).await, replica.say("a", 2).await, replica.say("a", 3).await];
+    let ids = [
+        replica.publish("a", 1).await,
+        replica.publish("a", 2).await,
+        replica.publish("a", 3).await,
+    ];
     let mut client = replica.v1("").await;
     let subscribe = |content: Value| json!({ "subscribe": content });
 
@@ -33,17 +37,17 @@ async fn subscribe_and_unsubscribe_change_delivered_channels() {
     let answer = client.ask(&subscribe(json!({ "ref": 2, "channel": "b" }))).await;
     let expected = json!({ "ref": 2, "channel": "b", "recovered": false, "cursor": ids[2] });
     assert_eq!(answer["subscribed"], expected);
-    replica.say("b", "on b").await;
-    replica.say("a", "on a").await;
+    replica.publish("b", "on b").await;
+    replica.publish("a", "on a").await;
     assert_eq!([client.text().await, client.text().await], [json!("on b"), json!("on a")]);
 
     let command = json!({ "unsubscribe": { "ref": 3, "channel": "a" } });
     for _ in 0..2 {
         let answer = client.ask(&command).await;
         assert_eq!(answer, json!({ "unsubscribed": { "ref": 3, "channel": "a" } }));
-        replica.say("a", "not for it").await;
+        replica.publish("a", "not for it").await;
     }
-    replica.say("b", "for it").await;
+    replica.publish("b", "for it").await;
     assert_eq!(client.text().await, "for it");
 
     // Back again, with some history, and with a cursor that is none.
@@ -52,7 +56,7 @@ async fn subscribe_and_unsubscribe_change_delivered_channels() {
     assert_eq!(answer["subscribed"]["recovered"], false);
     assert_eq!(answer["subscribed"]["reason"], "malformed");
     assert_eq!(client.text().await, "not for it");
-    replica.say("a", "for it again").await;
+    replica.publish("a", "for it again").await;
     assert_eq!(client.text().await, "for it again");
 }
 

@@ -74,7 +74,7 @@ impl Release {
         let rabbitmq = RabbitMq::start().await;
         let (url, exchange) = (rabbitmq.url(), unique("messages"));
         let replicas =
-            join_all(PODS.map(|pod| Replica::joined(pod, &url, &exchange, &SETTINGS))).await;
+            join_all(PODS.map(|pod| Replica::on_rabbitmq(pod, &url, &exchange, &SETTINGS))).await;
         let mut traffic = JoinSet::new();
         for replica in &replicas {
             for _ in 0..10 {

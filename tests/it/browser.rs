@@ -11,8 +11,8 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
 #[tokio::test]
 async fn page_and_client_module_work_in_browser() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut node = Command::new("node");
     node.arg("--test")
         .args(["client", "types", "chat"].map(|name| format!("{TESTS}/{name}.test.mjs")))

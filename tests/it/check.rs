@@ -29,8 +29,8 @@ fn started(arguments: &[&str]) -> Process {
 /// Two replicas on one RabbitMQ and these exchanges, and their addresses.
 async fn two(exchanges: [&str; 2], more: &[(&str, &str)]) -> ([Replica; 2], [String; 2]) {
     let url = shared().url();
-    let a = Replica::joined("check-a", &url, exchanges[0], more).await;
-    let b = Replica::joined("check-b", &url, exchanges[1], more).await;
+    let a = Replica::on_rabbitmq("check-a", &url, exchanges[0], more).await;
+    let b = Replica::on_rabbitmq("check-b", &url, exchanges[1], more).await;
     let addresses = [&a, &b].map(|replica| replica.addr.to_string());
     ([a, b], addresses)
 }

@@ -17,7 +17,7 @@ async fn each_client_gets_each_message_once_in_publisher_order() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let start = |name| {
         let (url, exchange) = (rabbitmq.url(), exchange.clone());
-        async move { Replica::joined(name, &url, &exchange, &[]).await }
+        async move { Replica::on_rabbitmq(name, &url, &exchange, &[]).await }
     };
     let replicas = join_all(["one", "two", "three"].map(start)).await;
     let backends: Vec<_> = replicas.iter().map(|replica| (replica.addr, replica.admin)).collect();

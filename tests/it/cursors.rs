@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use serde_json::{Value, json};
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::replica::{FORGETFUL, LIVE, Replica};
+use warren_testkit::replica::{LIVE, Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 /// `after` is not taken up, for this reason, on any transport; history is sent instead, of which
@@ -31,13 +31,13 @@ fn offset(id: &str) -> u64 {
 async fn malformed_or_foreign_id_reports_malformed_or_unknown() {
     let (rabbitmq, exchange, elsewhere) = (shared(), unique("messages"), unique("elsewhere"));
     let quiet = [("CANARY_INTERVAL", "0s")];
-    let replica = Replica::joined("here", &rabbitmq.url(), &exchange, &quiet).await;
-    let other = Replica::joined("there", &rabbitmq.url(), &elsewhere, &quiet).await;
+    let replica = Replica::on_rabbitmq("here", &rabbitmq.url(), &exchange, &quiet).await;
+    let other = Replica::on_rabbitmq("there", &rabbitmq.url(), &elsewhere, &quiet).await;
     let mut id = String::new();
     let mut foreign = String::new();
     for n in 0..20 {
-        id = replica.say("lobby", n).await;
-        foreign = other.say("lobby", n).await;
+        id = replica.publish("lobby", n).await;
+        foreign = other.publish("lobby", n).await;
     }
     let (_, check) = id.split_once('-').unwrap();
     let cut_off = &id[..id.len() - 1];
@@ -60,24 +60,24 @@ async fn malformed_or_foreign_id_reports_malformed_or_unknown() {
 #[tokio::test]
 async fn evicted_id_reports_expired() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let settings = [&FORGETFUL[..], &[("LOG_MAX_BYTES", "1MiB")]].concat();
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let settings = [&SMALL_HISTORY[..], &[("LOG_MAX_BYTES", "1MiB")]].concat();
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let padding = "x".repeat(32 << 10);
-    let first = replica.say("lobby", padding.clone()).await;
+    let first = replica.publish("lobby", padding.clone()).await;
     // RabbitMQ drops whole segments, when a segment is full.
     for _ in 0..400 {
-        replica.say("lobby", padding.clone()).await;
+        replica.publish("lobby", padding.clone()).await;
         if replica.page("?channel=lobby&limit=1").await["messages"][0]["id"] != first {
             break;
         }
     }
-    let last = replica.say("lobby", "last").await;
+    let last = replica.publish("lobby", "last").await;
     refused(&replica, &first, "expired", &last).await;
     let series = "warren_resumes_total{outcome=\"expired\"}";
     assert!(replica.metric(series).await > 0.0);
 
     // The oldest that there is can be taken up, by a replica that never saw it before as well.
-    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    let new = Replica::on_rabbitmq("new", &rabbitmq.url(), &exchange, &settings).await;
     let page = new.page("?channel=lobby&limit=2").await;
     let ids = [0, 1].map(|n| page["messages"][n]["id"].as_str().unwrap().to_owned());
     for replica in [&replica, &new] {
@@ -94,12 +94,12 @@ async fn evicted_id_reports_expired() {
 async fn id_of_deleted_stream_reports_unknown() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let quiet = [("CANARY_INTERVAL", "0s")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &quiet).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &quiet).await;
     let stream = format!("{exchange}.log");
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     // The same bytes at the same place of both streams, behind something that has a name.
-    replica.say("lobby", "old").await;
+    replica.publish("lobby", "old").await;
     assert_eq!(client.text().await, "old");
     let same = br#"{"text":"same","date":"2026-01-02T03:04:05Z"}"#;
     let plain = BasicProperties::default;
@@ -132,7 +132,7 @@ async fn id_of_deleted_stream_reports_unknown() {
     }
     for listener in &mut listeners {
         for id in &new {
-            listener.hears(id, "same").await;
+            listener.receives(id, "same").await;
         }
     }
     let common: Vec<_> =
@@ -142,12 +142,12 @@ async fn id_of_deleted_stream_reports_unknown() {
         refused(&replica, id, "unknown", &new[99]).await;
     }
     // A replica that never saw the first stream does not take them for its own either.
-    let second = Replica::joined("second", &rabbitmq.url(), &exchange, &quiet).await;
+    let second = Replica::on_rabbitmq("second", &rabbitmq.url(), &exchange, &quiet).await;
     for id in [common[0], common[common.len() - 1]] {
         refused(&second, id, "unknown", &new[99]).await;
     }
     // What a replica publishes has a name of its own.
-    let [before, last] = [replica.say("lobby", 1).await, replica.say("lobby", 2).await];
+    let [before, last] = [replica.publish("lobby", 1).await, replica.publish("lobby", 2).await];
     let mut back = second.client(&format!("?after={before}")).await;
     assert_eq!(back.ready["recovered"], true);
     assert_eq!(back.message().await["id"], last);
@@ -156,13 +156,13 @@ async fn id_of_deleted_stream_reports_unknown() {
 #[tokio::test]
 async fn live_delivery_reports_live() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
-    let id = replica.say("lobby", "heard").await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let id = replica.publish("lobby", "heard").await;
     for transport in TRANSPORTS {
         let mut back = Subscriber::connect(transport, &replica, &["lobby"], &id, 1).await;
         assert_eq!(back.ready["recovered"], false);
         assert_eq!(back.ready["reason"], "live", "{transport:?}: {}", back.ready);
-        back.hears(&id, "heard").await;
+        back.receives(&id, "heard").await;
     }
     assert!(replica.metric("warren_resumes_total{outcome=\"live\"}").await > 0.0);
 }

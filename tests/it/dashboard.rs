@@ -61,7 +61,8 @@ async fn joined(pod: &str, port: u16, exchange: &str) -> Replica {
         ("DRAIN_DELAY", "0s"),
         ("DRAIN_PERIOD", "3s"),
     ];
-    Replica::joined(pod, &format!("amqp://guest:guest@127.0.0.1:{port}"), exchange, &settings).await
+    Replica::on_rabbitmq(pod, &format!("amqp://guest:guest@127.0.0.1:{port}"), exchange, &settings)
+        .await
 }
 
 /// An alert of the kind that the dashboard shows.
@@ -87,7 +88,7 @@ async fn life(one: &Replica, two: &Replica) -> Infallible {
         for _ in 0..20 {
             eager.send("more than one may").await;
         }
-        let id = one.say("lobby", "x".repeat(32 << 10)).await;
+        let id = one.publish("lobby", "x".repeat(32 << 10)).await;
         while events.message().await["id"] != id {}
         eager.close().await;
         two.client(&format!("?after={id}")).await.close().await;

@@ -7,7 +7,7 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
 use warren_testkit::http;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::replica::{FORGETFUL, LIVE, Replica};
+use warren_testkit::replica::{LIVE, Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 /// Publishes over HTTP with a key; the id.
@@ -28,8 +28,8 @@ async fn command(client: &mut Client, key: &str, text: &str) -> String {
 #[tokio::test]
 async fn repeated_key_returns_first_id_on_any_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let mut two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let mut two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut listener = one.client("?channel=lobby&channel=news").await;
     let mut client = one.v1("?channel=lobby").await;
 
@@ -48,8 +48,8 @@ async fn repeated_key_returns_first_id_on_any_replica() {
         post(&two, "news", "k1", "in another channel").await,
         post(&one, "lobby", "k2", "under another key").await,
         command(&mut client, "K1", "keys are compared as they are").await,
-        one.say("lobby", "without a key").await,
-        one.say("lobby", "without a key").await,
+        one.publish("lobby", "without a key").await,
+        one.publish("lobby", "without a key").await,
     ];
     for id in &others {
         assert_eq!(listener.message().await["id"], **id, "nothing came twice");
@@ -64,8 +64,8 @@ async fn repeated_key_returns_first_id_on_any_replica() {
 async fn same_key_on_two_replicas_at_once_is_delivered_once() {
     const KEYS: usize = 50;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
     for n in 0..KEYS {
         let key = format!("k{n}");
@@ -91,7 +91,7 @@ async fn same_key_on_two_replicas_at_once_is_delivered_once() {
 async fn duplicate_is_in_no_history_page_or_replay() {
     const COUNT: usize = 150;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let padding = "x".repeat(4 << 10);
     // Every message is on the stream a second time, ten messages after the first.
@@ -105,11 +105,11 @@ async fn duplicate_is_in_no_history_page_or_replay() {
             peer.message().await;
         }
     }
-    let end = replica.say("lobby", json!(["end"])).await;
+    let end = replica.publish("lobby", json!(["end"])).await;
     ids.push(end);
     replica.metric_becomes("warren_duplicates_total", |count| count >= (COUNT - 10) as f64).await;
 
-    let second = Replica::joined("second", &rabbitmq.url(), &exchange, &[]).await;
+    let second = Replica::on_rabbitmq("second", &rabbitmq.url(), &exchange, &[]).await;
     for replica in [&replica, &second] {
         let page = replica.page("?channel=lobby&limit=1000").await;
         let messages = page["messages"].as_array().unwrap();
@@ -143,10 +143,10 @@ async fn duplicate_is_in_no_history_page_or_replay() {
 #[tokio::test]
 async fn republish_after_lost_connection_is_delivered_once() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
-    let id = replica.say("lobby", "once").await;
+    let id = replica.publish("lobby", "once").await;
     let copy = peer.message().await;
     // As a replica does it that cannot know whether the first copy got through.
     let mut headers = copy.properties.headers().clone().unwrap_or_default();
@@ -174,7 +174,7 @@ async fn valid_keys_of_other_programs_are_deduplicated() {
     let rabbitmq = shared();
     for delivery in [LIVE, ("DELIVERY", "log")] {
         let exchange = unique("messages");
-        let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[delivery]).await;
+        let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[delivery]).await;
         let peer = match delivery {
             LIVE => AmqpPeer::live(&rabbitmq.url(), &exchange).await,
             _ => AmqpPeer::connect(&rabbitmq.url(), &exchange).await,
@@ -204,7 +204,7 @@ async fn valid_keys_of_other_programs_are_deduplicated() {
 #[tokio::test]
 async fn live_delivery_returns_first_id_for_duplicate() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut listener = replica.client("").await;
     let mut client = replica.v1("").await;
     for n in 0..20 {
@@ -222,6 +222,6 @@ async fn live_delivery_returns_first_id_for_duplicate() {
         let delivered = &listener.message().await["id"];
         assert_eq!([&a, &b, &c].map(|id| json!(id)), [delivered; 3].map(Clone::clone));
     }
-    replica.say("lobby", "end").await;
+    replica.publish("lobby", "end").await;
     assert_eq!(listener.text().await, "end", "every message came once");
 }

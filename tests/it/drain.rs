@@ -17,8 +17,8 @@ const CLIENTS: usize = 300;
 async fn drain_spreads_closes_and_delivers_accepted_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("DRAIN_DELAY", "1s"), ("DRAIN_PERIOD", "3s"), ("CLIENT_RATE", "10000/s")];
-    let mut leaving = Replica::joined("leaving", &rabbitmq.url(), &exchange, &settings).await;
-    let staying = Replica::joined("staying", &rabbitmq.url(), &exchange, &[]).await;
+    let mut leaving = Replica::on_rabbitmq("leaving", &rabbitmq.url(), &exchange, &settings).await;
+    let staying = Replica::on_rabbitmq("staying", &rabbitmq.url(), &exchange, &[]).await;
     let mut witness = staying.client("?channel=work").await;
     let clients = join_all((0..CLIENTS).map(|_| leaving.client("?channel=quiet"))).await;
     let mut worker = leaving.client("?channel=work").await;
@@ -119,7 +119,7 @@ async fn unread_event_stream_does_not_delay_shutdown() {
         let mut witness = replica.client("").await;
         // Far more than the kernel and actix hold of it.
         for _ in 0..50 {
-            replica.say("lobby", "x".repeat(60_000)).await;
+            replica.publish("lobby", "x".repeat(60_000)).await;
             witness.message().await;
         }
         replica.process.signal("TERM");

@@ -25,7 +25,7 @@ async fn run(
     faults: impl AsyncFnOnce(&DeliveryLedger, &mut [Replica]),
 ) {
     let addrs = replicas.iter().map(|replica| replica.addr).collect();
-    let start = replicas[0].say("lobby", "start").await;
+    let start = replicas[0].publish("lobby", "start").await;
     let ledger = DeliveryLedger::new(addrs, start, messages);
     let over_http = messages / 20;
     let following = (0..clients).map(|n| ledger.follow(n % 4 == 0, Rng::with_seed(n as u64)));
@@ -53,7 +53,7 @@ async fn killed_replicas_and_rabbitmq_lose_and_repeat_nothing() {
     let mut rabbitmq = RabbitMq::start().await;
     let (url, exchange) = (rabbitmq.url(), unique("messages"));
     let replicas = ["one", "two", "three"];
-    let replicas = replicas.map(|name| Replica::joined(name, &url, &exchange, &SETTINGS));
+    let replicas = replicas.map(|name| Replica::on_rabbitmq(name, &url, &exchange, &SETTINGS));
     run(join_all(replicas).await, 200, 20_000, async |ledger, replicas| {
         ledger.reaches(1_000).await;
         rabbitmq.stop().await;
@@ -79,7 +79,8 @@ async fn killed_cluster_nodes_lose_and_repeat_nothing() {
     let stream = format!("{exchange}.log");
     let urls = [0, 1, 2].map(|first| cluster.urls(first));
     let replicas = ["one", "two", "three"].iter().zip(&urls);
-    let replicas = replicas.map(|(name, urls)| Replica::joined(name, urls, &exchange, &SETTINGS));
+    let replicas =
+        replicas.map(|(name, urls)| Replica::on_rabbitmq(name, urls, &exchange, &SETTINGS));
     let replicas = join_all(replicas).await;
     cluster.whole(&stream).await;
     run(replicas, 30, 3_000, async |ledger, _| {

@@ -164,7 +164,7 @@ impl Stage {
         // One worker: what one client was answered, the next one's `ready` stands for. Heartbeats find
         // that `curl` has left.
         let settings = [settings, &[("WORKERS", "1"), ("PING_INTERVAL", "5s")]].concat();
-        let replica = Replica::joined("burrow-1", &rabbitmq.url(), &exchange, &settings).await;
+        let replica = Replica::on_rabbitmq("burrow-1", &rabbitmq.url(), &exchange, &settings).await;
         Self { rabbitmq, exchange, replica, ids: Ids::default() }
     }
 
@@ -335,7 +335,7 @@ async fn documented_examples_match_behaviour() {
     let together = async {
         let mut stage = Stage::set(&[]).await;
         let url = stage.rabbitmq.url();
-        let _other = Replica::joined("burrow-2", &url, &stage.exchange, &[]).await;
+        let _other = Replica::on_rabbitmq("burrow-2", &url, &stage.exchange, &[]).await;
         stage.replica.metric_becomes("warren_replicas", |count| count == 2.0).await;
         for Example { at, kind, lines } in together {
             eprintln!("the example in line {at}");

@@ -36,8 +36,8 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [LIVE, ("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &settings).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &settings).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &settings).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &settings).await;
     let mut sender = one.client("").await;
     let mut listener = two.client("").await;
     sender.send("before").await;
@@ -122,7 +122,7 @@ async fn queues(rabbitmq: &Node, exchange: &str) -> Vec<String> {
 #[tokio::test]
 async fn deleted_queue_or_exchange_is_declared_again() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let other = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
 
@@ -148,7 +148,7 @@ async fn deleted_queue_or_exchange_is_declared_again() {
 async fn unbound_replica_without_publishers_detects_it() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let url = rabbitmq.url();
-    let mut replica = Replica::joined("host", &url, &exchange, &[LIVE]).await;
+    let mut replica = Replica::on_rabbitmq("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let mut peer = AmqpPeer::live(&url, &exchange).await;
     // Right after a canary, so that none finds the exchange without a queue, which would be told.
@@ -169,7 +169,7 @@ async fn memory_alarm_delays_messages_and_keeps_clients() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [("PUBLISH_TIMEOUT", "60s"), ("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
     rabbitmq.set_memory_watermark(0.000_000_1).await;
     // RabbitMQ tells a connection when it publishes next.
@@ -197,7 +197,7 @@ async fn unreachable_node_makes_replica_try_the_next() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let nobody = warren_testkit::ports::free_port();
     let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());
-    let replica = Replica::joined("host", &urls, &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("host", &urls, &exchange, &[]).await;
     let mut client = replica.client("").await;
     gets_through(&mut client, "hello").await;
 }

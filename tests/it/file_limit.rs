@@ -38,7 +38,7 @@ async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
     for beginning in ["", &HANDSHAKE[..HANDSHAKE.len() - 2]] {
-        replica.forget_peak();
+        replica.reset_peak_memory();
         let before = replica.memory();
         let mut crowd = Vec::new();
         for n in 0..CROWD {
@@ -114,7 +114,7 @@ async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
 async fn lost_rabbitmq_connection_recovers_with_no_file_left() {
     let _heavy = heavy().await;
     let (rabbitmq, name) = (shared(), unique("full"));
-    let mut replica = Replica::joined(&name, &rabbitmq.url(), &name, &[]).await;
+    let mut replica = Replica::on_rabbitmq(&name, &rabbitmq.url(), &name, &[]).await;
     let mut client = replica.client("").await;
     open_files::allow(replica.process.id(), Some(0));
     rabbitmq.close_connections(&name).await;

@@ -63,7 +63,7 @@ async fn hostile_broker_text_stays_in_its_log_line() {
 #[tokio::test]
 async fn hostile_replica_name_stays_text_everywhere() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     // As a replica would call itself that can call itself so.
     let canary = json!({ "name": FORGED, "version": FORGED, "connections": 1, "instance": 1, "sequence": 1 });

@@ -45,8 +45,8 @@ async fn two(exchanges: [&str; 2]) -> ([Replica; 2], [String; 2]) {
     let rabbitmq = shared().url();
     // What a replica bears in a second is more than one client may publish.
     let rate = [("CLIENT_RATE", "100000/s")];
-    let a = Replica::joined("load-a", &rabbitmq, exchanges[0], &rate).await;
-    let b = Replica::joined("load-b", &rabbitmq, exchanges[1], &rate).await;
+    let a = Replica::on_rabbitmq("load-a", &rabbitmq, exchanges[0], &rate).await;
+    let b = Replica::on_rabbitmq("load-b", &rabbitmq, exchanges[1], &rate).await;
     let urls = [&a, &b].map(|replica| url(replica.addr));
     ([a, b], urls)
 }

@@ -22,8 +22,8 @@ async fn messages(client: &mut Client, count: usize) -> Vec<Value> {
 async fn all_subscribers_see_one_order() {
     const EACH: usize = 60;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let clients = [&one, &two, &one, &two].map(|replica| replica.client(""));
     let mut clients = join_all(clients).await;
@@ -44,7 +44,7 @@ async fn all_subscribers_see_one_order() {
         },
         async {
             for n in 0..EACH {
-                one.say("lobby", format!("third {n}")).await;
+                one.publish("lobby", format!("third {n}")).await;
             }
         },
         async {
@@ -84,7 +84,7 @@ async fn all_subscribers_see_one_order() {
 async fn declared_topology_matches_document() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("LOG_MAX_AGE", "2h"), ("LOG_MAX_BYTES", "512MiB")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let stream = format!("{exchange}.log");
 
     let list = rabbitmq.ask(&["list_exchanges", "name", "type", "durable", "auto_delete"]).await;
@@ -117,7 +117,7 @@ async fn declared_topology_matches_document() {
 async fn bodies_and_properties_match_live_delivery() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("props", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("?channel=news").await;
     client.send("hello").await;
     let seen = client.message().await;
@@ -139,8 +139,8 @@ async fn rabbitmq_outage_keeps_clients_and_loses_nothing() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let settings = [("PUBLISH_TIMEOUT", "60s"), ("CLIENT_RATE", "100000/s")];
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &settings).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &settings).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &settings).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &settings).await;
     let mut sender = one.client("").await;
     let mut listener = two.client("").await;
     let mut events = two.events("").await;
@@ -191,16 +191,16 @@ async fn rabbitmq_outage_keeps_clients_and_loses_nothing() {
 async fn returning_replica_catches_up() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("away");
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let mut two = Replica::joined(&name, &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let mut two = Replica::on_rabbitmq(&name, &rabbitmq.url(), &exchange, &[]).await;
     let mut client = two.client("").await;
-    let mut ids = vec![one.say("lobby", 0).await];
+    let mut ids = vec![one.publish("lobby", 0).await];
     assert_eq!(client.text().await, 0);
 
     // Stopped, and cut off while it does not look.
     two.process.signal("STOP");
     for n in 1..50 {
-        ids.push(one.say("lobby", n).await);
+        ids.push(one.publish("lobby", n).await);
     }
     rabbitmq.close_connections(&name).await;
     two.process.signal("CONT");
@@ -212,7 +212,7 @@ async fn returning_replica_catches_up() {
     // Killed, and started anew.
     two.kill();
     for n in 50..100 {
-        ids.push(one.say("lobby", n).await);
+        ids.push(one.publish("lobby", n).await);
     }
     two.start_again().await;
     two.becomes_ready(true).await;
@@ -229,19 +229,19 @@ async fn returning_replica_catches_up() {
 #[tokio::test]
 async fn new_replica_has_old_messages_before_it_is_ready() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let old = Replica::joined("old", &rabbitmq.url(), &exchange, &[]).await;
+    let old = Replica::on_rabbitmq("old", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();
     for n in 0..40 {
-        ids.push(old.say(["odd", "even"][n % 2], n).await);
+        ids.push(old.publish(["odd", "even"][n % 2], n).await);
     }
     drop(old);
-    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &[]).await;
+    let new = Replica::on_rabbitmq("new", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = new.client("?channel=even&history=3").await;
     for n in [35, 37, 39] {
         let message = client.message().await;
         assert_eq!((&message["text"], message["id"].as_str().unwrap()), (&json!(n), &*ids[n]));
     }
     assert_eq!(client.ready["cursor"], ids[39]);
-    new.say("even", "more").await;
+    new.publish("even", "more").await;
     assert_eq!(client.text().await, "more");
 }

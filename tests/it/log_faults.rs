@@ -10,7 +10,7 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::Raw;
-use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::replica::{Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 const QUIET: (&str, &str) = ("CANARY_INTERVAL", "0s");
@@ -47,8 +47,8 @@ async fn offset_hole_is_not_taken_for_the_end_of_the_log() {
     const HOLE: u64 = 256;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     // Parts of 256 KiB.
-    let settings = [&FORGETFUL[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
-    let old = Replica::joined("old", &rabbitmq.url(), &exchange, &settings).await;
+    let settings = [&SMALL_HISTORY[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
+    let old = Replica::on_rabbitmq("old", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = old.client("").await;
     let mut ids = Vec::new();
@@ -63,7 +63,7 @@ async fn offset_hole_is_not_taken_for_the_end_of_the_log() {
     let before = Vec::from_iter(0..HOLE);
     assert_eq!((&offsets[..256], offsets[256]), (&before[..], HOLE + 1), "there is a hole");
 
-    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    let new = Replica::on_rabbitmq("new", &rabbitmq.url(), &exchange, &settings).await;
     for replica in [&old, &new] {
         for from in [0, 200, 254, 255, 256] {
             for transport in TRANSPORTS {
@@ -94,12 +94,12 @@ async fn gap(client: &mut Client) {
 async fn found_again(body: impl Fn(usize) -> String) {
     const OLD: usize = 3000;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let early = one.say("lobby", "early").await;
+    let early = one.publish("lobby", "early").await;
     peer.publish_all("", (0..OLD).map(&body)).await;
-    let late = one.say("lobby", "late").await;
+    let late = one.publish("lobby", "late").await;
     for replica in [&one, &two] {
         let mut client = replica.client(&format!("?after={early}")).await;
         while client.message().await["id"] != *late {}
@@ -136,7 +136,7 @@ async fn found_again(body: impl Fn(usize) -> String) {
         () = talking => unreachable!("it talks for ever"),
     };
 
-    let last = two.say("lobby", "last").await;
+    let last = two.publish("lobby", "last").await;
     for client in &mut clients {
         while client.message().await["id"] != *last {}
     }
@@ -165,8 +165,8 @@ async fn reconnecting_replica_that_is_behind_loses_nothing() {
     const EACH: usize = 500;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("WORKERS", "1"), ("CLIENT_BACKLOG", "64MiB"), ("CANARY_INTERVAL", "100ms")];
-    let other = Replica::joined("other", &rabbitmq.url(), &exchange, &[QUIET]).await;
-    let slow = Replica::joined("slow", &rabbitmq.url(), &exchange, &settings).await;
+    let other = Replica::on_rabbitmq("other", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let slow = Replica::on_rabbitmq("slow", &rabbitmq.url(), &exchange, &settings).await;
     let stream = format!("{exchange}.log");
     // Another way into the log, which stays when that of the replicas is gone.
     let side = AmqpPeer::connect(&rabbitmq.url(), &unique("side")).await;
@@ -183,7 +183,7 @@ async fn reconnecting_replica_that_is_behind_loses_nothing() {
         // The next canary cannot be delivered, and the replica begins anew.
         side.unbind(&stream, &exchange).await.unwrap();
     }
-    let end = other.say("lobby", "end").await;
+    let end = other.publish("lobby", "end").await;
 
     let mut heard = Vec::new();
     while heard.last() != Some(&end) {
@@ -202,33 +202,33 @@ async fn reconnecting_replica_that_is_behind_loses_nothing() {
 #[tokio::test]
 async fn empty_log_has_empty_page() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let empty = json!({ "messages": [], "recovered": true, "more": false });
     for replica in [&one, &two] {
         assert_eq!(replica.page("").await, empty);
     }
-    let first = one.say("lobby", "first").await;
+    let first = one.publish("lobby", "first").await;
     let mut client = two.client(&format!("?after={first}")).await;
     assert_eq!(client.ready["recovered"], true, "{}", client.ready);
     for replica in [&one, &two] {
         assert_eq!(pages(replica, None, 10).await, std::slice::from_ref(&first));
         assert_eq!(replica.page(&format!("?after={first}")).await, empty);
     }
-    let second = two.say("lobby", "second").await;
+    let second = two.publish("lobby", "second").await;
     assert_eq!(client.message().await["id"], second);
 }
 
 #[tokio::test]
 async fn log_of_one_entry_is_read_without_canaries() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
-    let first = one.say("lobby", "first").await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let first = one.publish("lobby", "first").await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[QUIET]).await;
     assert_eq!(pages(&two, None, 10).await, std::slice::from_ref(&first));
     let mut client = two.client(&format!("?after={first}")).await;
     assert_eq!(client.ready["recovered"], true, "{}", client.ready);
-    let second = one.say("lobby", "second").await;
+    let second = one.publish("lobby", "second").await;
     assert_eq!(client.message().await["id"], second);
 }
 
@@ -237,7 +237,7 @@ async fn log_of_one_entry_is_read_without_canaries() {
 async fn recreated_stream_that_differs_only_at_its_end_is_found() {
     const OLD: usize = 3000;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     // Neither an id nor a time.

@@ -117,7 +117,7 @@ async fn burst_is_summarized_without_a_further_event() {
 async fn lines_match_counters_for_client_events() {
     let settings = [("MAX_CONNECTIONS", "3"), ("CLIENT_RATE", "1/m"), ("MAX_MESSAGE", "1KiB")];
     let mut replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
-    replica.say("lobby", "something to come back to").await;
+    replica.publish("lobby", "something to come back to").await;
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(replica.client("").await);
@@ -167,7 +167,7 @@ async fn lines_match_counters_for_rabbitmq_events() {
     // Canaries would be missed while the last look is taken.
     let more = [("CANARY_INTERVAL", "0s"), ("PUBLISH_TIMEOUT", "300ms")];
     let settings = [&more[..], &QUICK].concat();
-    let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let mut replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     for _ in 0..300 {
         peer.publish("", b"\xff", BasicProperties::default()).await;
@@ -256,7 +256,7 @@ async fn failed_publish_is_logged_with_trace_id() {
 #[tokio::test]
 async fn invalid_foreign_message_is_logged_with_trace_id() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let mut replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut headers = FieldTable::default();
     let parent = PARENT.trim_end().trim_start_matches("traceparent: ");
@@ -309,7 +309,7 @@ async fn messages_client_input_and_secrets_are_not_logged() {
     refused.process.line(LIMIT, |line| line.contains("ACCESS_REFUSED")).await;
     refused.process.line(LIMIT, |line| line.contains("spans_not_exported")).await;
 
-    let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &QUICK).await;
+    let mut replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &QUICK).await;
     let forged = "unspeakable%0A%1B%5B31m%22%7D";
     for path in ["/ws", "/messages"] {
         for query in ["channel", "after", "history", "unspeakable"] {

@@ -6,7 +6,7 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw_amqp::{RawAmqp, Strange};
-use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::replica::{Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 const NOT_UTF8: &[u8] = b"caf\xe9\xff";
@@ -25,7 +25,8 @@ async fn say(replica: &Replica, client: &mut Client, text: Value) -> String {
 #[tokio::test]
 async fn non_utf8_properties_stop_no_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let mut replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let mut replica =
+        Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let mut client = replica.client("").await;
     let mut raw = RawAmqp::connect(rabbitmq.port()).await;
     let plain = Strange::default();
@@ -54,7 +55,7 @@ async fn non_utf8_properties_stop_no_replica() {
     // only the stream.
     let padding = "x".repeat(8 << 10);
     for n in 0..100 {
-        ids.push(replica.say("lobby", json!([n, padding])).await);
+        ids.push(replica.publish("lobby", json!([n, padding])).await);
     }
     for begun_anew in [false, true] {
         if begun_anew {
@@ -78,13 +79,13 @@ async fn non_utf8_properties_stop_no_replica() {
 #[tokio::test]
 async fn undeliverable_message_is_skipped_in_replays() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let settings = [&FORGETFUL[..], &[("MAX_MESSAGE", "8KiB")]].concat();
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let settings = [&SMALL_HISTORY[..], &[("MAX_MESSAGE", "8KiB")]].concat();
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let typed = |kind: &str| BasicProperties::default().with_type(kind.into());
     let huge = vec![b'x'; 3 << 20];
     let deep = "[".repeat(20_000);
-    let mut ids = vec![replica.say("lobby", json!([0])).await];
+    let mut ids = vec![replica.publish("lobby", json!([0])).await];
     for (n, (key, body, kind)) in (1..).zip([
         ("", &b"\xff\xfe"[..], ""),
         ("", &huge, ""),
@@ -95,13 +96,13 @@ async fn undeliverable_message_is_skipped_in_replays() {
         ("", b"from tomorrow", "warren.tomorrow"),
     ]) {
         peer.publish(key, body, typed(kind)).await;
-        ids.push(replica.say("lobby", json!([n])).await);
+        ids.push(replica.publish("lobby", json!([n])).await);
     }
     let padding = "x".repeat(7 << 10);
     for n in 0..100 {
-        ids.push(replica.say("lobby", json!([n, padding])).await);
+        ids.push(replica.publish("lobby", json!([n, padding])).await);
     }
-    let new = Replica::joined("new", &rabbitmq.url(), &exchange, &settings).await;
+    let new = Replica::on_rabbitmq("new", &rabbitmq.url(), &exchange, &settings).await;
     for replica in [&replica, &new] {
         for transport in TRANSPORTS {
             let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[0], 0).await;

@@ -28,14 +28,14 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let settings =
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
     let name = unique("crowded");
-    let replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq(&name, &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let start = replica.say("lobby", "start").await;
+    let start = replica.publish("lobby", "start").await;
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..MISSED + SPREAD).map(body)).await;
 
     // Elsewhere somebody has all of it already, which shows what it is.
-    let elsewhere = Replica::joined("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
+    let elsewhere = Replica::on_rabbitmq("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
     let book = RefCell::new(Book::default());
     let mut first = Follower::new(&book, 0, &start);
     first.connect(elsewhere.addr).await.expect("it is let in");
@@ -109,14 +109,14 @@ async fn clients_with_different_cursors_resume_in_turn() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings =
         [("HISTORY_BYTES", "16KiB"), ("CLIENT_BACKLOG", "16KiB"), ("PING_INTERVAL", "10m")];
-    let replica = Replica::joined("eras", &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("eras", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let mut last = replica.say("lobby", "start").await;
+    let mut last = replica.publish("lobby", "start").await;
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..ERAS * ERA).map(body)).await;
-    let end = replica.say("lobby", "end").await;
+    let end = replica.publish("lobby", "end").await;
     // Read by another one: this one has none of it at hand.
-    let elsewhere = Replica::joined("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
+    let elsewhere = Replica::on_rabbitmq("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
     let mut cursors = Vec::new();
     while last != end {
         let page = elsewhere.page(&format!("?limit={}&after={last}", 3 * ERA)).await;

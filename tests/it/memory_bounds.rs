@@ -39,7 +39,7 @@ impl Patient {
         client.close().await;
         replica.events("").await;
         replica.page("").await;
-        replica.forget_peak();
+        replica.reset_peak_memory();
         let before = replica.memory();
         Self { replica, before }
     }

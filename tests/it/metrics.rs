@@ -33,7 +33,7 @@ fn labels(sample: &str) -> BTreeMap<&str, &str> {
 #[tokio::test]
 async fn scrape_has_exactly_declared_metrics() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut client = replica.client("").await;
     let mut events = replica.events("").await;
     client.send("hello").await;
@@ -122,7 +122,7 @@ async fn thread_and_process_metrics_are_reported() {
 #[tokio::test]
 async fn foreign_messages_are_counted() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     let properties = lapin::BasicProperties::default();
@@ -145,7 +145,7 @@ async fn returned_message_is_counted_and_published_again() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     // No canary comes first.
     let settings = [("CANARY_INTERVAL", "60s")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
     assert_eq!(replica.metric("warren_messages_returned_total").await, 0.0);
@@ -162,7 +162,8 @@ async fn blocked_publishing_shows_duration_and_backlog() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
     let replica =
-        Replica::joined("host", &rabbitmq.url(), &exchange, &[("PUBLISH_TIMEOUT", "60s")]).await;
+        Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[("PUBLISH_TIMEOUT", "60s")])
+            .await;
     let mut client = replica.client("").await;
     assert_eq!(replica.metric("warren_amqp_blocked_seconds_total").await, 0.0);
     rabbitmq.set_memory_watermark(0.000_000_1).await;

@@ -44,7 +44,7 @@ async fn oversized_request_is_refused_in_bounded_memory() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "16KiB"), ("CLIENT_RATE", "1000/s")]).await;
     let haproxy = HaProxy::start(&[(replica.addr, replica.admin)]).await;
     let mut client = replica.client("").await;
-    replica.say("lobby", "before").await;
+    replica.publish("lobby", "before").await;
     assert_eq!(client.text().await, "before");
     let before = replica.peak_memory();
 

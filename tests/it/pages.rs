@@ -3,19 +3,19 @@
 use serde_json::{Value, json};
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::replica::{Replica, SMALL_HISTORY};
 
 #[tokio::test]
 async fn pages_of_any_size_from_any_replica_make_up_the_log() {
     const COUNT: usize = 210;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let forgetful = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let other = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let forgetful = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
+    let other = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let padding = "x".repeat(4 << 10);
     let mut expected = Vec::new();
     for n in 0..COUNT {
         let channel = ["a", "b", "c"][n % 3];
-        let id = forgetful.say(channel, json!([n, padding])).await;
+        let id = forgetful.publish(channel, json!([n, padding])).await;
         expected.push((id, channel, n));
     }
     for replica in [&forgetful, &other] {
@@ -45,7 +45,7 @@ async fn pages_of_any_size_from_any_replica_make_up_the_log() {
         assert_eq!(page, json!({ "messages": [], "recovered": true, "more": false }));
     }
     let last = &expected[COUNT - 1].0;
-    let id = other.say("a", "news").await;
+    let id = other.publish("a", "news").await;
     let page = other.page(&format!("?channel=a&after={last}")).await;
     assert_eq!((&page["messages"][0]["id"], &page["more"]), (&json!(id), &json!(false)));
     assert_eq!(page["messages"][0]["text"], "news");
@@ -54,11 +54,11 @@ async fn pages_of_any_size_from_any_replica_make_up_the_log() {
 #[tokio::test]
 async fn rare_channel_is_found_in_busy_log() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let first = replica.say("rare", "first").await;
+    let first = replica.publish("rare", "first").await;
     peer.publish_all("busy", (0..20_000).map(|n| n.to_string())).await;
-    let second = replica.say("rare", "second").await;
+    let second = replica.publish("rare", "second").await;
     let ids = |page: &Value| -> Vec<_> {
         let messages = page["messages"].as_array().unwrap();
         messages.iter().map(|message| message["id"].as_str().unwrap().to_owned()).collect()

@@ -28,7 +28,7 @@ async fn messages_of_both_backends_reach_the_node_client() {
     let modules = format!("{EXAMPLES}/node/node_modules");
     assert!(Path::new(&modules).exists(), "{modules} is missing: run `make setup`");
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
     let mut command = Command::new("node");
     command.arg(format!("{EXAMPLES}/node/follow.mjs"));
     command.args([format!("ws://{}/ws", replica.addr), "orders".to_owned()]);

@@ -15,9 +15,9 @@ use warren_testkit::replica::{LIVE, Replica};
 #[tokio::test]
 async fn message_reaches_clients_of_other_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
     let quick = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &quick).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &quick).await;
     let mut here = one.client("?channel=a").await;
     let mut there = two.client("?channel=a").await;
     here.send("over the hill").await;
@@ -45,7 +45,7 @@ async fn message_reaches_clients_of_other_replica() {
 async fn published_body_and_properties_are_as_documented() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let mut peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
-    let replica = Replica::joined("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let replica = Replica::on_rabbitmq("props", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     client.send("hello").await;
     let seen = client.message().await;
@@ -89,7 +89,7 @@ async fn published_body_and_properties_are_as_documented() {
 async fn queue_is_exclusive_and_bounded_and_connections_are_named() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let name = unique("tracks");
-    let _replica = Replica::joined(&name, &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let _replica = Replica::on_rabbitmq(&name, &rabbitmq.url(), &exchange, &[LIVE]).await;
     let connections = rabbitmq.ctl(&["list_connections", "client_properties"]).await;
     for role in ["publish", "consume"] {
         assert!(connections.contains(&format!("warren {name} {role}")), "{connections}");
@@ -112,7 +112,7 @@ async fn queue_is_exclusive_and_bounded_and_connections_are_named() {
 async fn foreign_messages_do_not_stop_the_consumer() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica =
-        Replica::joined("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
+        Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[("MAX_MESSAGE", "1KiB")]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
     let plain = BasicProperties::default;
@@ -166,7 +166,7 @@ async fn node_server_shares_the_exchange() {
         .env("EXCHANGE", &exchange);
     let mut recipe = Process::spawn(node);
     recipe.line(LIMIT, |line| line == "{\"up\":true}").await;
-    let replica = Replica::joined("successor", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let replica = Replica::on_rabbitmq("successor", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
 
     recipe.write_line("from node");
@@ -221,8 +221,8 @@ async fn exchange_of_other_delivery_is_logged_and_retried() {
 #[tokio::test]
 async fn foreign_message_without_id_gets_same_id_on_every_replica() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[LIVE]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[LIVE]).await;
     let (mut here, mut there) = (one.client("").await, two.client("").await);
     let peer = AmqpPeer::live(&rabbitmq.url(), &exchange).await;
     let mut ids = Vec::new();

@@ -146,9 +146,9 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     let settings = [("MAX_CONNECTIONS", room.as_str()), ("PING_INTERVAL", "10m")];
     let crowded = [("MAX_CONNECTIONS", "6000"), ("PING_INTERVAL", "10m")];
     let (mut first, second, third) = tokio::join!(
-        Replica::joined("first", &url, &exchange, &crowded),
-        Replica::joined("second", &url, &exchange, &settings),
-        Replica::joined("third", &url, &exchange, &settings),
+        Replica::on_rabbitmq("first", &url, &exchange, &crowded),
+        Replica::on_rabbitmq("second", &url, &exchange, &settings),
+        Replica::on_rabbitmq("third", &url, &exchange, &settings),
     );
     let backends = [&first, &second, &third].map(|replica| (replica.addr, replica.admin));
     // As it checks by default: at first it sends them to the dead one, too, and then elsewhere.
@@ -168,7 +168,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
         join_all(connected).await
     };
     // All on one.
-    let start = second.say("lobby", 0).await;
+    let start = second.publish("lobby", 0).await;
     let mut herd = connect_all(first.addr, CLIENTS, &start).await;
     let visitors = [
         connect_all(second.addr, VISITORS, &start).await,
@@ -177,7 +177,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     assert_eq!(*refused.borrow(), 0);
     // Each has got to another place.
     for number in 1..=MESSAGES {
-        second.say("lobby", number).await;
+        second.publish("lobby", number).await;
     }
     join_all(herd.iter_mut().enumerate().map(async |(n, client)| {
         client.read(1 + n % MESSAGES).await;
@@ -208,8 +208,8 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     assert!(!served.contains_key("first") && served.len() == 2, "{served:?}");
 
     // What each of them missed, and what is said next.
-    second.say("lobby", MESSAGES + 1).await;
+    second.publish("lobby", MESSAGES + 1).await;
     join_all(herd.iter_mut().map(|client| client.read(MESSAGES + 1))).await;
-    third.say("lobby", MESSAGES + 2).await;
+    third.publish("lobby", MESSAGES + 2).await;
     join_all(herd.iter_mut().map(|client| client.read(MESSAGES + 2))).await;
 }

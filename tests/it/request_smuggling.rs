@@ -46,7 +46,7 @@ async fn answers(addr: SocketAddr, request: &str) -> Vec<u16> {
 
 /// The witness hears what is said openly and nothing else.
 async fn nothing_came(replica: &Replica, witness: &mut Client, case: &str) {
-    replica.say("lobby", case).await;
+    replica.publish("lobby", case).await;
     assert_eq!(witness.text().await, case, "smuggled: {case}");
 }
 

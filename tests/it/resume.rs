@@ -9,7 +9,7 @@ use warren_testkit::events::Events;
 use warren_testkit::proxy::{Passing, Proxy};
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
-use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::replica::{Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS, Transport};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
@@ -41,7 +41,7 @@ fn number(message: &Value) -> usize {
 #[tokio::test]
 async fn missed_messages_come_from_memory_or_log_over_every_transport() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut all = fill(&replica, &peer, 240).await;
     let id = |message: &Value| message["id"].as_str().unwrap().to_owned();
@@ -62,7 +62,7 @@ async fn missed_messages_come_from_memory_or_log_over_every_transport() {
                 {
                     assert_eq!(&back.message().await, message, "{transport:?} {from} {channels:?}");
                 }
-                let now = replica.say(channels[0], "now").await;
+                let now = replica.publish(channels[0], "now").await;
                 all.push(back.message().await);
                 assert_eq!(all[all.len() - 1]["id"], now);
             }
@@ -78,11 +78,11 @@ async fn missed_messages_come_from_memory_or_log_over_every_transport() {
 #[tokio::test]
 async fn quick_reader_has_each_page_read_once() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let first = replica.say("lobby", "first").await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
+    let first = replica.publish("lobby", "first").await;
     let text = "x".repeat(60_000);
     for _ in 0..40 {
-        replica.say("lobby", text.as_str()).await;
+        replica.publish("lobby", text.as_str()).await;
     }
     let mut client = replica.client(&format!("?after={first}")).await;
     for _ in 0..40 {
@@ -99,19 +99,19 @@ async fn replay_meets_new_messages_without_loss_or_duplicate() {
     const CLIENTS: usize = 30;
     const FURTHER: usize = 40;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &FORGETFUL).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &FORGETFUL).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let padding = "x".repeat(4 << 10);
     let mut ids = Vec::new();
     for n in 0..OLD {
-        ids.push(one.say("lobby", json!([n, padding])).await);
+        ids.push(one.publish("lobby", json!([n, padding])).await);
     }
 
     let (said, wanted) = (watch::Sender::new(OLD), Cell::new(CLIENTS));
     let talking = async {
         while wanted.get() > 0 {
             let n = *said.borrow();
-            one.say("lobby", json!([n, padding])).await;
+            one.publish("lobby", json!([n, padding])).await;
             said.send_replace(n + 1);
         }
     };
@@ -138,13 +138,14 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let proxy = Proxy::to(rabbitmq.port()).await;
     let url = format!("amqp://guest:guest@{}", proxy.addr);
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
     // It does not notice for a while that nothing comes any more.
-    let behind = Replica::joined("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
+    let behind =
+        Replica::on_rabbitmq("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
     proxy.lets(Passing::Nothing);
     let mut ids = Vec::new();
     for n in 0..3 {
-        ids.push(one.say("lobby", n).await);
+        ids.push(one.publish("lobby", n).await);
     }
     // Who comes from the other replica is sent away for a while.
     let handshake = HANDSHAKE.replace("/ws", &format!("/ws?after={}", ids[1]));
@@ -157,7 +158,7 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     for transport in TRANSPORTS {
         let mut back = Subscriber::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
-        back.hears(&ids[2], 2).await;
+        back.receives(&ids[2], 2).await;
     }
 }
 
@@ -165,31 +166,31 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
 async fn ready_cursor_covers_all_earlier_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let one = [("WORKERS", "1")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &one).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &one).await;
     for transport in TRANSPORTS {
         let mut witness = replica.client("").await;
-        replica.say("lobby", "before").await;
+        replica.publish("lobby", "before").await;
         assert_eq!(witness.text().await, "before");
         let listener = Subscriber::connect(transport, &replica, &["lobby"], "outdated", 0).await;
         let cursor = listener.ready["cursor"].as_str().expect("a cursor").to_owned();
         drop(listener);
-        let ids = [replica.say("elsewhere", 1).await, replica.say("lobby", 2).await];
+        let ids = [replica.publish("elsewhere", 1).await, replica.publish("lobby", 2).await];
         let mut back = Subscriber::connect(transport, &replica, &["lobby"], &cursor, 9).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
-        back.hears(&ids[1], 2).await;
+        back.receives(&ids[1], 2).await;
         // A message of another channel is a cursor as well.
         let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 9).await;
-        back.hears(&ids[1], 2).await;
+        back.receives(&ids[1], 2).await;
     }
 }
 
 #[tokio::test]
 async fn last_event_id_header_precedes_after_parameter() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &[]).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let mut ids = Vec::new();
     for n in 0..5 {
-        ids.push(replica.say("lobby", n).await);
+        ids.push(replica.publish("lobby", n).await);
     }
     let query = format!("?after={}", ids[0]);
     let header = format!("Last-Event-ID: {}\r\n", ids[2]);
@@ -201,7 +202,7 @@ async fn last_event_id_header_precedes_after_parameter() {
     // The cursor is the id of the ready event, so that a browser that hears nothing sends it.
     let quiet = replica.events("?channel=quiet").await;
     let cursor = quiet.cursor.expect("a cursor");
-    replica.say("quiet", "at last").await;
+    replica.publish("quiet", "at last").await;
     let header = format!("Last-Event-ID: {cursor}\r\n");
     let mut back = Events::connect_with(replica.addr, "?channel=quiet", &header).await;
     assert_eq!(back.text().await, "at last");

@@ -77,7 +77,7 @@ async fn slow_requests_time_out_and_others_are_served() {
         }));
     let served = async {
         loop {
-            replica.say("lobby", "meanwhile").await;
+            replica.publish("lobby", "meanwhile").await;
             assert_eq!(client.text().await, "meanwhile");
             sleep(POLL).await;
         }

@@ -35,7 +35,7 @@ fn parent(flags: &str) -> String {
 
 async fn replica(name: &str, exchange: &str, more: &[(&str, &str)]) -> Replica {
     let url = shared().url();
-    Replica::joined(name, &url, exchange, &[&[SOON], more].concat()).await
+    Replica::on_rabbitmq(name, &url, exchange, &[&[SOON], more].concat()).await
 }
 
 async fn three(exchange: &str, more: &[(&str, &str)]) -> Vec<Replica> {
@@ -292,7 +292,7 @@ async fn unreachable_collector_does_not_delay_messages() {
     let replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
     let mut client = replica.client("").await;
     for n in 0..100 {
-        replica.say("lobby", n).await;
+        replica.publish("lobby", n).await;
         assert_eq!(client.text().await, n);
     }
     for cause in ["queue_full", "not_exported"] {
@@ -357,7 +357,7 @@ async fn export_is_retried_after_attempt_timeout() {
     for _ in 0..3 {
         collector.answer("503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
     }
-    replica.say("lobby", "hello").await;
+    replica.publish("lobby", "hello").await;
     collector.such(|_| true, 2).await;
     assert_eq!(replica.metric(LOST).await, 0.0);
 }
@@ -369,9 +369,9 @@ async fn retry_after_of_collector_is_respected() {
     let settings = [(ENDPOINT, endpoint.as_str()), SOON, ("OTEL_BSP_EXPORT_TIMEOUT", "500")];
     let replica = Replica::ready(&settings).await;
     collector.answer("429 Too Many Requests\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n");
-    replica.say("lobby", "one").await;
+    replica.publish("lobby", "one").await;
     replica.metric_becomes(LOST, |lost| lost > 0.0).await;
-    replica.say("lobby", "two").await;
+    replica.publish("lobby", "two").await;
     collector.such(|_| true, 2).await;
     let times = collector.times();
     assert!((times[1] - times[0]).as_millis() >= 1900, "{times:?}");
@@ -388,7 +388,7 @@ async fn collector_certificate_is_verified() {
     let trusting = Replica::ready(&trusting.concat()).await;
     fs::remove_file(&file).unwrap();
     let stranger = Replica::ready(&settings).await;
-    stranger.say("lobby", "to nobody").await;
+    stranger.publish("lobby", "to nobody").await;
     stranger
         .metric_becomes("warren_spans_dropped_total{cause=\"not_exported\"}", |n| n > 0.0)
         .await;
@@ -409,7 +409,7 @@ async fn hanging_collector_does_not_delay_shutdown() {
     let endpoint = format!("http://{}", hole.local_addr().unwrap());
     let settings = [(ENDPOINT, endpoint.as_str()), SOON];
     let mut replica = Replica::ready(&[&settings[..], &QUICK].concat()).await;
-    replica.say("lobby", "hello").await;
+    replica.publish("lobby", "hello").await;
     let start = Instant::now();
     replica.process.signal("TERM");
     assert!(replica.process.ended(LIMIT).await.success());
@@ -424,7 +424,7 @@ async fn exports_log_only_declared_events() {
     let collector = Collector::start().await;
     let settings = [(ENDPOINT, &*collector.endpoint()), SOON, ("LOG", "trace")];
     let replica = Replica::ready(&settings).await;
-    replica.say("lobby", "hello").await;
+    replica.publish("lobby", "hello").await;
     collector.such(|_| true, 2).await;
     let log = replica.process.output();
     for line in log.lines().filter(|line| line.contains(&collector.endpoint()[7..])) {

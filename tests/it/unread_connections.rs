@@ -37,7 +37,7 @@ struct Growth<'a> {
 
 impl<'a> Growth<'a> {
     fn begin(replica: &'a Replica) -> Self {
-        replica.forget_peak();
+        replica.reset_peak_memory();
         let before = replica.memory();
         Self { replica, before }
     }
@@ -72,7 +72,7 @@ async fn unread_connections_stay_bounded_under_publishing() {
     allow_open_files(4096);
     for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
         let replica = Replica::ready(&SETTINGS).await;
-        replica.say("elsewhere", "x".repeat(MESSAGE)).await;
+        replica.publish("elsewhere", "x".repeat(MESSAGE)).await;
         let growth = Growth::begin(&replica);
         let request = if transport == "events" { get("/events") } else { handshake("") };
         let clients = deaf(&replica, std::iter::repeat_n(request, CLIENTS)).await;
@@ -81,7 +81,7 @@ async fn unread_connections_stay_bounded_under_publishing() {
         // More than the kernel takes for them, and what may wait.
         let mut quick = replica.client("").await;
         for n in 0..60 {
-            replica.say("lobby", format!("{n}{}", "x".repeat(MESSAGE - 10))).await;
+            replica.publish("lobby", format!("{n}{}", "x".repeat(MESSAGE - 10))).await;
             quick.text().await;
         }
         growth.is_less_than(HISTORY + CLIENTS * of_each + SLACK);
@@ -94,13 +94,13 @@ async fn unread_connections_stay_bounded_during_replays() {
     let _heavy = heavy().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::joined("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
+    let replica = Replica::on_rabbitmq("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    let first = replica.say("lobby", 0).await;
+    let first = replica.publish("lobby", 0).await;
     let text = "x".repeat(PIECE - 100);
     let body = |n| json!({ "text": format!("{n}{text}"), "date": "2026-01-02T03:04:05Z" });
     peer.publish_all("", (0..CLIENTS / 2 * APART).map(|n| body(n).to_string())).await;
-    let last = replica.say("lobby", "last").await;
+    let last = replica.publish("lobby", "last").await;
     let mut ids = Vec::new();
     let mut after = first;
     while after != last {

@@ -18,7 +18,7 @@ async fn confirmed_message_is_delivered_once_while_binding_flaps() {
     let (url, exchange) = (shared().url(), unique("messages"));
     let stream = format!("{exchange}.log");
     let settings = [("PUBLISH_TIMEOUT", "50s"), ("CLIENT_RATE", "1000000/s")];
-    let replica = Replica::joined("one", &url, &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("one", &url, &exchange, &settings).await;
     let mut listener = replica.client("").await;
     let mut sender = replica.v1("").await;
     // Its own queue is elsewhere, as nothing is returned that anybody takes.
@@ -53,7 +53,7 @@ async fn confirmed_message_is_delivered_once_while_binding_flaps() {
         () = flapping => unreachable!("for ever"),
     };
     replica.becomes_ready(true).await;
-    replica.say("lobby", "end").await;
+    replica.publish("lobby", "end").await;
     let mut heard: HashMap<usize, usize> = HashMap::new();
     loop {
         let text = listener.text().await;

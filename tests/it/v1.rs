@@ -2,13 +2,13 @@
 
 use serde_json::json;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::replica::{FORGETFUL, Replica};
+use warren_testkit::replica::{Replica, SMALL_HISTORY};
 
 #[tokio::test]
 async fn publish_returns_the_id_that_subscribers_get() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let one = Replica::joined("one", &rabbitmq.url(), &exchange, &[]).await;
-    let two = Replica::joined("two", &rabbitmq.url(), &exchange, &[]).await;
+    let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
+    let two = Replica::on_rabbitmq("two", &rabbitmq.url(), &exchange, &[]).await;
     let mut listener = two.client("?channel=news&channel=lobby&channel=first").await;
     let mut client = one.v1("").await;
     for (reference, channel, text) in [
@@ -39,7 +39,7 @@ async fn publish_returns_the_id_that_subscribers_get() {
     // The other client never subscribed to anything, and so it heard nothing of all this.
     let answer = client.ask(&json!({ "subscribe": { "ref": 9, "channel": "quiet" } })).await;
     assert_eq!(answer["subscribed"]["channel"], "quiet");
-    one.say("quiet", "the first that it hears").await;
+    one.publish("quiet", "the first that it hears").await;
     assert_eq!(client.text().await, "the first that it hears");
 }
 
@@ -47,7 +47,7 @@ async fn publish_returns_the_id_that_subscribers_get() {
 async fn pipelined_commands_are_all_answered() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.v1("?channel=a").await;
     for n in 0..500 {
         client.command(&json!({ "publish": { "ref": n, "text": n } })).await;
@@ -67,8 +67,8 @@ async fn pipelined_commands_are_all_answered() {
 async fn subscription_continues_replay_with_new_messages() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let settings = [("CLIENT_RATE", "100000/s")];
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
-    let first = replica.say("a", 0).await;
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
+    let first = replica.publish("a", 0).await;
     let mut client = replica.v1("").await;
     for n in 1..100 {
         client.command(&json!({ "publish": { "ref": n, "channel": "a", "text": n } })).await;
@@ -91,26 +91,26 @@ async fn subscription_continues_replay_with_new_messages() {
 async fn cursor_without_channel_does_not_delay_ready() {
     let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let settings = [&FORGETFUL[..], &[("WORKERS", "1")]].concat();
-    let replica = Replica::joined("host", &rabbitmq.url(), &exchange, &settings).await;
+    let settings = [&SMALL_HISTORY[..], &[("WORKERS", "1")]].concat();
+    let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut witness = replica.client("?channel=news").await;
-    let first = replica.say("lobby", "first").await;
+    let first = replica.publish("lobby", "first").await;
     let mut last = String::new();
     for _ in 0..100 {
-        last = replica.say("lobby", "x".repeat(8 << 10)).await;
+        last = replica.publish("lobby", "x".repeat(8 << 10)).await;
     }
     for after in [last.clone(), first, "hello".to_owned()] {
         let mut client = replica.v1(&format!("?after={after}&history=3")).await;
         // It listens to nothing, until it asks for it.
-        replica.say("news", "before it listens").await;
+        replica.publish("news", "before it listens").await;
         assert_eq!(witness.text().await, "before it listens");
         assert_eq!(client.ask(&subscribe).await["subscribed"]["channel"], "news");
-        replica.say("news", "news").await;
+        replica.publish("news", "news").await;
         assert_eq!([client.text().await, witness.text().await], ["news", "news"]);
         let content = json!({ "ref": 2, "channel": "lobby", "after": last });
         let answer = client.ask(&json!({ "subscribe": content })).await;
         assert_eq!(answer["subscribed"]["recovered"], true, "{answer}");
-        last = replica.say("lobby", "next").await;
+        last = replica.publish("lobby", "next").await;
         assert_eq!(client.message().await["id"], last);
     }
 }
