@@ -1,9 +1,9 @@
-//! Messages that come within a moment share a write.
+//! Messages within the coalesce period share a write.
 
 use crate::replica::Replica;
 use std::time::{Duration, Instant};
 
-/// Fewer than one call to the kernel takes.
+/// Messages that fit into one write.
 const MESSAGES: usize = 50;
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn messages_within_coalesce_period_share_a_write() {
     let mut listener = replica.client("").await;
     let greeted = replica.metric("warren_writes_total").await;
     let start = Instant::now();
-    // Each is confirmed before the next is sent: of themselves, none would meet.
+    // Each message is confirmed before the next one is sent, so without the period none would share a write.
     for number in 0..MESSAGES {
         assert_eq!(replica.post("lobby", number.to_string().as_str()).await.status, 202);
     }
@@ -22,7 +22,7 @@ async fn messages_within_coalesce_period_share_a_write() {
     }
     let moments = start.elapsed().as_millis() / moment.as_millis();
     let writes = replica.metric("warren_writes_total").await - greeted;
-    // The first goes out at once, and the last of them waits no longer than a moment.
+    // The first message is written at once, and the last one waits for at most one period.
     let most = moments as f64 + 2.0;
     assert!(writes <= most, "{writes} writes in {moments} moments");
 }

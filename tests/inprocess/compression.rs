@@ -1,5 +1,4 @@
-//! permessage-deflate (RFC 7692): what is agreed on, what is compressed, and what compressed messages
-//! cannot do. The other side is zlib.
+//! permessage-deflate (RFC 7692): negotiation, which messages are compressed, and violations. The client uses zlib.
 
 use crate::replica::Replica;
 use serde_json::{Value, json};
@@ -11,7 +10,7 @@ const OFFER: &str = "permessage-deflate; client_max_window_bits";
 const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 const INPUT: &str = "warren_compression_input_bytes_total";
 const OUTPUT: &str = "warren_compression_output_bytes_total";
-/// Set on frames that begin a compressed message.
+/// The bit of the first frame of a compressed message.
 const RSV1: u8 = 0x40;
 
 /// A handshake with these header lines.
@@ -21,7 +20,7 @@ fn handshake(query: &str, headers: &str) -> String {
         .replace("Host: x", &format!("Host: x{headers}"))
 }
 
-/// A client that makes these offers, and what it is answered. It has read the ready frame.
+/// A client that sends these offers, and the answer. Its ready frame has been read.
 async fn offering(replica: &Replica, query: &str, offers: &[&str]) -> (Raw, Option<String>) {
     let headers: String =
         offers.iter().map(|offer| format!("\r\nSec-WebSocket-Extensions: {offer}")).collect();
@@ -38,14 +37,14 @@ async fn offering(replica: &Replica, query: &str, offers: &[&str]) -> (Raw, Opti
     (raw, answer)
 }
 
-/// One that takes compressed messages.
+/// A client that accepts compressed messages.
 async fn taker(replica: &Replica, query: &str) -> Raw {
     let (raw, answer) = offering(replica, query, &[OFFER]).await;
     assert_eq!(answer.as_deref(), Some(ANSWER));
     raw
 }
 
-/// The next frame: whether it was compressed, its payload as it came, and its message.
+/// The next frame: true if it was compressed, its payload as received, and its message.
 async fn next(raw: &mut Raw, window_bits: u8) -> (bool, Vec<u8>, Value) {
     let (first, payload) = raw.any_frame().await.expect("a frame");
     let compressed = first & RSV1 != 0;
@@ -54,7 +53,7 @@ async fn next(raw: &mut Raw, window_bits: u8) -> (bool, Vec<u8>, Value) {
     (compressed, payload, serde_json::from_slice(&text).unwrap())
 }
 
-/// A text that gets shorter.
+/// A text that compresses well.
 fn text(length: usize) -> String {
     let mut text = (0..).map(|n| format!("line {n}, ")).take(length / 8).collect::<String>();
     text.truncate(length);
@@ -76,7 +75,7 @@ async fn offered_parameters_are_negotiated() {
         ),
         (&["permessage-deflate; surprise, permessage-deflate; server_max_window_bits=9"], asked(9)),
         (&["mux", "permessage-deflate; server_max_window_bits=7", "permessage-deflate"], plain),
-        // None of these refuses the handshake.
+        // None of these makes the handshake fail.
         (&["permessage-deflate; server_no_context_takeover; server_no_context_takeover"], None),
         (&["permessage-deflate; client_max_window_bits=08"], None),
         (&["permessage-deflate=\"; ,,;=\\"], None),
@@ -97,7 +96,7 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
     let replica = Replica::ready(&[]).await;
     let (mut other, mut events) = (replica.client("").await, replica.events("").await);
     let text = text(4000);
-    // While nobody takes it so, nothing is compressed.
+    // While no client accepts compression, nothing is compressed.
     replica.publish("lobby", text.as_str()).await;
     assert_eq!((other.text().await, events.text().await), (json!(text), json!(text)));
     assert_eq!(replica.metric(INPUT).await, 0.0);
@@ -114,18 +113,18 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
         assert_eq!(taker.any_frame().await, Some((0x81 | RSV1, payload.clone())));
     }
     assert_eq!((other.text().await, events.text().await), (json!(text), json!(text)));
-    // With the headers of their frames, 4 bytes each.
+    // Includes the headers of their frames, 4 bytes each.
     let size = message.to_string().len() + 4;
     assert_eq!(replica.metric(INPUT).await, size as f64);
     assert_eq!(replica.metric(OUTPUT).await, payload.len() as f64 + 4.0);
 
-    // What is kept is kept as it was sent.
+    // History keeps messages as they were sent.
     let mut late = taker(&replica, "?history=2").await;
     assert!(!next(&mut late, 15).await.0);
     assert_eq!(late.any_frame().await, Some((0x81 | RSV1, payload)));
     assert_eq!(replica.metric(INPUT).await, size as f64);
 
-    // The last one is gone, and with it the reason.
+    // The last client that accepts compression is gone.
     takers.push(late);
     for taker in takers {
         taker.bye().await;
@@ -152,7 +151,7 @@ async fn small_or_incompressible_message_is_sent_uncompressed() {
         replica.publish("lobby", "tiny").await;
         let (compressed, _, message) = next(&mut client, 15).await;
         assert_eq!((compressed, &message["text"]), (setting == "on", &json!("tiny")), "{setting}");
-        // Own frames are not compressed, whatever they say.
+        // Answers and errors are never compressed.
         client.write(&frame(0x89, small.as_bytes().get(..125).unwrap())).await;
         assert_eq!(client.frame().await.unwrap().0, 0xA);
         drop(client);
@@ -175,7 +174,7 @@ async fn agreed_window_is_never_exceeded() {
         let offer = format!("permessage-deflate; server_max_window_bits={bits}");
         let (mut narrow, _) = offering(&replica, "", &[&offer]).await;
         let mut wide = taker(&replica, "").await;
-        // The end repeats the beginning, however far back that is. What is around the text takes 94 bytes.
+        // The end repeats the beginning, at the distance of the window. The rest of the frame takes 94 bytes.
         for (length, fits) in [((1 << bits) - 110, true), (1 << bits, bits == 15)] {
             let message = format!("{noise}{}{noise}", text(length - 2 * noise.len()));
             replica.publish("lobby", message.as_str()).await;
@@ -199,14 +198,14 @@ async fn compressed_message_from_client_is_accepted() {
         assert_eq!(other.text().await, message);
         client.write(&frame(0x81 | RSV1, &zlib::deflate_last(message.as_bytes()))).await;
         assert_eq!(other.text().await, message);
-        // In fragments, and not in whole characters.
+        // In fragments that cut characters.
         let middle = payload.len() / 2;
         client.write(&frame(0x01 | RSV1, &payload[..middle])).await;
         client.write(&frame(0x00, b"")).await;
         client.write(&frame(0x80, &payload[middle..])).await;
         assert_eq!(other.text().await, message);
     }
-    // Of what cannot be compressed a whole message still fits.
+    // An incompressible message of the maximum size still fits.
     let mut random = fastrand::Rng::with_seed(3);
     let noise: String = (0..64 << 10).map(|_| char::from(random.u8(b' '..=b'~'))).collect();
     let flushed: Vec<u8> = noise.as_bytes().chunks(100).flat_map(stored).chain([0]).collect();
@@ -214,7 +213,7 @@ async fn compressed_message_from_client_is_accepted() {
     assert_eq!(other.text().await, noise);
 }
 
-/// A block without compression.
+/// A stored block: deflate without compression.
 fn stored(bytes: &[u8]) -> Vec<u8> {
     let length = bytes.len() as u16;
     [&[0][..], &length.to_le_bytes(), &(!length).to_le_bytes(), bytes].concat()
@@ -238,7 +237,7 @@ async fn violation_closes_only_its_connection_with_its_code() {
     ];
     for (name, bytes, code) in cases {
         let mut client = taker(&replica, "").await;
-        // What was valid before the violation counts.
+        // The valid message before the violation is published.
         client.write(&[frame(0xc1, &zlib::deflate(name.as_bytes())), bytes].concat()).await;
         assert_eq!(other.text().await, name);
         let (closed, reason) = client.closed().await;
@@ -257,7 +256,7 @@ async fn slow_reader_gets_whole_frames() {
     let headers = format!("\r\nSec-WebSocket-Extensions: {OFFER}");
     let mut narrow = Raw::send_first_narrow(replica.addr, handshake("", &headers).as_bytes()).await;
     narrow.switched().await;
-    // Of which half of a byte is left: far more than the kernel takes.
+    // Hex digits compress to half: far more than the kernel buffers.
     let mut random = fastrand::Rng::with_seed(4);
     let hex: String = (0..60_000).map(|_| random.digit(16)).collect();
     for n in 0..40 {

@@ -15,7 +15,7 @@ fn document(name: &str) -> String {
     std::fs::read_to_string(format!("{}/docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
-/// The metrics in an expression, as they are declared.
+/// The metrics in an expression, by their declared names.
 fn metrics_of(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
     words

@@ -78,7 +78,7 @@ async fn slow_event_stream_is_closed_and_resumes_without_loss() {
     let settings = [("CLIENT_BACKLOG", "64KiB")];
     let replica = Replica::ready(&settings).await;
     let mut events = replica.events("").await;
-    // Far more than its backlog and all that the kernel holds for it; only then does it read.
+    // Far more than the backlog and the kernel's buffers. Then the client reads.
     let padding = "x".repeat(60 << 10);
     for n in 0..COUNT {
         replica.publish("lobby", json!([n, padding])).await;
@@ -129,7 +129,7 @@ async fn invalid_query_is_refused_and_event_streams_count_as_connections() {
         let response = http::get(replica.addr, &format!("/events{query}")).await;
         assert_eq!((response.status, response.error().as_str()), (400, "bad_request"), "{query}");
     }
-    // Events count as WebSockets do.
+    // Event streams count against the same limit as WebSockets.
     let full = Replica::ready(&[("MAX_CONNECTIONS", "1")]).await;
     let only = full.events("").await;
     for path in ["/events", "/ws"] {

@@ -1,4 +1,4 @@
-//! Clients that take their time, and those that do not wait: however bytes come, they mean the same.
+//! Frames and handshakes that arrive in pieces, or ahead of time, have the same meaning.
 
 use crate::replica::Replica;
 use serde_json::json;
@@ -7,7 +7,7 @@ use warren_testkit::raw::{HANDSHAKE, Raw, frame};
 
 /// A character of each length that UTF-8 has.
 const TEXT: &str = "aβ語🐇";
-/// Frame types, final ones but for the first.
+/// First bytes of frames. All are final but for `BEGINNING`.
 const BEGINNING: u8 = 0x01;
 const REST: u8 = 0x80;
 const WHOLE: u8 = 0x81;
@@ -15,19 +15,19 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8A;
 
-/// A replica on which every client has the same thread.
+/// A replica whose clients all share one worker.
 async fn replica() -> Replica {
     Replica::ready(&[("WORKERS", "1"), ("CLIENT_RATE", "1000/s")]).await
 }
 
-/// A client whose bytes are read as they were cut.
+/// A client whose pieces are read one at a time.
 struct Patient {
     raw: Raw,
     other: Raw,
 }
 
 impl Patient {
-    /// Connects, and sends the beginning of its handshake, or more.
+    /// Connects and sends a first piece, at least the beginning of its handshake.
     async fn begin(replica: &Replica, piece: &[u8]) -> Self {
         let elsewhere = HANDSHAKE.replace("/ws", "/ws?channel=elsewhere");
         let mut other = Raw::send_first(replica.addr, elsewhere.as_bytes()).await;
@@ -48,8 +48,8 @@ impl Patient {
         self.read().await;
     }
 
-    /// Has the server read what was sent. When it answers another client for the second time, it has
-    /// done what it had to do when it did so for the first time.
+    /// Waits until the server has read the last piece: the worker serves its sockets in turn, so when it has
+    /// answered another client twice, it has read this one.
     async fn read(&mut self) {
         for _ in 0..2 {
             self.other.write(&frame(PING, b"?")).await;
@@ -63,7 +63,7 @@ impl Patient {
         }
     }
 
-    /// The next frame is a message of this text, for it as for another.
+    /// Awaits a message of this text as the next frame, and the same message at another client.
     async fn receives(&mut self, listener: &mut Client, text: &str) {
         let (own, others) = (self.raw.json().await, listener.message().await);
         assert_eq!((&own, own["text"].as_str()), (&others, Some(text)));
@@ -83,7 +83,7 @@ async fn frames_sent_byte_by_byte_are_read() {
     patient.drip(&frame(WHOLE, TEXT.as_bytes())).await;
     patient.receives(&mut listener, TEXT).await;
 
-    // Within a character.
+    // The cut is within a character.
     let (begun, rest) = TEXT.as_bytes().split_at(8);
     patient.drip(&frame(BEGINNING, begun)).await;
     patient.drip(&frame(PING, b"beat")).await;
@@ -122,7 +122,7 @@ async fn commands_sent_byte_by_byte_are_answered() {
     let publish = json!({ "publish": { "ref": "🐇", "channel": "news", "text": TEXT } });
     patient.drip(&frame(WHOLE, publish.to_string().as_bytes())).await;
     let heard = listener.message().await;
-    // In either order.
+    // Answer and message may come in either order.
     let mut got = [patient.raw.json().await, patient.raw.json().await];
     got.sort_by_key(|frame| frame["published"].is_null());
     assert_eq!(got, [json!({ "published": { "ref": "🐇", "id": heard["id"] } }), heard.clone()]);
@@ -133,7 +133,7 @@ async fn frame_cut_at_any_byte_is_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
     let mut patient = Patient::connect(&replica).await;
-    // With each size of a header: the last has as much as a message may have.
+    // One text for each size of a header. The last has the maximum size of a message.
     let longest = TEXT.repeat(6553) + "......";
     for (text, cuts) in [(TEXT, 1..16), (&TEXT.repeat(13), 1..50), (&longest, 1..30)] {
         let frame = frame(WHOLE, text.as_bytes());
@@ -162,7 +162,7 @@ async fn frames_sent_with_handshake_are_read() {
         let mut patient = Patient::begin(&replica, &all[..cut]).await;
         patient.send(&all[cut..]).await;
         patient.raw.switched().await;
-        // An answer to a ping may overtake a message.
+        // A pong may precede a message.
         let mut got = [patient.raw.frame().await.unwrap(), patient.raw.frame().await.unwrap()];
         got.sort_by_key(|(opcode, _)| *opcode);
         let [(_, message), pong] = got;
@@ -202,7 +202,7 @@ async fn requests_pipelined_before_handshake_are_answered_first() {
     raw.switched().await;
 }
 
-/// An id that nothing has yet, and that a replica waits for a while.
+/// An id at a future position, for which a replica waits some time.
 const LATER: &str = "ffff-0123456789abcdef";
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::json;
 use warren_testkit::http;
 use warren_testkit::raw::{HANDSHAKE, Raw};
 
-/// Ends lines, steers terminals, closes quotes, turns the direction of text.
+/// Line ends, terminal control sequences, quotes, marks of text direction, markup.
 const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"stopped\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
     \u{2028}\u{2029}\u{202e}\u{2066}\u{200f}</script><script>";
 

@@ -1,4 +1,4 @@
-//! Slow, silent, too many and too eager clients.
+//! Limits of clients: backlog, pings, number of connections, rate.
 
 use crate::replica::Replica;
 use tokio_tungstenite::tungstenite::Message;
@@ -12,7 +12,7 @@ async fn slow_client_that_reads_on_gets_close_reason() {
     let replica = Replica::ready(&settings).await;
     let slow = Raw::connect_narrow(replica.addr).await;
     let mut quick = replica.client("?channel=other").await;
-    // More than its backlog and all that the kernel holds for it; only then does it read.
+    // More than the backlog and the kernel's buffers. Then the client reads.
     let text = "x".repeat(16 << 10);
     for _ in 0..100 {
         assert_eq!(replica.post("lobby", text.as_str()).await.status, 202);
@@ -65,7 +65,7 @@ async fn client_above_rate_gets_error_and_stays_connected() {
     assert_eq!(frames[0]["text"], "0");
     assert_eq!(frames[1]["error"]["code"], "rate_limited");
     assert_eq!(frames[2]["error"]["code"], "rate_limited");
-    // Others have a rate of their own.
+    // Each client has a rate of its own.
     let mut other = replica.client("").await;
     other.send("mine").await;
     assert_eq!(other.text().await, "mine");

@@ -1,4 +1,4 @@
-//! The metrics of clients and deliveries are true.
+//! The metrics of connections, deliveries and backlogs show what happened.
 
 use crate::replica::Replica;
 use warren_testkit::raw::Raw;
@@ -29,12 +29,12 @@ async fn worker_counters_add_up_to_connections_and_deliveries() {
     let writes = replica.metric("warren_writes_total").await;
     assert!((6.0..=70.0).contains(&writes), "{writes}");
     assert!(replica.metric("warren_delivered_bytes_total").await > 60.0 * 50.0);
-    // Once for each message.
+    // One observation for each message.
     replica.metric_becomes("warren_publish_to_broadcast_seconds_count", |n| n == 10.0).await;
     replica.metric_becomes("warren_publish_confirm_seconds_count", |n| n == 10.0).await;
     replica.metric_becomes("warren_messages_unconfirmed", |count| count == 0.0).await;
     replica.metric_becomes("warren_publish_buffer_bytes", |bytes| bytes == 0.0).await;
-    // Both workers keep them; it is the same memory.
+    // Both workers share the memory of the messages.
     let kept = replica.metric_becomes("warren_history_bytes", |bytes| bytes > 0.0).await;
     assert!((10.0 * 400.0..10.0 * 800.0).contains(&kept), "{kept}");
     assert!(replica.metric("warren_channels").await >= 2.0, "one for each worker");

@@ -1,4 +1,4 @@
-//! docs/protocol.md says what the code does: its tables are compared with the code, row by row.
+//! The tables of docs/protocol.md agree with the code, row by row.
 
 use crate::replica::Replica;
 use serde_json::json;
@@ -41,7 +41,7 @@ fn documented_close_codes_match_code() {
     assert_eq!(documented, in_code.collect::<Vec<_>>());
 }
 
-/// Every way in which publishing fails. A new one does not compile until it is in both lists.
+/// All publish errors. A new one does not compile until it is in both lists.
 fn publish_errors() -> [PublishError; 4] {
     use PublishError::{BufferFull, Closing, Refused, TimedOut};
     let known = |error| match error {

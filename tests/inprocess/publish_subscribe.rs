@@ -1,4 +1,4 @@
-//! What clients see, over WebSocket and HTTP, with the embedded broker.
+//! Publishing, delivery and history over WebSocket and HTTP, with the embedded broker.
 
 use crate::replica::Replica;
 use serde_json::json;
@@ -39,7 +39,7 @@ async fn new_subscriber_gets_history_and_returning_one_gets_missed_messages() {
         let response = replica.post(["a", "b"][n % 2], n).await;
         assert_eq!(response.status, 202);
         ids.push(response.json()["id"].as_str().unwrap().to_owned());
-        // Confirmed means that it is out, not that every worker has it.
+        // A confirmed message need not have reached every worker yet.
         assert_eq!(witness.text().await, n);
     }
     let mut late = replica.client("?channel=a&history=2").await;
@@ -154,7 +154,7 @@ async fn health_and_roster_are_served_on_their_own_ports() {
         replica.metric("warren_connections_closed_total{code=\"1000\",reason=\"by_client\"}").await,
         1.0
     );
-    // What clients reach has none of this.
+    // The client port has none of these.
     for path in ["/metrics", "/readyz", "/livez"] {
         assert_eq!(http::get(replica.addr, path).await.status, 404);
     }

@@ -1,5 +1,4 @@
-//! What is there on the two ports and what is not, however it is asked for; and what clients cannot make
-//! grow.
+//! The attack surface: paths, methods and headers of both ports, and metrics that clients cannot add to.
 
 use crate::replica::Replica;
 use serde_json::json;
@@ -72,7 +71,7 @@ async fn undeclared_paths_and_methods_are_refused() {
             assert!([404, 405].contains(&response.status), "{method} {target}: {response:?}");
         }
     }
-    // In the form for proxies an address is that of this server, whatever its host.
+    // A request target in absolute form is served whatever its host.
     assert_eq!(ask(replica.addr, "GET", "http://elsewhere/replicas").await.status, 200);
 }
 
@@ -102,7 +101,7 @@ async fn responses_have_security_headers() {
     }
 }
 
-/// All that a client can choose, with `seed` in it.
+/// Sends requests with `seed` in every value that a client can choose.
 async fn storm(replica: &Replica, seed: &str) {
     for n in 0..30 {
         let name = format!("{seed}-{n}");

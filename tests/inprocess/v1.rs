@@ -50,7 +50,7 @@ async fn subscribe_and_unsubscribe_change_delivered_channels() {
     replica.publish("b", "for it").await;
     assert_eq!(client.text().await, "for it");
 
-    // Back again, with some history, and with a cursor that is none.
+    // Subscribes again, with history, and with a malformed cursor.
     let content = json!({ "ref": 4, "channel": "a", "after": "hello", "history": 1 });
     let answer = client.ask(&subscribe(content)).await;
     assert_eq!(answer["subscribed"]["recovered"], false);
@@ -89,7 +89,7 @@ async fn invalid_command_gets_error_and_connection_stays() {
     let just = json!({ "publish": { "ref": 5, "text": "x".repeat(1024), "key": "k".repeat(128) } });
     assert!(client.ask(&just).await["published"]["id"].is_string());
 
-    // Without a `ref` that can be given back.
+    // Without a valid `ref`.
     let long = format!(r#"{{"publish":{{"ref":"{}","text":1}}}}"#, "r".repeat(65));
     for bad in [
         "hello",
@@ -152,7 +152,7 @@ async fn every_command_is_answered_without_rabbitmq() {
     client.command(&publish(1, 100)).await;
     assert_eq!(fails(&mut client, &publish(2, 5000)).await, "buffer_full");
     assert_eq!(client.answer(&json!(1)).await["error"]["code"], "publish_timeout");
-    // Nobody can tell what came after a cursor; who comes with one is sent away for a while.
+    // Without RabbitMQ no replay is possible, so a client with a cursor is closed and comes back later.
     let id = "1-0123456789abcdef";
     let content = json!({ "ref": 3, "channel": "a", "after": id });
     client.command(&json!({ "subscribe": content })).await;
@@ -215,7 +215,7 @@ async fn offered_subprotocol_is_chosen() {
         let response = http::Response { status: 101, head: raw.head().await, body: String::new() };
         assert_eq!(response.header("sec-websocket-protocol"), chosen, "{offered}");
     }
-    // Binary messages are not served here either.
+    // Binary messages are refused on `warren.v1`, too.
     let mut client = replica.v1("").await;
     client.send_raw(Message::binary(vec![1])).await;
     assert_eq!(client.ended().await, Ended::Closed(1003, "only text messages are served".into()));
@@ -223,7 +223,7 @@ async fn offered_subprotocol_is_chosen() {
 
 #[tokio::test]
 async fn cursor_without_channel_needs_no_rabbitmq() {
-    // There is nothing to be read, hence no need for RabbitMQ.
+    // Without a channel there is no replay.
     let url = format!("amqp://guest:guest@127.0.0.1:{}", free_port());
     let replica = Replica::start(&[("AMQP_URL", url.as_str())]);
     let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });

@@ -1,4 +1,4 @@
-//! Bytes on a raw socket: limits, violations, and odd but valid behaviour.
+//! WebSocket frames on a raw socket: violations, limits, and unusual but valid input.
 
 use crate::replica::Replica;
 use warren_testkit::http;
@@ -25,7 +25,7 @@ async fn violation_closes_only_its_connection_with_its_code() {
     ];
     for (name, bytes, code) in cases {
         let mut raw = Raw::connect(replica.addr).await;
-        // What was valid before the violation counts.
+        // The valid message before the violation is published.
         raw.write(&[frame(0x81, name.as_bytes()), bytes].concat()).await;
         assert_eq!(other.text().await, name);
         let (closed, reason) = raw.closed().await;

@@ -1,6 +1,5 @@
-//! The chart's alert rules in a real Prometheus that scrapes three real replicas: what is the matter
-//! fires, and nothing else. How long things take in truth, and all other cases, are in `tests/alerts`;
-//! here time runs faster, for the rules alone.
+//! The chart's alert rules in a real Prometheus that scrapes three real replicas: the alert for a fault fires, and no
+//! other. The rules run on a faster clock here. `tests/alerts` has all other cases, with the real durations.
 
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -13,15 +12,15 @@ use warren_testkit::prometheus::{Prometheus, Sample, Target};
 use warren_testkit::rabbitmq::{RabbitMq, unique};
 use warren_testkit::replica::Replica;
 
-/// How many times as fast the clock of the rules is.
+/// Factor by which durations in the rules are divided.
 const FASTER: u64 = 10;
-/// How often replicas are scraped.
+/// Interval between scrapes.
 const SCRAPE: &str = "500ms";
-/// What a replica's canaries and messages may take. Not as much faster as the rules: RabbitMQ is not,
-/// on a machine that others keep busy.
+/// Times of canaries and messages. They are not divided by as much as those in the rules, because RabbitMQ is not
+/// faster on a busy machine.
 const SETTINGS: [(&str, &str); 2] = [("CANARY_INTERVAL", "2s"), ("PUBLISH_TIMEOUT", "2s")];
 const PODS: [&str; 3] = ["warren-0", "warren-1", "warren-2"];
-/// How many of each alert fire, and have fired.
+/// Number of firing alerts by name, and of those that have fired.
 const FIRING: &str = "count by (alertname) (ALERTS{alertstate=\"firing\"})";
 const FIRED: &str = "count by (alertname) (max_over_time(ALERTS{alertstate=\"firing\"}[1h]))";
 
@@ -62,14 +61,14 @@ struct Release {
     rabbitmq: RabbitMq,
     replicas: Vec<Replica>,
     prometheus: Prometheus,
-    /// Those who listen and those who publish.
+    /// Subscribers and publishers.
     _traffic: JoinSet<()>,
-    /// Where the rules are.
+    /// Folder of the rules.
     _sandbox: Arc<Sandbox>,
 }
 
 impl Release {
-    /// Starts it, and waits until nothing fires and Prometheus knows enough to tell.
+    /// Starts everything, and waits until no alert fires and Prometheus has enough samples.
     async fn start() -> Self {
         let rabbitmq = RabbitMq::start().await;
         let (url, exchange) = (rabbitmq.url(), unique("messages"));
@@ -84,7 +83,7 @@ impl Release {
             let addr = replica.addr;
             traffic.spawn(async move {
                 loop {
-                    // Refused or not: the replica counts it.
+                    // Failures are part of the test.
                     let _ = http::try_post(addr, "/messages", "{\"text\":\"hello\"}").await;
                     sleep(Duration::from_millis(100)).await;
                 }
@@ -99,19 +98,19 @@ impl Release {
             targets.map(|(pod, replica)| Target::replica(pod, replica.admin)).collect();
         let prometheus = Prometheus::start(&targets, SCRAPE, &[&file]).await;
         let release = Self { rabbitmq, replicas, prometheus, _traffic: traffic, _sandbox: sandbox };
-        // As long as most windows are.
+        // As long as most windows of the rules.
         let known = "count(count_over_time(warren_ready[15s]) >= 24)";
         release.prometheus.becomes(known, |found| found.iter().any(|it| it.value() == 3.0)).await;
         release.is_over(&[]).await;
         release
     }
 
-    /// Waits until these alerts fire, and no others.
+    /// Waits until exactly these alerts fire.
     async fn fires(&self, alerts: &[(&str, usize)]) {
         self.prometheus.becomes(FIRING, |found| *alerts == numbers(found)).await;
     }
 
-    /// Waits until no alert fires or is about to, and asserts that those were all that ever did.
+    /// Waits until no alert is firing or pending, and asserts that exactly these have fired.
     async fn is_over(&self, alerts: &[(&str, usize)]) {
         self.prometheus.becomes("ALERTS", <[_]>::is_empty).await;
         let fired = self.prometheus.query(FIRED).await.unwrap();
@@ -119,7 +118,7 @@ impl Release {
     }
 }
 
-/// The alerts by their names, each with its number.
+/// The alerts by name, each with its count.
 fn numbers(found: &[Sample]) -> Vec<(&str, usize)> {
     let number = |it: &Sample| it.value() as usize;
     let mut alerts: Vec<_> =

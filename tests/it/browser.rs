@@ -1,4 +1,4 @@
-//! The chat page in a browser, on two replicas; the tests themselves are in tests/browser.
+//! The chat page and the client module in Chromium, on two replicas. The tests themselves are in tests/browser.
 
 use std::process::Command;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use warren_testkit::process::Process;
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{Replica, warren};
 
-/// Runs it, with nothing in its environment that is ours; its exit code and all that it wrote.
+/// Runs the check without variables of Warren's. Returns its exit code and its output.
 async fn check(arguments: &[&str]) -> (i32, String) {
     let mut check = started(arguments);
     let status = check.ended(LIMIT).await;

@@ -1,4 +1,4 @@
-//! Three replicas behind HAProxy, as one.
+//! Three replicas behind HAProxy serve clients as one.
 
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 300;
-/// Every so many clients, one publishes.
+/// One client of so many publishes.
 const PUBLISHERS: usize = 10;
 const MESSAGES: usize = 50;
 
@@ -55,7 +55,7 @@ async fn each_client_gets_each_message_once_in_publisher_order() {
     .await;
     assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "the same messages for everyone");
 
-    // And nothing more: what comes next is what is said next.
+    // Nothing more comes: the next message is the one that is published next.
     clients[0].send("the end").await;
     for message in join_all(clients.iter_mut().map(|client| client.text())).await {
         assert_eq!(message, "the end");

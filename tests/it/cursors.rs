@@ -1,4 +1,4 @@
-//! Cursors that cannot be taken up, and why not.
+//! Cursors that cannot be resumed after, and the reasons that clients get.
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -7,8 +7,8 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{LIVE, Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
-/// `after` is not taken up, for this reason, on any transport; history is sent instead, of which
-/// `last` is the last message.
+/// Asserts that no transport resumes after `after`, for this reason, and that each sends history instead, which ends
+/// with the message `last`.
 pub async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
     for transport in TRANSPORTS {
         let mut lost = Subscriber::connect(transport, replica, &["lobby"], after, 1).await;
@@ -22,7 +22,7 @@ pub async fn refused(replica: &Replica, after: &str, reason: &str, last: &str) {
     assert_eq!(page, expected, "{after:?}");
 }
 
-/// The offset that an id begins with.
+/// The offset at the beginning of an id.
 fn offset(id: &str) -> u64 {
     u64::from_str_radix(id.split('-').next().unwrap(), 16).unwrap()
 }
@@ -76,7 +76,7 @@ async fn evicted_id_reports_expired() {
     let series = "warren_resumes_total{outcome=\"expired\"}";
     assert!(replica.metric(series).await > 0.0);
 
-    // The oldest that there is can be taken up, by a replica that never saw it before as well.
+    // The oldest message can be resumed after, also on a replica that never read it before.
     let new = Replica::on_rabbitmq("new", &rabbitmq.url(), &exchange, &settings).await;
     let page = new.page("?channel=lobby&limit=2").await;
     let ids = [0, 1].map(|n| page["messages"][n]["id"].as_str().unwrap().to_owned());
@@ -98,7 +98,7 @@ async fn id_of_deleted_stream_reports_unknown() {
     let stream = format!("{exchange}.log");
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
-    // The same bytes at the same place of both streams, behind something that has a name.
+    // Equal messages at equal offsets of both streams, behind a message with an id.
     replica.publish("lobby", "old").await;
     assert_eq!(client.text().await, "old");
     let same = br#"{"text":"same","date":"2026-01-02T03:04:05Z"}"#;
@@ -114,7 +114,7 @@ async fn id_of_deleted_stream_reports_unknown() {
     }
 
     rabbitmq.ctl(&["delete_queue", &stream]).await;
-    // Only what has an id is known to be on a stream.
+    // A publish that returns an id has reached the stream.
     let first = loop {
         if let Value::String(id) = &replica.post("lobby", "new").await.json()["id"] {
             break id.clone();
@@ -141,12 +141,12 @@ async fn id_of_deleted_stream_reports_unknown() {
     for id in [common[0], common[common.len() - 1], &old[0], &old[99]] {
         refused(&replica, id, "unknown", &new[99]).await;
     }
-    // A replica that never saw the first stream does not take them for its own either.
+    // Nor does a replica that never read the first stream accept them.
     let second = Replica::on_rabbitmq("second", &rabbitmq.url(), &exchange, &quiet).await;
     for id in [common[0], common[common.len() - 1]] {
         refused(&second, id, "unknown", &new[99]).await;
     }
-    // What a replica publishes has a name of its own.
+    // Messages that replicas publish have unique ids.
     let [before, last] = [replica.publish("lobby", 1).await, replica.publish("lobby", 2).await];
     let mut back = second.client(&format!("?after={before}")).await;
     assert_eq!(back.ready["recovered"], true);

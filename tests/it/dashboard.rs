@@ -1,5 +1,5 @@
-//! What Grafana and Prometheus ask: every query of the dashboard and every expression of the alerts,
-//! put to a real Prometheus that scrapes real replicas and a real RabbitMQ.
+//! Every query of the dashboard and every expression of the alerts returns data, in a real Prometheus that scrapes
+//! real replicas and a real RabbitMQ.
 
 use serde_json::json;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use warren_testkit::replica::Replica;
 
 const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/warren/rules/warren.yaml");
 const INTERVAL: &str = "1s";
-/// What Grafana makes of it: four scrapes.
+/// Interval for rates: four scrapes, as Grafana chooses it.
 const RATE_INTERVAL: &str = "4s";
 
 #[tokio::test]
@@ -65,13 +65,13 @@ async fn joined(pod: &str, port: u16, exchange: &str) -> Replica {
         .await
 }
 
-/// An alert of the kind that the dashboard shows.
+/// An alert rule for the dashboard's list of alerts.
 fn a_rule_that_fires() -> String {
     let rule = json!({ "alert": "WarrenIsTested", "expr": "vector(1)", "labels": { "namespace": NAMESPACE } });
     json!({ "groups": [{ "name": "tests", "rules": [rule] }] }).to_string()
 }
 
-/// A replica that becomes deaf, loses RabbitMQ, and is told to end.
+/// Makes a replica deaf, cuts it off from RabbitMQ, and shuts it down.
 async fn leave_without_rabbitmq(replica: Replica, way: &Proxy, prometheus: &Prometheus) {
     let _client = replica.client("").await;
     way.lets(Passing::Nothing);
@@ -79,7 +79,7 @@ async fn leave_without_rabbitmq(replica: Replica, way: &Proxy, prometheus: &Prom
     replica.terminate().await;
 }
 
-/// Clients of all kinds, on and on.
+/// Clients of all kinds, until the test ends.
 async fn life(one: &Replica, two: &Replica) -> Infallible {
     let mut events = two.events("").await;
     let mut slow = Vec::new();
@@ -93,13 +93,13 @@ async fn life(one: &Replica, two: &Replica) -> Infallible {
         eager.close().await;
         two.client(&format!("?after={id}")).await.close().await;
         assert_eq!(http::get(one.addr, "/ws").await.status, 426);
-        // The first ones stay, and never read.
+        // The first clients stay, and never read.
         slow.push(Raw::connect_narrow(two.addr).await);
         slow.truncate(3);
     }
 }
 
-/// Waits until Prometheus has evaluated all rules by itself.
+/// Waits until Prometheus has evaluated all rules.
 async fn are_evaluated(prometheus: &Prometheus) {
     let deadline = Instant::now() + LIMIT;
     for name in prometheus.rules().await.into_iter().map(|rule| rule.name) {
@@ -115,7 +115,7 @@ async fn are_evaluated(prometheus: &Prometheus) {
     }
 }
 
-/// Asks until all queries have data.
+/// Repeats the queries until all return data.
 async fn have_data(prometheus: &Prometheus, mut queries: Vec<Query>, start: Instant) {
     let deadline = Instant::now() + LIMIT;
     loop {
@@ -136,8 +136,8 @@ async fn have_data(prometheus: &Prometheus, mut queries: Vec<Query>, start: Inst
     }
 }
 
-/// Whether there is a number, now or at any time since the start. All series must have the labels that
-/// the legend shows.
+/// True if a query returns a number, now or at any time since the start. All series must have the labels of the
+/// legend.
 async fn has_data(prometheus: &Prometheus, query: &Query, start: Instant) -> bool {
     let answer = query.ask(prometheus, start.elapsed().as_secs_f64()).await;
     let Query { place, expression, legend, .. } = query;

@@ -1,4 +1,4 @@
-//! Keys: what is said again with the same key is delivered once.
+//! Keys: messages with the same channel and key are delivered once.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -10,7 +10,7 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::replica::{LIVE, Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
-/// Publishes over HTTP with a key; the id.
+/// Publishes over HTTP with a key, and returns the id.
 async fn post(replica: &Replica, channel: &str, key: &str, text: impl Into<Value>) -> String {
     let body = json!({ "channel": channel, "key": key, "text": text.into() }).to_string();
     let response = http::post(replica.addr, "/messages", &body).await;
@@ -18,7 +18,7 @@ async fn post(replica: &Replica, channel: &str, key: &str, text: impl Into<Value
     response.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Publishes as a command with a key; the id.
+/// Publishes as a command with a key, and returns the id.
 async fn command(client: &mut Client, key: &str, text: &str) -> String {
     let content = json!({ "ref": "r", "key": key, "text": text });
     let answer = client.ask(&json!({ "publish": content })).await;
@@ -43,7 +43,7 @@ async fn repeated_key_returns_first_id_on_any_replica() {
     two.becomes_ready(true).await;
     assert_eq!(post(&two, "lobby", "k1", "first").await, first, "on one that has just begun");
 
-    // Another channel, another key, no key: other messages.
+    // Another channel, another key or no key makes another message.
     let mut others = vec![
         post(&two, "news", "k1", "in another channel").await,
         post(&one, "lobby", "k2", "under another key").await,
@@ -94,7 +94,7 @@ async fn duplicate_is_in_no_history_page_or_replay() {
     let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let mut peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let padding = "x".repeat(4 << 10);
-    // Every message is on the stream a second time, ten messages after the first.
+    // The stream has every message twice, the copy ten messages later.
     let (mut ids, mut copies) = (Vec::new(), Vec::new());
     for n in 0..COUNT {
         ids.push(post(&replica, "lobby", &format!("k{n}"), json!([n, padding])).await);
@@ -115,7 +115,7 @@ async fn duplicate_is_in_no_history_page_or_replay() {
         let messages = page["messages"].as_array().unwrap();
         assert!(messages.iter().map(|message| message["id"].as_str().unwrap()).eq(&ids));
         for transport in TRANSPORTS {
-            // From between the two copies of most that follow.
+            // Resumes between the two copies of most messages that follow.
             for from in [0, 20, 60, 135, 149] {
                 let mut back =
                     Subscriber::connect(transport, replica, &["lobby"], &ids[from], 0).await;
@@ -130,7 +130,7 @@ async fn duplicate_is_in_no_history_page_or_replay() {
             }
         }
     }
-    // In pages that begin between the copies.
+    // Pages begin between the copies.
     let mut after = ids[5].clone();
     for stretch in ids[6..].chunks(7) {
         let page = replica.page(&format!("?channel=lobby&limit=7&after={after}")).await;
@@ -148,7 +148,7 @@ async fn republish_after_lost_connection_is_delivered_once() {
     let mut client = replica.client("").await;
     let id = replica.publish("lobby", "once").await;
     let copy = peer.message().await;
-    // As a replica does it that cannot know whether the first copy got through.
+    // As a replica does when the confirm of the first copy is lost.
     let mut headers = copy.properties.headers().clone().unwrap_or_default();
     headers.insert("warren-repeated".into(), AMQPValue::Boolean(true));
     let again = copy.properties.clone().with_headers(headers);
@@ -162,7 +162,7 @@ async fn republish_after_lost_connection_is_delivered_once() {
     assert_eq!(page["messages"].as_array().unwrap().len(), 2, "{page}");
 }
 
-/// A key of another program's.
+/// A key as other programs set it.
 fn keyed(key: &[u8]) -> BasicProperties {
     let mut headers = FieldTable::default();
     headers.insert("warren-key".into(), AMQPValue::LongString(key.into()));

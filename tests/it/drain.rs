@@ -1,4 +1,4 @@
-//! SIGTERM under load.
+//! Shutdown by SIGTERM or SIGINT, under load.
 
 use futures_util::future::join_all;
 use std::time::Duration;
@@ -25,13 +25,13 @@ async fn drain_spreads_closes_and_delivers_accepted_messages() {
 
     leaving.process.signal("TERM");
     leaving.becomes_ready(false).await;
-    // Unready, and yet it serves until the load balancers have noticed.
+    // An unready replica serves until load balancers have noticed.
     let reason = http::get(leaving.admin, "/readyz").await.body;
     assert!(reason.contains("shutting down"), "{reason}");
     let latecomer = leaving.client("?channel=quiet").await;
 
-    // One client goes on publishing until it is closed; all that it had an echo of counts, and so
-    // does what was only accepted.
+    // One client publishes until it is closed. All messages that were accepted must be delivered, also the last
+    // one, whose echo it did not get.
     let publishing = tokio::spawn(async move {
         let mut sent = 0;
         loop {
@@ -79,7 +79,7 @@ async fn drain_spreads_closes_and_delivers_accepted_messages() {
 async fn draining_replica_refuses_new_connections() {
     let settings = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "60s")];
     let mut replica = Replica::ready(&settings).await;
-    // Two, of which at least one is closed in the second half.
+    // Of two clients, at least one is closed in the second half of the period.
     let _clients = (replica.client("").await, replica.client("").await);
     replica.process.signal("TERM");
     replica.process.line(LIMIT, |line| line.contains("draining")).await;
@@ -87,7 +87,7 @@ async fn draining_replica_refuses_new_connections() {
     while TcpStream::connect(replica.addr).await.is_ok() {
         assert!(Instant::now() < deadline, "still accepted");
     }
-    // A second signal ends it at once.
+    // A second signal ends the process at once.
     replica.process.signal("TERM");
     assert_eq!(replica.process.ended(LIMIT).await.code(), Some(143));
 }
@@ -103,7 +103,7 @@ async fn sigint_shuts_down_like_sigterm() {
 
 #[tokio::test]
 async fn unread_event_stream_does_not_delay_shutdown() {
-    // It is closed as too slow before that, or not.
+    // With the small limit the stream is closed as slow before the drain.
     for backlog in ["64KiB", "64MiB"] {
         let settings = [
             ("DRAIN_DELAY", "0s"),
@@ -117,7 +117,7 @@ async fn unread_event_stream_does_not_delay_shutdown() {
         let _unread = Raw::send_first_narrow(replica.addr, request).await;
         replica.metric_becomes("warren_connections{transport=\"sse\"}", |open| open == 1.0).await;
         let mut witness = replica.client("").await;
-        // Far more than the kernel and actix hold of it.
+        // Far more than the kernel and actix buffer.
         for _ in 0..50 {
             replica.publish("lobby", "x".repeat(60_000)).await;
             witness.message().await;

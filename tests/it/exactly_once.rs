@@ -1,4 +1,4 @@
-//! Every message once and in one order, whatever is killed.
+//! Every message is delivered once and in one order while replicas and RabbitMQ nodes are killed.
 
 use fastrand::Rng;
 use futures_util::future::join_all;
@@ -8,7 +8,7 @@ use warren_testkit::open_files::allow_open_files;
 use warren_testkit::rabbitmq::{RabbitMq, unique};
 use warren_testkit::replica::Replica;
 
-/// Small enough that who was away for long needs the stream.
+/// Settings with so little history that clients which were away for long need the log.
 const SETTINGS: [(&str, &str); 5] = [
     ("HISTORY_BYTES", "64KiB"),
     ("CLIENT_BACKLOG", "128KiB"),
@@ -17,7 +17,7 @@ const SETTINGS: [(&str, &str); 5] = [
     ("CANARY_INTERVAL", "1s"),
 ];
 
-/// Runs publishers, clients and what happens to them; then looks whether nothing is missing.
+/// Runs publishers, subscribers and faults, and then asserts that nothing is missing.
 async fn run(
     mut replicas: Vec<Replica>,
     clients: usize,
@@ -39,7 +39,7 @@ async fn run(
         },
     );
     ledger.balance();
-    // Something of all this was read from the stream.
+    // Some clients resumed from the log.
     let mut replays = 0.0;
     for replica in &replicas {
         replays += replica.metric("warren_resumes_total{outcome=\"log\"}").await;
@@ -87,7 +87,7 @@ async fn killed_cluster_nodes_lose_and_repeat_nothing() {
         ledger.reaches(300).await;
         let node = cluster.node_of("warren one consume").await;
         cluster.nodes[node].kill();
-        // With two of three nodes it goes on.
+        // Two of three nodes are a quorum.
         ledger.reaches(900).await;
         cluster.nodes[node].start_again().await;
         cluster.whole(&stream).await;

@@ -1,15 +1,15 @@
-//! docs/protocol.md shows what happens: its examples are run, one after the other.
+//! Runs the examples of docs/protocol.md, one after the other, and compares what happens.
 //!
 //! A block of kind `websocket`, `warren.v1` or `events` is a connection, one of kind `console` a
 //! terminal:
 //!
-//! - `WARREN_…=…`: a setting; the block has a replica and an exchange of its own then
-//! - `GET …`, and headers behind it: the address to connect to
+//! - `WARREN_…=…`: a setting; the block then has a replica and an exchange of its own
+//! - `GET …`, followed by headers: the path to connect to
 //! - `→ …`: a text that the client sends
-//! - `← …`: a text that it gets, a line of an event stream, or `close` with code and reason
-//! - `$ …`: a command; what it writes follows
+//! - `← …`: a text that the client gets, a line of an event stream, or `close` with code and reason
+//! - `$ …`: a command, followed by its output
 //!
-//! The other blocks share replicas, so that each shows what those before it left.
+//! The other blocks share replicas, so that each continues from those before it.
 
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
@@ -30,16 +30,16 @@ use warren_testkit::replica::Replica;
 const DOCUMENT: &str = include_str!("../../docs/protocol.md");
 /// Blocks that are connections, or commands.
 const KINDS: [&str; 4] = ["websocket", "warren.v1", "events", "console"];
-/// Blocks that are only shown.
+/// Blocks that are not run.
 const SHOWN: [&str; 3] = ["json", "js", "text"];
-/// What the document has for the replica that the examples talk to, and for its process.
+/// Addresses and process id of the replica in the document.
 const ADDR: &str = "127.0.0.1:8080";
 const ADMIN: &str = "127.0.0.1:9090";
 const PROCESS: &str = "$WARREN_PID";
 const EXCHANGE: &str = "messages";
 
 struct Example {
-    /// Where it begins in the document.
+    /// Line of the document at which it begins.
     at: usize,
     kind: &'static str,
     lines: Vec<&'static str>,
@@ -63,12 +63,12 @@ fn examples() -> Vec<Example> {
     examples
 }
 
-/// A part of a text: a word, or what is between two.
+/// A part of a text: a word, or a sign between words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part<'a> {
     Id(&'a str),
     Date,
-    /// Milliseconds or seconds to wait.
+    /// A delay in milliseconds or seconds.
     Pause,
     Plain(&'a str),
 }
@@ -105,7 +105,7 @@ fn is_number(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether this looks like an id of delivery `log`.
+/// True for an id of delivery mode `log`.
 fn is_id(word: &str) -> bool {
     let hex = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -115,7 +115,7 @@ fn is_id(word: &str) -> bool {
     hex(position) && check.len() == 16 && hex(check) && hex(distance)
 }
 
-/// Which ids stand for those of the document: each for one.
+/// The real id for each id of the document.
 #[derive(Clone, Default)]
 struct Ids(HashMap<String, String>);
 
@@ -125,7 +125,7 @@ impl Ids {
         self.0.iter().fold(text.to_owned(), |text, (shown, real)| text.replace(shown, real))
     }
 
-    /// Whether a real text is what the document shows; if so, its ids are known from now on.
+    /// Compares a real text with that of the document. If they match, the ids of the text are known from then on.
     fn learn(&mut self, shown: &str, real: &str) -> bool {
         let (shown, real) = (parts(shown), parts(real));
         let mut ids = self.clone();
@@ -150,7 +150,7 @@ impl Ids {
     }
 }
 
-/// Where examples are run.
+/// The replica that examples run against.
 struct Stage {
     rabbitmq: &'static Node,
     exchange: String,
@@ -161,8 +161,8 @@ struct Stage {
 impl Stage {
     async fn set(settings: &[(&str, &str)]) -> Self {
         let (rabbitmq, exchange) = (shared(), unique("messages"));
-        // One worker: what one client was answered, the next one's `ready` stands for. Heartbeats find
-        // that `curl` has left.
+        // With one worker the cursor of `ready` includes every message that a client before it got. Heartbeats
+        // detect that `curl` has left.
         let settings = [settings, &[("WORKERS", "1"), ("PING_INTERVAL", "5s")]].concat();
         let replica = Replica::on_rabbitmq("burrow-1", &rabbitmq.url(), &exchange, &settings).await;
         Self { rabbitmq, exchange, replica, ids: Ids::default() }
@@ -217,7 +217,7 @@ impl Stage {
         Peer::Socket(Box::new(client_async(request, stream).await.expect("a WebSocket").0))
     }
 
-    /// Awaits these lines. Messages come in order; answers may come before or behind them.
+    /// Awaits these lines. Messages come in order; answers may come before or after them.
     async fn hear(&mut self, peer: &mut Peer, mut shown: Vec<&str>) {
         let ordered = matches!(peer, Peer::Events(_));
         while !shown.is_empty() {
@@ -254,7 +254,7 @@ impl Stage {
         let output = String::from_utf8(output.stdout).expect("text").replace("\r\n", "\n");
         let mut real: Vec<_> = output.trim_end().lines().collect();
         let mut shown = shown.to_vec();
-        // Of headers the document shows some.
+        // The document shows only some headers.
         if let Some(behind) = shown.iter().position(|line| line.is_empty()) {
             let head: Vec<_> = shown.drain(..=behind).collect();
             let behind = real.iter().position(|line| line.is_empty()).expect("a head");
@@ -268,7 +268,7 @@ impl Stage {
     }
 }
 
-/// Whether a line is not the output of a command.
+/// True for a line that is a step, and not the output of a command.
 fn is_step(line: &str) -> bool {
     ["→ ", "←", "$ "].iter().any(|mark| line.starts_with(mark))
 }
@@ -282,7 +282,7 @@ fn incoming(line: &str) -> &str {
     text.strip_prefix(' ').unwrap_or(text)
 }
 
-/// Who talks to a replica.
+/// A connection of an example.
 enum Peer {
     Socket(Box<WebSocketStream<TcpStream>>),
     Events(Process),
@@ -312,7 +312,7 @@ impl Peer {
     }
 }
 
-/// Those that have a replica of their own: with settings, or because they delete or end something.
+/// True for examples that need a replica of their own: they have settings, or delete or end something.
 fn is_apart(example: &Example) -> bool {
     let marks = ["WARREN_", "$ rabbitmqctl delete", "$ kill"];
     example.lines.iter().any(|line| marks.iter().any(|mark| line.starts_with(mark)))

@@ -1,4 +1,4 @@
-//! RabbitMQ away, its topology deleted, its memory full. What delivery `log` makes of it is in `log`.
+//! RabbitMQ stops, loses its topology, or raises a memory alarm. `log` has the same for delivery mode `log`.
 
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use serde_json::Value;
@@ -10,12 +10,12 @@ use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
 use warren_testkit::rabbitmq_node::Node;
 use warren_testkit::replica::{LIVE, Replica};
 
-/// Reads on to the message with this text; errors and gaps may come before it.
+/// Reads up to the message with this text. Errors and gaps may come before it.
 async fn hears(client: &mut Client, text: &str) {
     while client.frame().await.expect("it stays connected")["text"] != text {}
 }
 
-/// Sends texts that begin with `name` until one comes back.
+/// Publishes texts that begin with `name` until one is delivered.
 async fn gets_through(client: &mut Client, name: &str) {
     for n in 0.. {
         client.send(format!("{name} {n}")).await;
@@ -49,7 +49,7 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
         replica.becomes_ready(false).await;
         assert_eq!(http::get(replica.admin, "/livez").await.status, 200, "alive all the same");
     }
-    // What is said meanwhile waits, and goes out in its order.
+    // Messages published meanwhile wait, and are sent in their order.
     for n in 0..100 {
         sender.send(format!("meanwhile {n}")).await;
     }
@@ -67,7 +67,7 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
     for replica in [&one, &two] {
         replica.becomes_ready(true).await;
     }
-    // Who only listens is told that something may be missing, before what comes next.
+    // A subscriber gets a gap before the next message.
     while !listener.frame().await.expect("it stays connected")["gap"].is_object() {}
     sender.send("after").await;
     hears(&mut listener, "after").await;
@@ -99,7 +99,7 @@ async fn replica_without_rabbitmq_starts_and_reports_errors_to_publishers() {
     let response = replica.post("lobby", "x".repeat(5000)).await;
     assert_eq!((response.status, response.error().as_str()), (503, "buffer_full"));
     assert!(!response.header("retry-after").is_empty());
-    // Each failure is in one counter.
+    // Each failure is counted once.
     let failed = |outcome| format!("warren_messages_published_total{{outcome=\"{outcome}\"}}");
     assert_eq!(replica.metric(&failed("publish_timeout")).await, 2.0);
     assert_eq!(replica.metric(&failed("buffer_full")).await, 1.0);
@@ -151,10 +151,10 @@ async fn unbound_replica_without_publishers_detects_it() {
     let mut replica = Replica::on_rabbitmq("host", &url, &exchange, &[LIVE]).await;
     let mut client = replica.client("").await;
     let mut peer = AmqpPeer::live(&url, &exchange).await;
-    // Right after a canary, so that none finds the exchange without a queue, which would be told.
+    // Right after a canary, so that no canary is returned by an exchange without a queue.
     peer.control().await;
-    // Exclusive queues can be unbound by their own connection only, so the exchange goes and comes:
-    // nothing tells the replica that its binding went with it.
+    // Only the connection of an exclusive queue can unbind it, so the exchange is deleted and declared again.
+    // RabbitMQ does not tell the replica that its binding is gone.
     peer.remake_exchange().await;
     let deaf = replica.process.line(LIMIT, |line| line.contains("\"deaf\"")).await;
     let deaf: Value = serde_json::from_str(&deaf).unwrap();
@@ -172,7 +172,7 @@ async fn memory_alarm_delays_messages_and_keeps_clients() {
     let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
     rabbitmq.set_memory_watermark(0.000_000_1).await;
-    // RabbitMQ tells a connection when it publishes next.
+    // RabbitMQ reports the alarm when the connection publishes next.
     client.send("held back").await;
     replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 1.0).await;
     // RabbitMQ reads nothing from this connection while it is blocked.
@@ -186,7 +186,7 @@ async fn memory_alarm_delays_messages_and_keeps_clients() {
     assert_eq!(frame["text"], Value::from("held back"));
     replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 0.0).await;
 
-    // With nothing that it owes to anyone, an alarm does not keep it from leaving.
+    // Without unconfirmed messages, an alarm does not delay the shutdown.
     rabbitmq.set_memory_watermark(0.000_000_1).await;
     replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 1.0).await;
     assert_eq!(replica.terminate().await.code(), Some(0));

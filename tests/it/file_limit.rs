@@ -1,5 +1,5 @@
-//! Sockets that nobody speaks on, and no file for another one: those who are there are served all the
-//! while, and newcomers when there is room again.
+//! Thousands of idle sockets, and an exhausted file limit: existing clients are served all the time, and new ones once
+//! there are files again.
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -16,15 +16,15 @@ use warren_testkit::replica::Replica;
 use warren_testkit::{LIMIT, open_files};
 
 const CROWD: usize = 5_000;
-/// So many come when there is no file for them, and go when there is to be one.
+/// Clients that connect while no file is left, and clients that leave to free files for them.
 const NEWCOMERS: usize = 50;
-/// "a connection on which nothing was asked": what docs/operations.md says of it, and of the process itself.
+/// Memory of an idle connection, and of the process itself, as in docs/operations.md.
 const CONNECTION: usize = 18 << 10;
 const SLACK: usize = 4 << 20;
 
-/// Opens a connection and says this on it.
+/// Opens a connection and sends these bytes.
 async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
-    // What is not accepted yet is connected all the same, as long as the kernel has room.
+    // The kernel completes connections that the replica has not accepted yet, as long as its queue has room.
     let stream = timeout(Duration::from_secs(1), TcpStream::connect(addr)).await.ok()?.ok()?;
     let mut raw = Raw { stream };
     raw.write(beginning).await;
@@ -48,7 +48,7 @@ async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
                 assert_eq!(client.text().await, n.to_string());
             }
         }
-        // Each of them, within the time for a head.
+        // Each is answered within the time limit of a head.
         for raw in &mut crowd {
             let mut answer = Vec::new();
             let ended = timeout(LIMIT, raw.stream.read_to_end(&mut answer)).await;
@@ -87,7 +87,7 @@ async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
     }
     let busy = (replica.cpu() - before) / start.elapsed().as_secs_f64();
     assert!(busy < 0.5, "{busy} of a core, to accept nobody");
-    // Some found what a request before them had left.
+    // Some got a file that an earlier request had freed.
     let answered = newcomers[NEWCOMERS - 1].stream.try_read(&mut [0; 16]);
     assert_eq!(
         answered.unwrap_err().kind(),
@@ -104,7 +104,7 @@ async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
     for newcomer in &mut newcomers {
         while newcomer.json().await["text"] != "recovered" {}
     }
-    // Those who ask may need a file that nobody left.
+    // Requests for metrics need files, too.
     open_files::allow_again(replica.process.id());
     let open = "warren_connections{transport=\"websocket\"}";
     replica.metric_becomes(open, |open| open == 1.0 + NEWCOMERS as f64).await;

@@ -14,7 +14,7 @@ async fn failed_connection_attempts_leak_nothing() {
     let rabbitmq = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("amqp://{}", rabbitmq.local_addr().unwrap());
     let replica = Replica::start(&[("AMQP_URL", &url)]).await;
-    // Two connections are tried at a time.
+    // The replica opens two connections at a time.
     let mut held = Vec::new();
     let mut two_more = async || {
         for _ in 0..2 {
@@ -25,7 +25,7 @@ async fn failed_connection_attempts_leak_nothing() {
     two_more().await;
     let first = two_more().await;
     let later = two_more().await;
-    // Those before may be on their way out.
+    // Earlier attempts may not have ended yet.
     assert!(later <= first + 2, "{first} threads and files, and then {later}");
     let status = replica.terminate().await;
     assert!(status.success(), "{status}");

@@ -1,5 +1,5 @@
-//! Names, reasons and texts that want to be more than that: lines of a log, headers, markup, commands to a
-//! terminal. What clients choose is in no line at all: see `logs`.
+//! Hostile names, reasons and texts of other programs stay text: they become neither log lines, headers, markup nor
+//! terminal control sequences. Values chosen by clients are not logged at all, as `logs` tests.
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -12,11 +12,11 @@ use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::refusing_broker;
 use warren_testkit::replica::{Replica, command};
 
-/// Ends lines, steers terminals, closes quotes, turns the direction of text.
+/// Line ends, terminal control sequences, quotes, marks of text direction, markup.
 const FORGED: &str = "x\"}\r\n{\"level\":\"ERROR\",\"event\":\"stopped\"}\n\u{1b}[2J\u{1b}]0;t\u{7}\u{9b}31m\u{85}\
     \u{2028}\u{2029}\u{202e}\u{2066}\u{200f}</script><script>";
 
-/// Has nothing in it but text.
+/// True for text without control characters or direction marks.
 fn is_plain(text: &str) -> bool {
     !text.contains(|sign: char| {
         sign.is_control() || "\u{2028}\u{2029}\u{202e}\u{2066}\u{200f}".contains(sign)
@@ -47,7 +47,7 @@ async fn hostile_broker_text_stays_in_its_log_line() {
         assert!(process.ended(LIMIT).await.success());
         let log = process.output();
         assert!(log.matches("cannot connect to RabbitMQ").count() > 1 && !log.contains("hunter2"));
-        // Lines end where `lines` says, and nowhere else.
+        // No other line separator is in it.
         for line in log.split('\n').filter(|line| !line.is_empty()) {
             assert!(is_plain(line) && line.len() < 3000, "{line:?}");
             if format == "json" {
@@ -65,18 +65,18 @@ async fn hostile_replica_name_stays_text_everywhere() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
-    // As a replica would call itself that can call itself so.
+    // A canary of a replica with a hostile name.
     let canary = json!({ "name": FORGED, "version": FORGED, "connections": 1, "instance": 1, "sequence": 1 });
     let kind = BasicProperties::default().with_type("warren.replica".into());
     peer.publish("", canary.to_string().as_bytes(), kind).await;
-    // A channel has no controls, but may have all else.
+    // A channel has no control characters, but may have all else.
     let channel: String = FORGED.chars().filter(|sign| !sign.is_control()).collect();
     let query: String = channel.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let (mut client, mut events) = (
         replica.client(&format!("?channel={query}")).await,
         replica.events(&format!("?channel={query}")).await,
     );
-    // White space of JSON, where an event has its lines.
+    // JSON white space that is a line end in an event stream.
     let body = json!({ "text": [FORGED], "date": FORGED }).to_string().replace("[\"", "[\r\n\n\"");
     let strange = BasicProperties::default()
         .with_message_id("event: gap".into())

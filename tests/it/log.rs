@@ -1,4 +1,4 @@
-//! Delivery `log`: every replica reads one stream.
+//! Delivery mode `log`: every replica reads one stream.
 
 use futures_util::future::join_all;
 use lapin::BasicProperties;
@@ -9,7 +9,7 @@ use warren_testkit::cluster::row;
 use warren_testkit::rabbitmq::{RabbitMq, shared, unique};
 use warren_testkit::replica::Replica;
 
-/// Reads so many messages; anything else is a failure.
+/// Reads so many messages. Anything else is a failure.
 async fn messages(client: &mut Client, count: usize) -> Vec<Value> {
     let mut messages = Vec::new();
     while messages.len() < count {
@@ -49,7 +49,7 @@ async fn all_subscribers_see_one_order() {
         },
         async {
             for n in 0..EACH {
-                // Neither an id nor a date: the stream names it, for all replicas alike.
+                // Without an id and a date, the offset gives the message the same id on all replicas.
                 let text = format!("fourth {n}");
                 peer.publish("", text.as_bytes(), BasicProperties::default()).await;
             }
@@ -107,7 +107,7 @@ async fn declared_topology_matches_document() {
     let binding = row(&bindings, "source_name", &exchange);
     let bound = (&binding["destination_name"], &binding["routing_key"]);
     assert_eq!(bound, (&json!(stream), &json!("")));
-    // All of it outlives the replica.
+    // The topology outlives the replica.
     drop(replica);
     let list = rabbitmq.ask(&columns).await;
     row(&list, "name", &stream);
@@ -160,8 +160,8 @@ async fn rabbitmq_outage_keeps_clients_and_loses_nothing() {
             sender.send(format!("{}", expected + n)).await;
         }
         rabbitmq.start_again().await;
-        // What another program says before the replicas are back reaches everyone as well.
-        // RabbitMQ takes connections, and confirms messages, before it has the stream back.
+        // A message that another program publishes before the replicas are back is delivered, too.
+        // RabbitMQ accepts connections and confirms messages before the stream is available.
         let stream = format!("{exchange}.log");
         let peer = loop {
             let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
@@ -197,7 +197,7 @@ async fn returning_replica_catches_up() {
     let mut ids = vec![one.publish("lobby", 0).await];
     assert_eq!(client.text().await, 0);
 
-    // Stopped, and cut off while it does not look.
+    // The process is stopped, and its connections are closed meanwhile.
     two.process.signal("STOP");
     for n in 1..50 {
         ids.push(one.publish("lobby", n).await);
@@ -209,7 +209,7 @@ async fn returning_replica_catches_up() {
         assert_eq!((&message["text"], message["id"].as_str().unwrap()), (&json!(n), &**id));
     }
 
-    // Killed, and started anew.
+    // The process is killed and started again.
     two.kill();
     for n in 50..100 {
         ids.push(one.publish("lobby", n).await);

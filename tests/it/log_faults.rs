@@ -1,4 +1,4 @@
-//! Delivery `log`: what is rare and must not cost anybody a message.
+//! Delivery mode `log`: rare conditions that must not lose a message.
 
 use crate::cursors::refused;
 use lapin::BasicProperties;
@@ -19,12 +19,12 @@ fn id(message: &Value) -> String {
     message["id"].as_str().expect("an id").to_owned()
 }
 
-/// The offset that an id begins with.
+/// The offset at the beginning of an id.
 fn offset(id: &str) -> u64 {
     u64::from_str_radix(id.split('-').next().unwrap(), 16).unwrap()
 }
 
-/// The ids of all pages of the lobby behind `after`, or of all that there are.
+/// The ids of all pages of the lobby after `after`, or from the beginning.
 async fn pages(replica: &Replica, after: Option<&str>, limit: usize) -> Vec<String> {
     let mut ids: Vec<String> = Vec::new();
     loop {
@@ -39,21 +39,21 @@ async fn pages(replica: &Replica, after: Option<&str>, limit: usize) -> Vec<Stri
     }
 }
 
-/// RabbitMQ writes something of its own into a stream when a part of it is full. It takes an offset,
-/// and no consumer sees it.
+/// RabbitMQ writes an entry of its own into a stream when a segment is full. The entry has an offset, and no consumer
+/// gets it.
 #[tokio::test]
 async fn offset_hole_is_not_taken_for_the_end_of_the_log() {
-    /// Offset at which the first part of the stream is full.
+    /// Offset at which the first segment of the stream is full.
     const HOLE: u64 = 256;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    // Parts of 256 KiB.
+    // Segments of 256 KiB.
     let settings = [&SMALL_HISTORY[..], &[QUIET, ("LOG_MAX_BYTES", "2MiB")]].concat();
     let old = Replica::on_rabbitmq("old", &rabbitmq.url(), &exchange, &settings).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = old.client("").await;
     let mut ids = Vec::new();
     while ids.len() < 900 {
-        // Some 220 KiB, then one that is more than the rest, then what is more than fits in memory.
+        // Some 220 KiB, then a message that fills the segment, then more than fits in memory.
         let size = if ids.len() as u64 == HOLE - 1 { 60 << 10 } else { 600 };
         let body = json!({ "text": "x".repeat(size), "date": "2026-01-02T03:04:05Z" });
         peer.publish_all("", [body.to_string()]).await;
@@ -84,13 +84,13 @@ async fn offset_hole_is_not_taken_for_the_end_of_the_log() {
     assert!(new.metric("warren_resumes_total{outcome=\"log\"}").await > 0.0);
 }
 
-/// Reads until there is a gap; before it, messages may come.
+/// Reads up to a gap. Messages may come before it.
 async fn gap(client: &mut Client) {
     while client.frame().await.expect("it stays connected")["gap"].is_null() {}
 }
 
-/// Deletes the log while another program publishes `body(n)` several times a second: two replicas find
-/// the new one, which is not as long as the old one for long.
+/// Deletes the stream while another program publishes `body(n)` several times a second. Two replicas must find the new
+/// stream, which is shorter than the old one for long.
 async fn found_again(body: impl Fn(usize) -> String) {
     const OLD: usize = 3000;
     let (rabbitmq, exchange) = (shared(), unique("messages"));
@@ -110,7 +110,7 @@ async fn found_again(body: impl Fn(usize) -> String) {
         for n in 0.. {
             pace.tick().await;
             let body = body(n);
-            // RabbitMQ fails now and then with what is on its way into a stream that is deleted.
+            // RabbitMQ closes the connection at times when a stream is deleted under it.
             if peer.try_publish("", body.as_bytes(), BasicProperties::default()).await.is_err() {
                 peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
             }
@@ -156,8 +156,8 @@ async fn recreated_stream_is_found_under_load_of_equal_messages() {
     found_again(|_| "same".to_owned()).await;
 }
 
-/// It is likely here, not certain, that the replica has an entry in its hands each time that it begins
-/// anew: it has one worker, for which every message is a lot of work.
+/// It is likely, not certain, that the replica handles an entry each time that its session ends: it has one worker, for
+/// which every message is much work.
 #[tokio::test]
 async fn reconnecting_replica_that_is_behind_loses_nothing() {
     const LISTENERS: usize = 150;
@@ -168,7 +168,7 @@ async fn reconnecting_replica_that_is_behind_loses_nothing() {
     let other = Replica::on_rabbitmq("other", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let slow = Replica::on_rabbitmq("slow", &rabbitmq.url(), &exchange, &settings).await;
     let stream = format!("{exchange}.log");
-    // Another way into the log, which stays when that of the replicas is gone.
+    // A second binding of the stream, which stays when that of the replicas is gone.
     let side = AmqpPeer::connect(&rabbitmq.url(), &unique("side")).await;
     side.bind(&stream).await.unwrap();
     for _ in 0..LISTENERS {
@@ -180,7 +180,7 @@ async fn reconnecting_replica_that_is_behind_loses_nothing() {
     let padding = "x".repeat(1 << 10);
     for round in 0..ROUNDS {
         side.publish_all("", (0..EACH).map(|n| json!([round, n, padding]).to_string())).await;
-        // The next canary cannot be delivered, and the replica begins anew.
+        // The next canary is returned, and the replica starts a new session.
         side.unbind(&stream, &exchange).await.unwrap();
     }
     let end = other.publish("lobby", "end").await;
@@ -232,7 +232,7 @@ async fn log_of_one_entry_is_read_without_canaries() {
     assert_eq!(client.message().await["id"], second);
 }
 
-/// As long as the program says it, a replica cannot tell the new log by what stands in it.
+/// While the program publishes equal messages, the contents of both streams do not differ.
 #[tokio::test]
 async fn recreated_stream_that_differs_only_at_its_end_is_found() {
     const OLD: usize = 3000;
@@ -240,7 +240,7 @@ async fn recreated_stream_that_differs_only_at_its_end_is_found() {
     let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &[QUIET]).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let mut client = replica.client("").await;
-    // Neither an id nor a time.
+    // Without an id and a date.
     let say = async || peer.publish("", b"same", BasicProperties::default()).await;
     for _ in 0..OLD {
         say().await;

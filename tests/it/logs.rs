@@ -1,4 +1,4 @@
-//! What an operator is told in the log: docs/logs.md, that lines and counters agree, and what is not said.
+//! The log output: lines and counters agree, and secrets and client input are not logged.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
@@ -18,16 +18,16 @@ use warren_testkit::raw::{Raw, frame};
 use warren_testkit::replica::{Replica, command};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-/// Of a caller who records nothing.
+/// An unsampled trace of the caller.
 const PARENT: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n";
-/// Ends at once.
+/// Shutdown without delay.
 const QUICK: [(&str, &str); 2] = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
 
 fn declared() -> impl Iterator<Item = &'static Declaration> {
     SECTIONS.iter().flat_map(|section| section.events)
 }
 
-/// The events of a log in JSON lines; there is nothing else in it.
+/// The events of a log in JSON lines. Anything else in it is a failure.
 fn events(log: &str) -> Vec<(&'static Declaration, Value)> {
     let event = |line: &str| {
         let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
@@ -44,7 +44,7 @@ fn events(log: &str) -> Vec<(&'static Declaration, Value)> {
     log.lines().map(event).collect()
 }
 
-/// How often things happened, by the series that counts them, as lines have it.
+/// Number of events by the series that counts them, according to the lines.
 fn sums(log: &str) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for (event, line) in events(log) {
@@ -56,7 +56,7 @@ fn sums(log: &str) -> BTreeMap<String, u64> {
         };
         let series = match value {
             None => metric.name.to_owned(),
-            // The last label says which.
+            // The last label is the kind of event.
             Some(value) => {
                 format!("{} {}={value:?}", metric.name, metric.labels.names.last().unwrap())
             }
@@ -66,9 +66,9 @@ fn sums(log: &str) -> BTreeMap<String, u64> {
     sums
 }
 
-/// How often they happened as a scrape has it: of metrics that count events, what is not 0.
+/// Number of events according to a scrape: the series of metrics that count events and are not 0.
 async fn counted(replica: &Replica) -> BTreeMap<String, u64> {
-    // These are counted, and nothing to tell.
+    // Counted without an event.
     const USUAL: [&str; 6] = ["confirmed", "by_client", "restart", "gone", "memory", "log"];
     let text = http::get(replica.admin, "/metrics").await.body;
     let mut counted = BTreeMap::new();
@@ -84,7 +84,7 @@ async fn counted(replica: &Replica) -> BTreeMap<String, u64> {
     counted
 }
 
-/// Ends it in order; its log.
+/// Shuts the replica down and returns its log.
 async fn end(replica: &mut Replica) -> String {
     replica.process.signal("TERM");
     assert!(replica.process.ended(LIMIT).await.success());
@@ -106,7 +106,7 @@ async fn burst_is_summarized_without_a_further_event() {
     replica.metric_becomes(series, |count| count == 500.0).await;
     let rejected = |line: &str| line.contains("\"message_rejected\"");
     replica.process.line(LIMIT, rejected).await;
-    // By itself, when it is due.
+    // The summary comes by itself when it is due.
     replica.process.line(LIMIT, rejected).await;
     let log = replica.process.output();
     assert_eq!(sums(&log)["warren_messages_rejected_total cause=\"rate_limited\""], 500);
@@ -164,7 +164,7 @@ async fn lines_match_counters_for_client_events() {
 async fn lines_match_counters_for_rabbitmq_events() {
     let mut rabbitmq = RabbitMq::start().await;
     let exchange = unique("messages");
-    // Canaries would be missed while the last look is taken.
+    // Canaries would be missed during the last scrape.
     let more = [("CANARY_INTERVAL", "0s"), ("PUBLISH_TIMEOUT", "300ms")];
     let settings = [&more[..], &QUICK].concat();
     let mut replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
@@ -188,7 +188,7 @@ async fn lines_match_counters_for_rabbitmq_events() {
 
     let peer = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
     peer.unbind(&format!("{exchange}.log"), &exchange).await.unwrap();
-    // It may take longer than its sender waits, and is published all the same.
+    // The publish may take longer than its sender waits, and succeeds all the same.
     let _ = replica.post("lobby", "unbound").await;
     replica.metric_becomes("warren_messages_returned_total", |count| count >= 1.0).await;
     replica.becomes_ready(true).await;
@@ -209,7 +209,7 @@ async fn lines_match_counters_for_rabbitmq_events() {
     }
 }
 
-/// Posts something that cannot be published, in a trace or not.
+/// Posts a message that cannot be published, with or without a trace.
 async fn fails(replica: &Replica, headers: &str) {
     let response: Response = replica.post_with(headers, "lobby", "unspeakable").await;
     assert_eq!((response.status, response.error().as_str()), (503, "publish_timeout"));
@@ -228,7 +228,7 @@ async fn failed_publish_is_logged_with_trace_id() {
         }
         let mut replica = Replica::start(&settings).await;
         fails(&replica, PARENT).await;
-        // It is summed with the first, and the line has the trace of the last.
+        // The two are summarized in one line, which has the trace of the last.
         fails(&replica, &PARENT.replace(TRACE, &TRACE.replace('0', "1"))).await;
         let events = events(&end(&mut replica).await);
         let told: Vec<_> = lines(&events, "publish_failed")
@@ -241,7 +241,7 @@ async fn failed_publish_is_logged_with_trace_id() {
         assert_eq!(told, expected, "traces: {traces}");
         assert!(lines(&events, "message_rejected").is_empty(), "once is enough");
     }
-    // Who is in no trace has none.
+    // Without a trace there is no trace id.
     let mut replica = Replica::start(
         &[&[("AMQP_URL", url.as_str()), ("PUBLISH_TIMEOUT", "200ms")], &QUICK[..]].concat(),
     )

@@ -1,4 +1,4 @@
-//! Messages that no library would write, for ever on the stream.
+//! AMQP messages that no library would send, and that stay on the stream.
 
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
 const NOT_UTF8: &[u8] = b"caf\xe9\xff";
 
-/// Says something that reaches `client`, whatever comes before it; its id. It may take a while.
+/// Publishes a message and returns its id when `client` has it, whatever comes before it.
 async fn say(replica: &Replica, client: &mut Client, text: Value) -> String {
     assert_eq!(replica.post("lobby", text.clone()).await.status, 202);
     loop {
@@ -45,14 +45,14 @@ async fn non_utf8_properties_stop_no_replica() {
         raw.publish(&exchange, b"{\"text\":\"strange\"}", strange).await;
         ids.push(say(&replica, &mut client, json!([n])).await);
     }
-    // Some of the strange ones may be shown. All of ours are.
+    // Some of the malformed messages may be delivered. All valid ones are.
     async fn ours(listener: &mut Subscriber, ids: &[String]) {
         for id in ids {
             while listener.message().await["id"] != **id {}
         }
     }
-    // Back to memory, so that what follows is read from the stream; and then by a replica that has
-    // only the stream.
+    // More than the history, so that the replica replays from the stream. Then a restarted replica does so, which
+    // has only the stream.
     let padding = "x".repeat(8 << 10);
     for n in 0..100 {
         ids.push(replica.publish("lobby", json!([n, padding])).await);

@@ -1,4 +1,4 @@
-//! Many clients that come back at once, all of them from the stream.
+//! Thousands of clients resume from the log at once.
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -15,9 +15,9 @@ use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 2_000;
 const MISSED: usize = 5_000;
-/// Some missed as many as so many more.
+/// Further messages that some clients missed.
 const SPREAD: usize = 3_000;
-/// Readers that a replica opens for replays, beside the one that it always has.
+/// Consumers that a replica opens for replays, beside the one for new messages.
 const READERS: usize = 4;
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..MISSED + SPREAD).map(body)).await;
 
-    // Elsewhere somebody has all of it already, which shows what it is.
+    // A client of another replica reads all messages first, for comparison.
     let elsewhere = Replica::on_rabbitmq("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
     let book = RefCell::new(Book::default());
     let mut first = Follower::new(&book, 0, &start);
@@ -54,7 +54,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
             follower
         }));
         let mut crowd = crowd.await;
-        // Now their sockets are full, and readers wait to be asked for more.
+        // Their sockets are full now, and replays wait for room.
         join_all(crowd.iter_mut().map(async |follower| {
             assert!(follower.read(MISSED + SPREAD).await, "it stays connected");
         }))
@@ -71,7 +71,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
         }
         (memory, readers)
     };
-    // What RabbitMQ says takes a while. Readers stay for some seconds after they were needed.
+    // RabbitMQ's answers take some time. Consumers stay for some seconds after a replay.
     let counting = async {
         let mut most = 0;
         loop {
@@ -90,7 +90,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let resumes = replica.metric("warren_resumes_total{outcome=\"log\"}").await;
     assert_eq!(resumes, CLIENTS as f64);
 
-    // And all of them hear what is said next.
+    // All of them receive the next message.
     peer.publish_all("", [body(MISSED + SPREAD)]).await;
     for follower in &mut crowd {
         assert!(follower.read(MISSED + SPREAD + 1).await);
@@ -98,7 +98,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;
 }
 
-/// More than may be on their way from the log at a time, each of another part of it.
+/// More replays than run at a time, each of another part of the log.
 const ERAS: usize = 270;
 const ERA: usize = 256;
 
@@ -115,7 +115,7 @@ async fn clients_with_different_cursors_resume_in_turn() {
     let body = |n| json!({ "text": n, "date": "2026-01-02T03:04:05Z" }).to_string();
     peer.publish_all("", (0..ERAS * ERA).map(body)).await;
     let end = replica.publish("lobby", "end").await;
-    // Read by another one: this one has none of it at hand.
+    // Another replica reads the pages, so that this one has none of them cached.
     let elsewhere = Replica::on_rabbitmq("elsewhere", &rabbitmq.url(), &exchange, &settings).await;
     let mut cursors = Vec::new();
     while last != end {

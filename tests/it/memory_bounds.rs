@@ -1,4 +1,4 @@
-//! One client that does its worst: what it may take of a replica's memory, as docs/operations.md says.
+//! The memory that one hostile client can take, within the bounds of docs/operations.md.
 
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -9,12 +9,11 @@ use warren_testkit::replica::Replica;
 use warren_testkit::zlib;
 
 const MESSAGE: usize = 64 << 10;
-/// Whoever takes nothing for so long takes no more.
+/// Time without progress after which the replica is taken to read no further.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// "a client that does its worst".
+/// Bound for one hostile client.
 const CLIENT: usize = 16 * MESSAGE;
-/// Of the process itself, whoever its clients are: what it does for the first time, and what its
-/// allocator keeps.
+/// Memory of the process itself, whatever its clients do: first uses, and what its allocator keeps.
 const SLACK: usize = 2 << 20;
 
 const TEXT: u8 = 0x81;
@@ -22,7 +21,7 @@ const BEGINNING: u8 = 0x01;
 const CONTINUATION: u8 = 0x00;
 const PING: u8 = 0x89;
 
-/// A replica that has served somebody of each kind, and what it takes to see how it grows.
+/// A replica that has served a client of each kind, and its memory before the test.
 struct Patient {
     replica: Replica,
     before: usize,
@@ -44,7 +43,7 @@ impl Patient {
         Self { replica, before }
     }
 
-    /// It still serves, and has not grown by more than this.
+    /// Asserts that the replica still serves, and has not grown by more than this.
     async fn grew_by_less_than(&self, bound: usize) {
         let mut other = self.replica.client("?channel=other").await;
         other.send("unharmed").await;
@@ -55,7 +54,7 @@ impl Patient {
     }
 }
 
-/// Sends this so many times and reads nothing, until it is read no further.
+/// Sends these bytes so many times and reads nothing, until the replica reads no further.
 async fn pour(raw: &mut Raw, bytes: &[u8], times: usize) {
     for _ in 0..times {
         match timeout(PATIENCE, raw.stream.write_all(bytes)).await {
@@ -80,7 +79,7 @@ fn command(command: &serde_json::Value) -> Vec<u8> {
 #[tokio::test]
 async fn unread_errors_stay_bounded() {
     let patient = Patient::new(&[]).await;
-    // What is wrong with them is told, and not all of it.
+    // Errors name the mistake without repeating all of it.
     for mistake in [
         json!({ "x".repeat(60_000): 1 }),
         json!({ "publish": "\u{200b}".repeat(20_000) }),
@@ -144,7 +143,7 @@ async fn endless_messages_stay_bounded() {
     pour(&mut fragments, &frame(CONTINUATION, b"x").repeat(1000), 300).await;
     patient.grew_by_less_than(CLIENT + SLACK).await;
 
-    // Without any payload.
+    // Frames without payload.
     let mut empty = Raw::connect(patient.replica.addr).await;
     pour(&mut empty, &frame(BEGINNING, b""), 1).await;
     pour(&mut empty, &frame(CONTINUATION, b"").repeat(1000), 1000).await;
@@ -255,7 +254,7 @@ async fn ever_new_channels_stay_bounded() {
     const HISTORY: usize = 8 << 20;
     let settings = [("HISTORY_BYTES", "8MiB"), ("CLIENT_RATE", "1000000/s")];
     let patient = Patient::new(&settings).await;
-    // Several times what is kept.
+    // Several times the history.
     let mut raw = v1(&patient.replica, "").await;
     raw.switched().await;
     for n in (0..40_000).step_by(100) {
@@ -305,7 +304,7 @@ async fn client_that_never_reads_is_closed_and_others_are_served() {
     let slow = Raw::connect(replica.addr).await;
     let mut quick = replica.client("").await;
     let before = replica.memory();
-    // Far more than the backlog and what the kernel holds of it.
+    // Far more than the backlog and the kernel's buffers.
     let text = "x".repeat(32 << 10);
     for n in 0..600 {
         quick.send(format!("{n} {text}")).await;
@@ -362,7 +361,7 @@ async fn compressed_gibibyte_takes_memory_of_one_message() {
         client.write(&frame(0xc1, &bomb)).await;
         assert_eq!(client.closed().await.0, 1009);
     }
-    // What came, and what may come of it.
+    // The compressed bytes, and one message.
     let grown = replica.peak_memory() - before;
     assert!(grown < 4 << 20, "grew by {grown} bytes");
     other.send("still here").await;

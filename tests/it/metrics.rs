@@ -1,4 +1,4 @@
-//! What an operator is shown: docs/metrics.md, a scrape, and that the figures are true.
+//! The metrics of a replica on RabbitMQ, and of its process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -17,7 +17,7 @@ async fn scrape(replica: &Replica) -> String {
     http::get(replica.admin, "/metrics").await.body
 }
 
-/// The labels of a sample, as the exposition has them.
+/// The labels of a sample.
 fn labels(sample: &str) -> BTreeMap<&str, &str> {
     let Some((_, rest)) = sample.split_once('{') else { return BTreeMap::new() };
     let (labels, _) = rest.rsplit_once('}').unwrap();
@@ -77,7 +77,7 @@ async fn scrape_has_exactly_declared_metrics() {
     promtool_is_content(&text);
 }
 
-/// Has Prometheus' own tool check an exposition.
+/// Checks an exposition with Prometheus' own tool.
 fn promtool_is_content(text: &str) {
     let mut command = Command::new("promtool");
     command.args(["check", "metrics"]);
@@ -129,7 +129,7 @@ async fn foreign_messages_are_counted() {
     let body = b"{\"text\":\"from afar\"}";
     peer.publish("", body, properties).await;
     assert_eq!(client.text().await, "from afar");
-    // Neither of something else's date, nor of none, can it be told how late a message is.
+    // The age of a foreign message is unknown, with or without a date.
     let body = b"{\"text\":\"of old\",\"date\":\"0001-01-01T00:00:00.5Z\"}";
     peer.publish("", body, lapin::BasicProperties::default()).await;
     assert_eq!(client.text().await, "of old");
@@ -143,7 +143,7 @@ async fn foreign_messages_are_counted() {
 #[tokio::test]
 async fn returned_message_is_counted_and_published_again() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    // No canary comes first.
+    // No canary comes before the message.
     let settings = [("CANARY_INTERVAL", "60s")];
     let replica = Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &settings).await;
     let mut client = replica.client("").await;
@@ -171,7 +171,7 @@ async fn blocked_publishing_shows_duration_and_backlog() {
     replica.metric_becomes("warren_amqp_blocked", |blocked| blocked == 1.0).await;
     replica.metric_becomes("warren_messages_unconfirmed", |count| count == 1.0).await;
     assert!(replica.metric("warren_publish_buffer_bytes").await > 256.0);
-    // It counts on while it lasts.
+    // The counter rises while the block lasts.
     replica.metric_becomes("warren_amqp_blocked_seconds_total", |time| time > 1.0).await;
     rabbitmq.set_memory_watermark(0.4).await;
     assert_eq!(client.text().await, "held back");

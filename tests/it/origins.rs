@@ -1,5 +1,5 @@
-//! Pages of other origins that use their visitors' browsers: cross-site WebSocket hijacking, and the same
-//! by events and by requests.
+//! Pages of foreign origins that use their visitors' browsers: cross-site WebSocket hijacking, and the same over event
+//! streams and requests.
 
 use std::net::SocketAddr;
 use warren_testkit::haproxy::HaProxy;
@@ -9,7 +9,7 @@ use warren_testkit::replica::Replica;
 
 const HOST: &str = "chat.example:8080";
 
-/// Header lines of pages that are not ours, though some of them look like it.
+/// Header lines of foreign pages, some of which look like the replica's own.
 const FOREIGN: [&str; 24] = [
     "Origin: https://evil.example",
     "Origin: null",
@@ -36,7 +36,7 @@ const FOREIGN: [&str; 24] = [
     "Origin: http://chat.example:8080\r\nOrigin: https://evil.example",
     "Origin: https://evil.example\r\nOrigin: http://chat.example:8080",
 ];
-/// Those that are: a proxy in front may speak TLS, and names have no case.
+/// Header lines of the replica's own page. A proxy may terminate TLS, and names have no case.
 const OWN: [&str; 4] = [
     "X: y",
     "Origin: http://chat.example:8080",
@@ -53,7 +53,7 @@ fn requests(origin: &str) -> [String; 4] {
         HANDSHAKE.replace("Host: x", &host),
         format!("{}\r\n", head("GET /events")),
         format!("{}\r\n", head("GET /messages")),
-        // What a form can send without asking the browser's leave.
+        // A form can send this without a preflight request.
         format!(
             "{}Content-Type: text/plain\r\nContent-Length: 10\r\n\r\n{{\"text\":1}}",
             head("POST /messages")

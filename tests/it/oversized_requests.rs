@@ -1,5 +1,4 @@
-//! Requests that are too large, or have no end: refused with a status, in bounded memory, while others are
-//! served.
+//! Requests that are too large, or endless, are refused with a status, in bounded memory, while others are served.
 
 use futures_util::future::join_all;
 use std::net::SocketAddr;
@@ -11,11 +10,10 @@ use warren_testkit::haproxy::HaProxy;
 use warren_testkit::process::POLL;
 use warren_testkit::replica::Replica;
 
-/// More than anybody keeps.
+/// More than any buffer holds.
 const MUCH: usize = 8 << 20;
 
-/// Sends what it begins with, then the rest again and again, up to a lot, and ends: the status of the
-/// answer.
+/// Sends `begins`, then `again` repeatedly, up to a limit. Returns the status of the answer.
 async fn status(addr: SocketAddr, begins: &str, again: &str) -> u16 {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let (mut reading, mut writing) = stream.split();
@@ -28,10 +26,10 @@ async fn status(addr: SocketAddr, begins: &str, again: &str) -> u16 {
             flowing = writing.write_all(again.as_bytes()).await.is_ok();
             sent += again.len();
         }
-        // For a proxy, which would go on to wait.
+        // A proxy would wait for more.
         let _ = writing.shutdown().await;
     };
-    // It may be reset when all was said that is to be said.
+    // The connection may be reset after the answer.
     let ended = async { tokio::join!(flood, reading.read_to_end(&mut answer)) };
     timeout(LIMIT, ended).await.unwrap_or_else(|_| panic!("never ended: {begins}")).1.ok();
     let answer = String::from_utf8(answer).unwrap();
@@ -89,17 +87,17 @@ async fn oversized_request_is_refused_in_bounded_memory() {
         for (name, begins, again, expected) in heads.iter().chain(&bodies) {
             assert_eq!(status(replica.addr, begins, again).await, *expected, "{name}");
         }
-        // What is read and kept nowhere goes on until its time is over, or until it breaks off.
+        // Input that is read and discarded ends by a timeout, or by a reset.
         for (name, begins, again, expected) in &endless {
             let status = status(replica.addr, begins, again).await;
             assert!(status == *expected || status == 400, "{name}: {status}");
         }
-        // The proxy refuses some of it itself, and all of it is refused.
+        // The proxy refuses some requests itself. All are refused.
         for (name, begins, again, _) in heads.iter().chain(&bodies) {
             let status = status(haproxy.addr(), begins, again).await;
             assert!((400..500).contains(&status), "{name} through the proxy: {status}");
         }
-        // Many at once.
+        // Many at a time.
         let crowd = heads.iter().chain(&bodies).cycle().take(5 * (heads.len() + bodies.len()));
         join_all(
             crowd.map(async |(_, begins, again, _)| status(replica.addr, begins, again).await),
@@ -135,7 +133,7 @@ async fn refusal_reaches_client_that_sends_whole_body_first() {
             let mut stream = TcpStream::connect(addr).await.unwrap();
             let all = [head.as_bytes(), &vec![b'x'; MUCH]].concat();
             let sent = timeout(LIMIT, stream.write_all(&all)).await.expect("read on");
-            // The proxy answers as soon as it can.
+            // The proxy may answer before it has read all.
             assert!(sent.is_ok() || addr == haproxy.addr(), "{head}: {sent:?}");
             let mut answer = vec![0; 12];
             let read = timeout(LIMIT, stream.read_exact(&mut answer)).await.expect("an answer");

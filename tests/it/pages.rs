@@ -1,4 +1,4 @@
-//! GET /messages: the log, page by page.
+//! `GET /messages` reads the log, page by page.
 
 use serde_json::{Value, json};
 use warren_testkit::amqp_peer::AmqpPeer;
@@ -32,12 +32,12 @@ async fn pages_of_any_size_from_any_replica_make_up_the_log() {
                 assert_eq!(told.collect::<Vec<_>>(), wanted, "{channels} by {limit}");
             }
         }
-        // A message has the same four members as everywhere.
+        // A message has the same four members as on other transports.
         let page = replica.page("?channel=a&limit=1").await;
         let (message, more) = (&page["messages"][0], &page["more"]);
         assert_eq!(message.as_object().unwrap().len(), 4, "{message}");
         assert_eq!((&message["channel"], more), (&json!("a"), &json!(true)));
-        // Without a limit it is 100; at the end there is nothing more, until something is said.
+        // The default limit is 100. At the end there is nothing more until a message is published.
         let page = replica.page("?channel=a&channel=b&channel=c").await;
         assert_eq!(page["messages"].as_array().unwrap().len(), 100);
         let last = &expected[COUNT - 1].0;

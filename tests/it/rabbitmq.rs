@@ -1,4 +1,4 @@
-//! RabbitMQ: the exchange shared with others, and what they put on it.
+//! The exchange, shared with other programs and their messages.
 
 use lapin::BasicProperties;
 use lapin::options::{ExchangeDeleteOptions, QueueDeclareOptions};
@@ -27,7 +27,7 @@ async fn message_reaches_clients_of_other_replica() {
     let id = two.post("a", "and back").await.json()["id"].clone();
     assert_eq!(here.message().await["id"], id);
 
-    // Each sees both on its roster, and a replica that leaves says so.
+    // Both rosters have both replicas, and a replica that stops leaves them.
     let names = async |replica: &Replica| {
         let roster = http::get(replica.addr, "/replicas").await.json();
         let list = roster["replicas"].as_array().unwrap().clone();
@@ -139,14 +139,14 @@ async fn foreign_messages_do_not_stop_the_consumer() {
         peer.publish("", body, plain()).await;
         assert_eq!(client.text().await, text);
     }
-    // Another program's type is its own affair.
+    // Other types are no control messages.
     peer.publish("", b"{\"text\":\"typed\"}", typed("order.created")).await;
     assert_eq!(client.text().await, "typed");
     for (reason, count) in [("not_utf8", 1.0), ("too_large", 3.0), ("control", 3.0)] {
         let series = format!("warren_messages_malformed_total{{reason=\"{reason}\"}}");
         assert_eq!(replica.metric(&series).await, count, "{reason}");
     }
-    // A burst is one line.
+    // A burst is summarized in one line.
     for _ in 0..500 {
         peer.publish("", b"\xff", plain()).await;
     }
@@ -233,7 +233,7 @@ async fn foreign_message_without_id_gets_same_id_on_every_replica() {
         assert_eq!(there.message().await["id"], message["id"]);
         ids.push(message["id"].to_string());
     }
-    // Said twice, it is two messages; and without a date nothing tells whether it is the same one.
+    // Published twice it is two messages. Without a date the replicas' ids need not agree.
     peer.publish("", b"tick", BasicProperties::default()).await;
     ids.extend([here.message().await["id"].to_string(), there.message().await["id"].to_string()]);
     ids.sort();
@@ -248,7 +248,7 @@ async fn release_4_runs_with_deprecated_features_refused() {
     let version = rabbitmq.ctl(&["version"]).await;
     assert!(version.starts_with("4.") || !asked_for_4, "{version}");
     let peer = AmqpPeer::live(&rabbitmq.url(), &unique("messages")).await;
-    // Neither durable nor exclusive.
+    // A queue that is neither durable nor exclusive.
     let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
     let declared = peer.channel.queue_declare(unique("queue").into(), options, none).await;
     assert!(declared.is_err() || !asked_for_4, "{declared:?}");

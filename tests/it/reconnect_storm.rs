@@ -1,4 +1,4 @@
-//! A replica dies, and all of its clients return at once: to the two others, through a load balancer.
+//! A replica dies, and all of its clients reconnect at once to the two others, through a load balancer.
 
 use futures_util::future::join_all;
 use serde_json::Value;
@@ -19,24 +19,24 @@ use warren_testkit::raw::HANDSHAKE;
 use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 5_000;
-/// Connections that each of the others may have, and those that it has already, by visitors who leave when
-/// so many of the herd were refused.
+/// Connections that each of the two others may have, and visitors that it has already. The visitors leave once so many
+/// clients were refused.
 const ROOM: usize = CLIENTS / 2 + 50;
 const VISITORS: usize = 150;
 const REFUSED: usize = CLIENTS - 2 * (ROOM - VISITORS);
-/// Messages that each of them hears before, and misses while it is away, at most.
+/// Messages that each client receives before, and misses meanwhile, at most.
 const MESSAGES: usize = 40;
-/// How long all of them may be away, beyond what they were asked to wait. Generous: a busy machine with two
-/// cores makes 5,000 connections twice.
+/// Longest time until all are back, beyond the delays that they were asked for. It is generous, because a busy machine
+/// with two cores makes 5,000 connections twice.
 const GENEROUS: Duration = Duration::from_secs(60);
 
-/// One of the herd: what it has, and what it was told.
+/// A client that reconnects.
 struct Client {
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
     /// Id and number of the last message.
     last: (String, usize),
-    /// What it was asked to wait, all in all.
+    /// Sum of the delays that it was asked for.
     hints: Duration,
 }
 
@@ -46,7 +46,7 @@ impl Client {
         Self { stream: None, buffer: Vec::new(), last, hints: Duration::ZERO }
     }
 
-    /// Comes back, and is told when it may if not now. Whatever else it is told is a failure.
+    /// Reconnects, and waits as long as each 503 asks for. Any other answer is a failure.
     async fn connect(&mut self, addr: SocketAddr, refused: &watch::Sender<usize>) -> String {
         loop {
             let Some(answer) = self.knock(addr).await else { break };
@@ -63,7 +63,7 @@ impl Client {
         ready["ready"]["replica"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a handshake with its cursor; what it is answered if it is not let in.
+    /// Makes a handshake with its cursor. Returns the answer if it is refused.
     async fn knock(&mut self, addr: SocketAddr) -> Option<Response> {
         let request = HANDSHAKE.replace("/ws", &format!("/ws?after={}", self.last.0));
         let mut stream = TcpStream::connect(addr).await.expect("the load balancer is there");
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// Reads up to message `goal`: none is missing, and none comes twice.
+    /// Reads up to message `goal`, and asserts that none is missing and none comes twice.
     async fn read(&mut self, goal: usize) {
         while self.last.1 < goal {
             let message = self.frame().await;
@@ -119,14 +119,14 @@ impl Client {
         }
     }
 
-    /// The server is gone.
+    /// Awaits the end of the connection.
     async fn cut(&mut self) {
         while self.more().await {}
         self.stream = None;
     }
 }
 
-/// Where the payload of the frame is that begins here, if all of it is there.
+/// Range of the payload of the frame at the beginning of the buffer, if it is complete.
 fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
     assert_eq!(*bytes.first()?, 0x81, "a text");
     let (begin, length) = match *bytes.get(1)? {
@@ -139,7 +139,7 @@ fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
 #[tokio::test]
 async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     let _heavy = heavy().await;
-    // On both sides of the load balancer, and on this one.
+    // Files for both sides of the load balancer, and for the clients.
     allow_open_files(4 * CLIENTS as u64);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
     let (url, room) = (rabbitmq.url(), ROOM.to_string());
@@ -151,7 +151,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
         Replica::on_rabbitmq("third", &url, &exchange, &settings),
     );
     let backends = [&first, &second, &third].map(|replica| (replica.addr, replica.admin));
-    // As it checks by default: at first it sends them to the dead one, too, and then elsewhere.
+    // With HAProxy's default checks it first sends clients to the dead replica, too.
     let setting =
         Setting { clients: CLIENTS + 1000, checks: "inter 2s fall 3", ..Setting::default() };
     let haproxy = HaProxy::with(&backends, setting).await;
@@ -167,7 +167,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
         });
         join_all(connected).await
     };
-    // All on one.
+    // All on one replica.
     let start = second.publish("lobby", 0).await;
     let mut herd = connect_all(first.addr, CLIENTS, &start).await;
     let visitors = [
@@ -175,7 +175,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
         connect_all(third.addr, VISITORS, &start).await,
     ];
     assert_eq!(*refused.borrow(), 0);
-    // Each has got to another place.
+    // Each client has another cursor.
     for number in 1..=MESSAGES {
         second.publish("lobby", number).await;
     }
@@ -207,7 +207,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     let served = served.into_inner();
     assert!(!served.contains_key("first") && served.len() == 2, "{served:?}");
 
-    // What each of them missed, and what is said next.
+    // The missed messages, and the next one.
     second.publish("lobby", MESSAGES + 1).await;
     join_all(herd.iter_mut().map(|client| client.read(MESSAGES + 1))).await;
     third.publish("lobby", MESSAGES + 2).await;

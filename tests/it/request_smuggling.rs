@@ -1,5 +1,4 @@
-//! Requests that a proxy and a replica could take for different ones: no proxy is made to pass on what it
-//! does not see.
+//! Requests that a proxy and a replica could interpret differently do not pass a proxy unseen.
 
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,15 +9,15 @@ use warren_testkit::client::Client;
 use warren_testkit::haproxy::{HaProxy, Setting};
 use warren_testkit::replica::Replica;
 
-/// What is to be smuggled.
+/// The request that must not get through.
 const HIDDEN: &str =
     "POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"text\":\"hidden\"}";
-/// The proxy lets through what has this header: what is smuggled has not.
+/// The proxy passes requests with this header, which the hidden request lacks.
 const SHOWN: &str = "X-Shown: yes\r\n";
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
 
-/// A request with a message, whose end is told by `framing`.
+/// A publish request whose length is given by `framing`.
 fn post(framing: &str, body: &str) -> String {
     format!("POST /messages HTTP/1.1\r\nHost: x\r\n{SHOWN}{framing}\r\n{body}")
 }
@@ -27,15 +26,15 @@ fn get(path: &str, headers: &str, body: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\n{SHOWN}{headers}\r\n{body}")
 }
 
-/// Sends all of it; the statuses of what was answered until the other side hung up.
+/// Sends a request and returns the statuses of all answers until the connection ends.
 async fn answers(addr: SocketAddr, request: &str) -> Vec<u16> {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        // Nothing more comes, so that whatever waits for more is over.
+        // Ends the request, so that no server waits for more.
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
-        // It may be reset when all was said that is to be said.
+        // The connection may be reset after the answer.
         let _ = stream.read_to_end(&mut answer).await;
         String::from_utf8_lossy(&answer).into_owned()
     };
@@ -44,13 +43,13 @@ async fn answers(addr: SocketAddr, request: &str) -> Vec<u16> {
     heads.map(|head| head[..3].parse().expect("a status")).collect()
 }
 
-/// The witness hears what is said openly and nothing else.
+/// Asserts that the witness receives a visible message next, and hence nothing hidden before it.
 async fn nothing_came(replica: &Replica, witness: &mut Client, case: &str) {
     replica.publish("lobby", case).await;
     assert_eq!(witness.text().await, case, "smuggled: {case}");
 }
 
-/// Requests, what a replica answers, and whether what follows them is another request to everyone.
+/// Requests with a hidden one, and the status that a replica answers.
 fn cases() -> Vec<(&'static str, String, u16)> {
     let ended = format!("0\r\n\r\n{HIDDEN}");
     let chunk = format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len());
@@ -99,7 +98,7 @@ fn cases() -> Vec<(&'static str, String, u16)> {
         ("a handshake with a chunk", get("/ws", &format!("{UPGRADE}{KEY}{te}"), &chunk), 426),
         ("a handshake to post", post(&format!("{UPGRADE}{}", length(HIDDEN)), HIDDEN), 400),
     ];
-    // What is no way to write it, with a length that says something else.
+    // Invalid spellings, with a contradicting length.
     for line in [
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: chunked, identity",
@@ -142,7 +141,7 @@ async fn ambiguous_request_is_refused_and_closes_connection() {
         assert_eq!(answers(replica.addr, &request).await, [status], "{case:?}");
         nothing_came(&replica, &mut witness, case).await;
     }
-    // Where there is none, it would have been heard.
+    // A valid pipelined request is served, so a smuggled one would have been received.
     let open = get("/nowhere", "", HIDDEN);
     assert_eq!(answers(replica.addr, &open).await, [404, 202]);
     assert_eq!(witness.text().await, "hidden");
@@ -161,7 +160,7 @@ async fn hidden_request_does_not_pass_load_balancer_rules() {
     assert_eq!(witness.text().await, "hidden");
     for (case, request, _) in cases() {
         let answers = answers(haproxy.addr(), &request).await;
-        // What the proxy takes for a request of its own has its own answer, which is no.
+        // Requests that the proxy sees as separate ones get an answer each, which is a refusal.
         let served = answers.iter().skip(1).filter(|status| **status < 400).count();
         assert!(served == 0, "{case:?}: {answers:?}");
         nothing_came(&replica, &mut witness, case).await;

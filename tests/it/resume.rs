@@ -1,4 +1,4 @@
-//! Coming back with `after`: what was missed comes, and what is said from then on.
+//! Resuming with `after`: missed messages come first, then new ones.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -14,14 +14,14 @@ use warren_testkit::subscriber::{Subscriber, TRANSPORTS, Transport};
 
 const CHANNELS: [&str; 3] = ["a", "b", "c"];
 
-/// Says so many long texts that a forgetful replica has only the last of them in memory. The n-th
+/// Publishes so many long texts that a replica with a small history has only the last of them in memory. The n-th
 /// text begins with n.
 async fn fill(replica: &Replica, peer: &AmqpPeer, count: usize) -> Vec<Value> {
     let padding = "x".repeat(4 << 10);
     let mut client = replica.client("?channel=a&channel=b&channel=c").await;
     let mut messages = Vec::new();
     while messages.len() < count {
-        // In stretches that no client is too slow for.
+        // In batches for which no client is too slow.
         let stretch = messages.len()..messages.len() + 6;
         for n in stretch.clone() {
             let body = json!({ "text": [n, padding], "date": "2026-01-02T03:04:05Z" });
@@ -88,7 +88,7 @@ async fn quick_reader_has_each_page_read_once() {
     for _ in 0..40 {
         assert_eq!(client.text().await, text);
     }
-    // Again only when it was slow for a moment: not for each message.
+    // A page is read again only when the client was slow for a moment, not for each message.
     let read = replica.metric("warren_replay_pages_total").await;
     assert!((1.0..=9.0).contains(&read), "{read} times");
 }
@@ -117,7 +117,7 @@ async fn replay_meets_new_messages_without_loss_or_duplicate() {
     };
     let returning = (0..CLIENTS).map(async |client| {
         let (transport, replica) = (TRANSPORTS[client % 5], [&one, &two][client % 2]);
-        // One after the other, while the talk goes on.
+        // One after the other, while messages are published.
         said.subscribe().wait_for(|said| *said >= OLD + client).await.unwrap();
         let from = client * OLD / CLIENTS;
         let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[from], 0).await;
@@ -139,7 +139,7 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     let proxy = Proxy::to(rabbitmq.port()).await;
     let url = format!("amqp://guest:guest@{}", proxy.addr);
     let one = Replica::on_rabbitmq("one", &rabbitmq.url(), &exchange, &[]).await;
-    // It does not notice for a while that nothing comes any more.
+    // With this interval it does not notice soon that nothing comes.
     let behind =
         Replica::on_rabbitmq("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
     proxy.lets(Passing::Nothing);
@@ -147,7 +147,7 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     for n in 0..3 {
         ids.push(one.publish("lobby", n).await);
     }
-    // Who comes from the other replica is sent away for a while.
+    // A client that comes from the other replica is closed with a reason to come back.
     let handshake = HANDSHAKE.replace("/ws", &format!("/ws?after={}", ids[1]));
     let mut raw = Raw::send_first(behind.addr, handshake.as_bytes()).await;
     raw.head().await;
@@ -178,7 +178,7 @@ async fn ready_cursor_covers_all_earlier_messages() {
         let mut back = Subscriber::connect(transport, &replica, &["lobby"], &cursor, 9).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
         back.receives(&ids[1], 2).await;
-        // A message of another channel is a cursor as well.
+        // The id of a message of another channel is a valid cursor.
         let mut back = Subscriber::connect(transport, &replica, &["lobby"], &ids[0], 9).await;
         back.receives(&ids[1], 2).await;
     }
@@ -199,7 +199,7 @@ async fn last_event_id_header_precedes_after_parameter() {
     assert_eq!(back.text().await, 3);
     let mut back = replica.events(&query).await;
     assert_eq!(back.text().await, 1);
-    // The cursor is the id of the ready event, so that a browser that hears nothing sends it.
+    // The ready event has the cursor as its id, so that a browser that got no message sends it.
     let quiet = replica.events("?channel=quiet").await;
     let cursor = quiet.cursor.expect("a cursor");
     replica.publish("quiet", "at last").await;

@@ -1,5 +1,5 @@
-//! The password of RabbitMQ and the headers for the collector: whatever goes wrong, nobody is told them.
-//! Mistakes in the variables themselves are in `settings`, `check` and `load`.
+//! RabbitMQ's password and the collector's headers are never shown, whatever fails. Invalid values of variables are in
+//! `settings` and `check`.
 
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
@@ -27,7 +27,7 @@ fn settings<'a>(url: &'a str, exchange: &'a str) -> Vec<(&'a str, &'a str)> {
     ]
 }
 
-/// Everything that a replica in trouble says, to everybody, after this was in its log.
+/// Waits for `trouble` in the log, and asserts that the secret is in no answer and no line.
 async fn says_nothing(mut replica: Replica, trouble: &str) {
     replica.process.line(LIMIT, |line| line.contains(trouble)).await;
     let message = replica.post("lobby", "lost").await;
@@ -55,7 +55,7 @@ async fn broker_errors_contain_no_password() {
     let url = |scheme: &str, user: &str, port: u16, rest: &str| {
         format!("{scheme}://{user}:{SECRET}@127.0.0.1:{port}{rest}")
     };
-    // Of another type than the one that Warren declares.
+    // An exchange of another type than Warren declares.
     let other = unique("other");
     let peer = Connection::connect(&rabbitmq.url(), ConnectionProperties::default()).await.unwrap();
     let channel = peer.create_channel().await.unwrap();
@@ -81,7 +81,7 @@ async fn broker_errors_contain_no_password() {
     let url = url("amqp", &user, port, "");
     says_nothing(Replica::start(&settings(&url, &other)).await, "no longer reading").await;
 
-    // While it is connected, with no more rights than docs/operations.md asks for.
+    // While connected, with only the permissions that docs/operations.md asks for.
     let rights = format!("^{exchange}(\\.log)?$");
     rabbitmq.ctl(&["set_permissions", &user, &rights, &rights, &rights]).await;
     let replica = Replica::ready(&settings(&url, &exchange)).await;

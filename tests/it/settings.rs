@@ -1,4 +1,4 @@
-//! The command line and the environment.
+//! The command line, and configuration from the environment.
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
 
 #[test]
 fn all_invalid_settings_are_reported_together_before_start() {
-    // Bound by somebody else: a replica that tried to bind it would fail otherwise.
+    // Another process has the port, so an attempt to bind it would fail with another error.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, stdout, stderr) = run(command(&[
         ("LISTEN", &taken.local_addr().unwrap().to_string()),

@@ -1,5 +1,4 @@
-//! Clients that send byte by byte, for as long as they are let: they are ended, others are served
-//! meanwhile, and nothing of them stays.
+//! Clients that send byte by byte are closed after a time limit, others are served meanwhile, and no file stays open.
 
 use futures_util::future::join_all;
 use std::net::SocketAddr;
@@ -13,11 +12,11 @@ use warren_testkit::process::POLL;
 use warren_testkit::raw::HANDSHAKE;
 use warren_testkit::replica::Replica;
 
-/// Each so often, so that all limits are tried at once.
+/// Clients of each kind, all at once.
 const EACH: usize = 20;
 const CHUNKED: &str = "Host: x\r\nTransfer-Encoding: chunked\r\n";
 
-/// Sends what it begins with, then one byte after the other until it is cut off: what it got.
+/// Sends `begins`, then one byte after the other until the connection ends. Returns the answer.
 async fn drips(addr: SocketAddr, begins: &str) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(begins.as_bytes()).await.unwrap();
@@ -55,13 +54,13 @@ async fn slow_requests_time_out_and_others_are_served() {
         ("", 408),
         ("GET / HTTP/1.1\r\nHost: x\r\nX: ", 408),
         (&HANDSHAKE[..HANDSHAKE.len() - 4], 408),
-        // actix has no limit for a second head.
+        // actix itself has no time limit for a second head.
         ("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /", 404),
         ("POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{", 408),
         (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\nfff\r\n{{"), 408),
         (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\n1;ext"), 408),
         (&format!("POST /messages HTTP/1.1\r\n{CHUNKED}\r\n0\r\nTrailer: "), 408),
-        // Bodies that nobody wants are not waited for.
+        // Bodies that are not needed are not waited for.
         ("GET /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n", 404),
         (&format!("GET / HTTP/1.1\r\n{CHUNKED}\r\nfff\r\n"), 200),
         (&format!("GET /nowhere HTTP/1.1\r\n{CHUNKED}Connection: close\r\n\r\nfff\r\n"), 404),
@@ -94,7 +93,7 @@ async fn slow_requests_time_out_and_others_are_served() {
     }
 }
 
-/// One that keeps its connection.
+/// A client that keeps its connection open between requests.
 struct Keeper(TcpStream);
 
 impl Keeper {
@@ -102,7 +101,7 @@ impl Keeper {
         Self(TcpStream::connect(addr).await.unwrap())
     }
 
-    /// The beginning of the answer to a request that ends with this piece.
+    /// Sends the last piece of a request and returns the beginning of the answer.
     async fn ask(&mut self, request: &str) -> String {
         self.0.write_all(request.as_bytes()).await.unwrap();
         let mut answer = vec![0; 1024];
@@ -130,7 +129,7 @@ async fn unfinished_second_head_times_out() {
 async fn idle_connection_with_slow_body_is_served() {
     let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms")]).await;
     let mut keeper = Keeper::connect(replica.addr).await;
-    // More than a head may take, and nearly as long as a connection is kept.
+    // Longer than the limit of a head, and nearly as long as idle connections are kept.
     for pause in [6, 6, 13] {
         let answer = keeper.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");

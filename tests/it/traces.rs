@@ -1,4 +1,4 @@
-//! Traces: from the publisher through RabbitMQ to the broadcast of every replica.
+//! Traces from the publisher through RabbitMQ to the broadcast of every replica.
 
 use futures_util::future::join_all;
 use lapin::BasicProperties;
@@ -22,10 +22,10 @@ use warren_testkit::replica::{LIVE, Replica, command};
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
 
-/// Exported soon, so that tests need not wait.
+/// A short export interval, for tests that wait for spans.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "50");
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// Ends at once.
+/// Shutdown without delay.
 const QUICK: [(&str, &str); 2] = [("DRAIN_DELAY", "0s"), ("DRAIN_PERIOD", "0s")];
 
 /// A `traceparent` of the caller, sampled or not.
@@ -59,7 +59,7 @@ async fn amqplib(exchange: &str, traceparent: &str, text: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Each of the three has consumed the message and broadcast it: below `creation`, and linked to it.
+/// Asserts that each of the three replicas has consumed the message, linked to `creation`, and broadcast it.
 fn reached_all(spans: &[Span], exchange: &str, creation: &str, channel: &str) {
     let consumed = named(spans, &format!("consume {exchange}"));
     let broadcast = named(spans, "broadcast");
@@ -174,7 +174,7 @@ async fn traceparent_header_of_amqp_message_is_continued() {
     reached_all(&spans, &exchange, CALLER, "news");
     assert!(spans.iter().all(|span| span.service == "warren"));
 
-    // What cannot be delivered is told apart.
+    // A message that cannot be delivered is a failed span.
     let peer = AmqpPeer::connect(&shared().url(), &exchange).await;
     let mut headers = FieldTable::default();
     let other = TRACE.replace('0', "1");
@@ -240,7 +240,7 @@ async fn unsampled_trace_is_propagated_and_not_exported() {
     assert!(passed.starts_with(&format!("00-{TRACE}-")) && passed.ends_with("-00"), "{passed}");
     assert_eq!(header("tracestate"), "vendor=1");
 
-    // Without a caller's trace there is one all the same, so that all replicas decide alike.
+    // Without a caller's trace the message gets one, so that all replicas sample alike.
     let command = serde_json::json!({ "publish": { "ref": 1, "channel": "news", "text": "two" } });
     client.send(command.to_string()).await;
     let delivery = peer.message().await;
@@ -248,7 +248,7 @@ async fn unsampled_trace_is_propagated_and_not_exported() {
     let Some(AMQPValue::LongString(text)) = headers.get("traceparent") else { panic!() };
     assert!(text.to_string().ends_with("-00") && !text.to_string().contains(TRACE));
 
-    // Another's that is sampled is exported, and nothing else was.
+    // A sampled trace is exported, and nothing else was.
     let sampled = format!("traceparent: {}\r\n", parent("01"));
     assert_eq!(replica.post_with(&sampled, "news", "three").await.status, 202);
     let spans = collector.trace(TRACE, 4).await;
@@ -279,7 +279,7 @@ async fn shutdown_exports_last_spans_of_client_trace() {
     let spans = collector.spans();
     let [publish] = named(&spans, "WebSocket publish")[..] else { panic!("{spans:#?}") };
     assert!(publish.parent.is_empty() && publish.attributes.contains_key("warren.message.id"));
-    // The embedded broker has no part in it.
+    // The embedded broker adds no span.
     let [broadcast] = named(&spans, "broadcast")[..] else { panic!("{spans:#?}") };
     assert_eq!((&broadcast.parent, &broadcast.trace), (&publish.id, &publish.trace));
     assert_eq!(spans.len(), 2);
@@ -404,7 +404,7 @@ async fn collector_certificate_is_verified() {
 
 #[tokio::test]
 async fn hanging_collector_does_not_delay_shutdown() {
-    // It is connected to, and that is all.
+    // The collector accepts the connection and does nothing else.
     let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", hole.local_addr().unwrap());
     let settings = [(ENDPOINT, endpoint.as_str()), SOON];

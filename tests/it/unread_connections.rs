@@ -1,5 +1,5 @@
-//! All clients of a replica read nothing: what they may take of its memory together, as docs/operations.md
-//! says.
+//! The memory that all clients of a replica take together when none of them reads, within the bounds of
+//! docs/operations.md.
 
 use serde_json::json;
 use warren_testkit::amqp_peer::AmqpPeer;
@@ -14,22 +14,22 @@ const MESSAGE: usize = 60_000;
 const HISTORY: usize = 8 << 20;
 const SETTINGS: [(&str, &str); 3] =
     [("HISTORY_BYTES", "8MiB"), ("CLIENT_BACKLOG", "1MiB"), ("PING_INTERVAL", "10m")];
-/// What a client that reads nothing takes beyond what the kernel has for it: a message that is cut in two, ...
+/// Memory of a WebSocket that is not read, beyond the kernel's buffers: a partially written message.
 const WEBSOCKET: usize = MESSAGE;
-/// ... what actix-http has of an event stream, ...
+/// Memory of an event stream that is not read: buffers of actix-http, and two messages.
 const EVENTS: usize = (64 << 10) + 2 * MESSAGE;
-/// ... and what it missed, as far as that waits for it, or is on its page.
+/// Size of a missed message, and memory of the clients that resume.
 const PIECE: usize = 16_000;
 const WEBSOCKET_PIECES: usize = (64 << 10) + PIECE;
 const EVENTS_PIECES: usize = (64 << 10) + 2 * PIECE;
 const PAGE: usize = (1 << 20) + 2 * PIECE;
-/// The log read again: stretches that are kept, and four that are being read.
+/// Memory of replays: cached pages, and four that are being read.
 const LOG: usize = (32 << 20) + 4 * 256 * PIECE;
-/// Who comes back has missed this much more than the one before.
+/// Messages that each client missed beyond those of the client before it.
 const APART: usize = 32;
 const SLACK: usize = 4 << 20;
 
-/// What a replica grows by.
+/// Growth of a replica's memory.
 struct Growth<'a> {
     replica: &'a Replica,
     before: usize,
@@ -49,7 +49,7 @@ impl<'a> Growth<'a> {
     }
 }
 
-/// Clients that ask for this and read nothing.
+/// Clients that send these requests and read nothing.
 async fn deaf(replica: &Replica, requests: impl Iterator<Item = String>) -> Vec<Raw> {
     let mut clients = Vec::new();
     for request in requests {
@@ -78,7 +78,7 @@ async fn unread_connections_stay_bounded_under_publishing() {
         let clients = deaf(&replica, std::iter::repeat_n(request, CLIENTS)).await;
         let open = format!("warren_connections{{transport=\"{transport}\"}}");
         replica.metric_becomes(&open, |open| open == CLIENTS as f64).await;
-        // More than the kernel takes for them, and what may wait.
+        // More than the kernel's buffers and the backlogs.
         let mut quick = replica.client("").await;
         for n in 0..60 {
             replica.publish("lobby", format!("{n}{}", "x".repeat(MESSAGE - 10))).await;
@@ -109,7 +109,7 @@ async fn unread_connections_stay_bounded_during_replays() {
         ids.extend(messages.map(|message| message["id"].as_str().unwrap().to_owned()));
         after = ids.last().unwrap().clone();
     }
-    // The newest are in memory.
+    // Without the newest, which are in memory.
     let cursors = || ids.iter().step_by(APART).take(CLIENTS / 2 - 30);
     let resumed = "warren_resumes_total{outcome=\"log\"}";
     let mut clients = Vec::new();
@@ -123,11 +123,11 @@ async fn unread_connections_stay_bounded_during_replays() {
             path => get(&format!("{path}?limit=1000&after={id}")),
         });
         clients.push(deaf(&replica, requests).await);
-        // All of them, from the log, wherever the page begins that has it.
+        // All clients resume from the log, wherever their page begins.
         let most = before + cursors().count() as f64;
         before = replica.metric_becomes(resumed, |resumes| resumes >= most).await;
         replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;
-        // Whatever is waited for, all of them share what was said.
+        // Waiting clients share the memory of messages.
         let shared = ids.len() * PIECE + cursors().count() * EVENTS_PIECES;
         growth.is_less_than(LOG + shared.min(cursors().count() * of_each) + SLACK);
     }

@@ -1,5 +1,4 @@
-//! A log that is bound and unbound while much is published: some messages are returned, and others that
-//! were published with them are not.
+//! The stream is bound and unbound while messages are published: RabbitMQ returns some of them, and confirms others.
 
 use lapin::options::QueueBindOptions;
 use lapin::types::FieldTable;
@@ -21,7 +20,7 @@ async fn confirmed_message_is_delivered_once_while_binding_flaps() {
     let replica = Replica::on_rabbitmq("one", &url, &exchange, &settings).await;
     let mut listener = replica.client("").await;
     let mut sender = replica.v1("").await;
-    // Its own queue is elsewhere, as nothing is returned that anybody takes.
+    // Its queue is on another exchange, since RabbitMQ returns only messages that no queue takes.
     let peer = AmqpPeer::connect(&url, &unique("elsewhere")).await;
     let flapping = async {
         loop {

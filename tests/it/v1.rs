@@ -31,12 +31,12 @@ async fn publish_returns_the_id_that_subscribers_get() {
         );
         assert_eq!(message.as_object().unwrap().len(), 4);
     }
-    // The first channel of the query is where it goes without one.
+    // Without a channel, a message goes to the first channel of the query.
     let mut first = one.v1("?channel=first&channel=second").await;
     first.ask(&json!({ "publish": { "ref": 1, "text": "mine" } })).await;
     assert_eq!(listener.message().await["channel"], "first");
     assert_eq!(first.text().await, "mine", "it is subscribed to what the query names");
-    // The other client never subscribed to anything, and so it heard nothing of all this.
+    // The other client has no subscription, so it received nothing of this.
     let answer = client.ask(&json!({ "subscribe": { "ref": 9, "channel": "quiet" } })).await;
     assert_eq!(answer["subscribed"]["channel"], "quiet");
     one.publish("quiet", "the first that it hears").await;
@@ -101,7 +101,7 @@ async fn cursor_without_channel_does_not_delay_ready() {
     }
     for after in [last.clone(), first, "hello".to_owned()] {
         let mut client = replica.v1(&format!("?after={after}&history=3")).await;
-        // It listens to nothing, until it asks for it.
+        // It receives nothing before it subscribes.
         replica.publish("news", "before it listens").await;
         assert_eq!(witness.text().await, "before it listens");
         assert_eq!(client.ask(&subscribe).await["subscribed"]["channel"], "news");
