@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use warren::app::Application;
 use warren::check::{self, Plan};
 use warren::load;
-use warren_config::{Config, Mistakes};
+use warren_config::{Config, ConfigErrors};
 use warren_observe::events::{Event, SanitizedText};
 use warren_observe::logging;
 use warren_observe::reporter::Reporter;
@@ -130,7 +130,7 @@ fn serve() -> ExitCode {
         (Ok(config), Ok(traces)) => (config, traces),
         (config, traces) => {
             let mistakes = config.err().into_iter().chain(traces.err()).flat_map(|it| it.0);
-            eprintln!("{}", Mistakes(mistakes.collect()));
+            eprintln!("{}", ConfigErrors(mistakes.collect()));
             return ExitCode::from(USAGE);
         }
     };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::time::Duration;
-use warren_config::{Setting, Span};
+use warren_config::{EnvValue, HumanDuration};
 
 /// How it is called, for `warren --help`.
 pub const USAGE: &str = "warren check HOST:PORT... [--replicas N] [--timeout 30s]";
@@ -34,7 +34,7 @@ pub enum Usage {
     Target,
     #[error("--replicas takes a number from 1 to {MAX_REPLICAS}")]
     Replicas,
-    #[error("--timeout takes {}", Span::ACCEPTS)]
+    #[error("--timeout takes {}", HumanDuration::ACCEPTS)]
     Timeout,
     #[error("there are only --replicas and --timeout. Usage: {USAGE}")]
     Option,
@@ -65,7 +65,7 @@ impl Plan {
                     plan.replicas = Some(number.ok_or(Usage::Replicas)?);
                 }
                 "--timeout" => {
-                    let timeout = value().and_then(|timeout| Span::parse(&timeout));
+                    let timeout = value().and_then(|timeout| HumanDuration::parse(&timeout));
                     plan.timeout = timeout.ok_or(Usage::Timeout)?.0;
                 }
                 option if option.starts_with('-') => return Err(Usage::Option),

@@ -5,7 +5,7 @@ use super::said::LEAST;
 use super::target::Target;
 use std::ffi::OsString;
 use std::time::Duration;
-use warren_config::{Bytes, Rate, Setting, Span};
+use warren_config::{ByteSize, EnvValue, HumanDuration, Rate};
 use warren_protocol::message::Channel;
 
 /// How it is called, for `warren --help`.
@@ -29,7 +29,7 @@ pub struct Plan {
     /// How many of the clients publish, in turn.
     pub publishers: usize,
     pub pace: Pace,
-    /// Bytes of a message's text.
+    /// ByteSize of a message's text.
     pub size: usize,
     /// How long to publish.
     pub duration: Duration,
@@ -61,9 +61,9 @@ pub enum Usage {
     Outstanding,
     #[error("--rate and --outstanding exclude each other")]
     TwoPaces,
-    #[error("--size takes {}, from {LEAST}B to 8MiB", Bytes::ACCEPTS)]
+    #[error("--size takes {}, from {LEAST}B to 8MiB", ByteSize::ACCEPTS)]
     Size,
-    #[error("--duration takes {}", Span::ACCEPTS)]
+    #[error("--duration takes {}", HumanDuration::ACCEPTS)]
     Duration,
     #[error("--channel takes a name of 1 to 255 bytes, without control characters")]
     Channel,
@@ -119,12 +119,12 @@ impl Plan {
                     outstanding = Some(Pace::Outstanding(given));
                 }
                 "--size" => {
-                    let size = value().and_then(|size| Bytes::parse(&size)).map(|size| size.0);
+                    let size = value().and_then(|size| ByteSize::parse(&size)).map(|size| size.0);
                     let size = size.filter(|size| (LEAST..=MAX_SIZE).contains(size));
                     plan.size = size.ok_or(Usage::Size)?;
                 }
                 "--duration" => {
-                    let duration = value().and_then(|duration| Span::parse(&duration));
+                    let duration = value().and_then(|duration| HumanDuration::parse(&duration));
                     plan.duration = duration.ok_or(Usage::Duration)?.0;
                 }
                 "--channel" => {

@@ -1,20 +1,27 @@
 //! The variables as `warren --help` and docs/configuration.md show them.
 
-use super::variables;
+use super::variables::sections;
 use std::fmt::Write;
 
-/// Every variable with its default, meaning and accepted values, as `warren --help` prints them.
+/// Columns of the text in `warren --help`, beside the indentation.
+const HELP_WIDTH: usize = 92;
+
+/// Every variable by theme, with its default, meaning and accepted values, as `warren --help` prints them.
 pub fn help() -> String {
     let mut text = String::new();
-    for variable in variables::all() {
-        let _ = write!(text, "\n{}  (default: {})\n", variable.name, variable.default);
-        for line in wrap(variable.meaning, 92) {
-            let _ = writeln!(text, "    {line}");
+    for section in sections() {
+        let _ = write!(text, "\n{}:\n", section.title);
+        for variable in section.variables {
+            let _ = writeln!(text, "\n  {}  (default: {})", variable.name, variable.default);
+            for line in wrap(variable.meaning, HELP_WIDTH) {
+                let _ = writeln!(text, "      {line}");
+            }
+            let _ = writeln!(text, "      Accepts {}.", variable.accepts.trim_end_matches('.'));
         }
-        let _ = writeln!(text, "    Accepts {}.", variable.accepts);
     }
     text.push_str(
-        "\nTraces are exported to OTEL_EXPORTER_OTLP_ENDPOINT, by the variables that OpenTelemetry names.\n",
+        "\nTraces are configured by the OTEL_* variables of OpenTelemetry, and exported to \
+         OTEL_EXPORTER_OTLP_ENDPOINT.\n",
     );
     text
 }
@@ -23,20 +30,28 @@ pub fn help() -> String {
 pub fn markdown() -> String {
     let mut text = String::from(
         "# Configuration\n\n\
-         <!-- Made from crates/config/src/variables.rs by `make docs`. -->\n\n\
-         All of it comes from environment variables, read before a port is bound. A bad value or an \
-         unknown `WARREN_*` variable ends the program with exit code 64 and one line for each mistake.\n\n\
-         | variable | default | meaning | accepts |\n| --- | --- | --- | --- |\n",
+         <!-- Generated from crates/config/src/variables.rs by `make docs`. -->\n\n\
+         Warren is configured by environment variables only. It reads them before it binds a port. An \
+         invalid value or an unknown `WARREN_*` variable ends the program with exit code 64 and one line \
+         for each error.\n",
     );
-    for variable in variables::all() {
-        let _ = writeln!(
+    for section in sections() {
+        let _ = write!(
             text,
-            "| `{}` | {} | {} | {} |",
-            variable.name, variable.default, variable.meaning, variable.accepts
+            "\n## {}\n\n| variable | default | meaning | accepts |\n| --- | --- | --- | --- |\n",
+            section.title
         );
+        for variable in section.variables {
+            let _ = writeln!(
+                text,
+                "| `{}` | {} | {} | {} |",
+                variable.name, variable.default, variable.meaning, variable.accepts
+            );
+        }
     }
     text.push_str(
-        "\nTraces are configured by the `OTEL_*` variables of OpenTelemetry: [tracing.md](tracing.md).\n",
+        "\n## Traces\n\nTraces are configured by the `OTEL_*` variables of OpenTelemetry: \
+         [tracing.md](tracing.md).\n",
     );
     text
 }

@@ -1,40 +1,47 @@
-//! Everything that can be set, from the environment alone.
+//! The configuration: environment variables, each declared once.
 //!
-//! `variables.rs` is the one declaration: name, type, default and meaning of each variable. The
-//! parser, `warren --help` and docs/configuration.md follow from it. All mistakes are found at once
-//! and none of the messages holds a value, since a value may be a secret.
+//! `variables.rs` is the one declaration: name, type, default and meaning of each variable. The parser,
+//! `warren --help` and docs/configuration.md follow from it. All errors are found at once. None of their
+//! texts contains a value, because a value may be a secret.
 
 mod docs;
 mod environment;
-mod kinds;
 mod units;
+mod values;
 mod variables;
 
 pub use docs::{help, markdown};
-pub use environment::{Mistake, Mistakes};
-pub use kinds::{
+pub use environment::{ConfigError, ConfigErrors};
+pub use units::{ByteSize, HumanDuration, Rate};
+pub use values::{
     AmqpUrl, AmqpUrls, Compression, DeliveryMode, Exchange, LogFilter, LogFormat, Origins, Replica,
     Workers,
 };
-pub use units::{Bytes, Rate, Span};
 pub use variables::Config;
 
-/// A type that a variable can have.
-pub trait Setting: Sized {
-    /// What a value looks like, for messages and documentation: "a duration such as 30s".
+/// A type of variable.
+pub trait EnvValue: Sized {
+    /// The form of a value, for errors and documentation: "a duration such as 30s".
     const ACCEPTS: &str;
 
-    /// Reads a value, which is never empty; `None` if it is not of the form.
+    /// Parses a value, which is never empty. `None` if it does not have the form.
     fn parse(value: &str) -> Option<Self>;
 }
 
-/// One variable, as documentation shows it.
+/// Variables of one theme.
 #[derive(Debug)]
-pub struct Variable {
-    /// With the prefix.
-    pub name: String,
-    /// As it would be written, or in words where it depends on the machine.
-    pub default: &'static str,
-    pub accepts: &'static str,
-    pub meaning: &'static str,
+pub(crate) struct Section {
+    title: &'static str,
+    variables: Vec<Variable>,
+}
+
+/// One variable, as the documentation shows it.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    /// Name with the prefix.
+    name: String,
+    /// Default as one would write it, or in words if it depends on the machine.
+    default: &'static str,
+    accepts: &'static str,
+    meaning: &'static str,
 }

@@ -1,6 +1,8 @@
-//! Values as people write them: `250ms`, `64KiB`, `50/s`.
+//! Durations, sizes and rates: `250ms`, `64KiB`, `50/s`.
+//!
+//! One form for each value, and no bare numbers, so that a wrong unit is an error and not another value.
 
-use super::Setting;
+use super::EnvValue;
 use std::time::Duration;
 
 /// Splits `12abc` into 12 and `abc`.
@@ -10,7 +12,7 @@ fn number_and_unit(value: &str) -> Option<(u64, &str)> {
     Some((digits.parse().ok()?, unit))
 }
 
-impl Setting for Duration {
+impl EnvValue for Duration {
     const ACCEPTS: &str = "a duration such as 250ms, 30s, 5m or 24h";
 
     fn parse(value: &str) -> Option<Self> {
@@ -22,18 +24,18 @@ impl Setting for Duration {
             "h" => 3600,
             _ => return None,
         };
-        // A century is long enough for everything, and no sum of two overflows.
+        // At most a century, so that no sum of two overflows.
         let seconds =
             number.checked_mul(seconds).filter(|seconds| *seconds <= 100 * 366 * 86400)?;
         Some(Self::from_secs(seconds))
     }
 }
 
-/// A duration for which zero would make no sense.
+/// A duration of at least 10 ms, for periods that must not be zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct HumanDuration(pub Duration);
 
-impl Setting for Span {
+impl EnvValue for HumanDuration {
     const ACCEPTS: &str = "a duration of at least 10ms, such as 250ms, 30s or 5m";
 
     fn parse(value: &str) -> Option<Self> {
@@ -41,11 +43,11 @@ impl Setting for Span {
     }
 }
 
-/// A duration so short that nobody minds it.
+/// A duration of at most one second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(pub Duration);
+pub struct ShortDuration(pub Duration);
 
-impl Setting for Moment {
+impl EnvValue for ShortDuration {
     const ACCEPTS: &str = "a duration of at most 1s, such as 0ms or 5ms";
 
     fn parse(value: &str) -> Option<Self> {
@@ -55,9 +57,9 @@ impl Setting for Moment {
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bytes(pub usize);
+pub struct ByteSize(pub usize);
 
-impl Setting for Bytes {
+impl EnvValue for ByteSize {
     const ACCEPTS: &str = "a size such as 500B, 64KiB, 16MiB or 1GiB";
 
     fn parse(value: &str) -> Option<Self> {
@@ -74,13 +76,13 @@ impl Setting for Bytes {
     }
 }
 
-/// How often something may happen.
+/// A limit of events in a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     pub per_second: f32,
 }
 
-impl Setting for Rate {
+impl EnvValue for Rate {
     const ACCEPTS: &str = "a rate above zero such as 50/s or 30/m";
 
     fn parse(value: &str) -> Option<Self> {
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn duration_needs_a_unit_and_has_a_limit() {
         assert_eq!(Duration::parse("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(Duration::parse("0s"), Some(Duration::ZERO));
         assert_eq!(Duration::parse("24h"), Some(Duration::from_secs(86400)));
@@ -110,29 +112,29 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_never_zero() {
-        assert_eq!(Span::parse("10ms"), Some(Span(Duration::from_millis(10))));
-        assert_eq!(Span::parse("0s"), None);
+    fn human_duration_is_at_least_10ms() {
+        assert_eq!(HumanDuration::parse("10ms"), Some(HumanDuration(Duration::from_millis(10))));
+        assert_eq!(HumanDuration::parse("0s"), None);
     }
 
     #[test]
-    fn moments_are_short() {
-        assert_eq!(Moment::parse("0s"), Some(Moment(Duration::ZERO)));
-        assert_eq!(Moment::parse("1000ms"), Some(Moment(Duration::from_secs(1))));
-        assert_eq!(Moment::parse("1001ms"), None);
+    fn short_duration_is_at_most_1s() {
+        assert_eq!(ShortDuration::parse("0s"), Some(ShortDuration(Duration::ZERO)));
+        assert_eq!(ShortDuration::parse("1000ms"), Some(ShortDuration(Duration::from_secs(1))));
+        assert_eq!(ShortDuration::parse("1001ms"), None);
     }
 
     #[test]
-    fn sizes() {
-        assert_eq!(Bytes::parse("64KiB"), Some(Bytes(65536)));
-        assert_eq!(Bytes::parse("0B"), Some(Bytes(0)));
+    fn size_needs_a_binary_unit() {
+        assert_eq!(ByteSize::parse("64KiB"), Some(ByteSize(65536)));
+        assert_eq!(ByteSize::parse("0B"), Some(ByteSize(0)));
         for bad in ["", "64", "64KB", "64kib", "1.5MiB", "18446744073709551615GiB"] {
-            assert_eq!(Bytes::parse(bad), None, "{bad}");
+            assert_eq!(ByteSize::parse(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn rates() {
+    fn rate_needs_a_period_and_is_not_zero() {
         assert_eq!(Rate::parse("30/m"), Some(Rate { per_second: 0.5 }));
         for bad in ["", "50", "0/s", "50/h", "1000001/s"] {
             assert_eq!(Rate::parse(bad), None, "{bad}");

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::time::Duration;
-use warren_config::Mistakes;
+use warren_config::ConfigErrors;
 
 /// Where traces go when the general endpoint is given.
 pub(super) const PATH: &str = "/v1/traces";
@@ -63,10 +63,10 @@ impl TraceSettings {
     /// switched off; the other variables are then nobody's concern.
     ///
     /// # Errors
-    /// All [`Mistakes`] that were made, not only the first.
+    /// All [`ConfigErrors`] that were made, not only the first.
     pub fn from_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Option<Self>, Mistakes> {
+    ) -> Result<Option<Self>, ConfigErrors> {
         let mut vars = Variables::new(vars);
         let disabled = vars.one("OTEL_SDK_DISABLED");
         if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
@@ -263,7 +263,7 @@ mod tests {
 
     const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
 
-    fn read(vars: &[(&str, &str)]) -> Result<Option<TraceSettings>, Mistakes> {
+    fn read(vars: &[(&str, &str)]) -> Result<Option<TraceSettings>, ConfigErrors> {
         TraceSettings::from_vars(vars.iter().map(|(name, value)| (name.into(), value.into())))
     }
 

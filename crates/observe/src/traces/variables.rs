@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::time::Duration;
-use warren_config::{Mistake, Mistakes};
+use warren_config::{ConfigError, ConfigErrors};
 
 /// The variables of OpenTelemetry. An empty one counts as unset, as the specification wants,
 /// and so does one of spaces.
 #[derive(Debug, Default)]
 pub(super) struct Variables {
     values: HashMap<String, OsString>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<ConfigError>,
 }
 
 impl Variables {
@@ -79,11 +79,11 @@ impl Variables {
 
     /// Never holds the value, which may be a secret.
     pub(super) fn mistake(&mut self, variable: &str, problem: impl Into<String>) {
-        self.mistakes.push(Mistake { variable: variable.to_owned(), problem: problem.into() });
+        self.mistakes.push(ConfigError { variable: variable.to_owned(), problem: problem.into() });
     }
 
-    pub(super) fn finish<T>(self, value: T) -> Result<T, Mistakes> {
-        if self.mistakes.is_empty() { Ok(value) } else { Err(Mistakes(self.mistakes)) }
+    pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
+        if self.mistakes.is_empty() { Ok(value) } else { Err(ConfigErrors(self.mistakes)) }
     }
 }
 

@@ -1,6 +1,6 @@
-//! The types of variables that are not units.
+//! The types of variables: addresses, names, modes and lists.
 
-use super::{Bytes, Setting};
+use super::{ByteSize, EnvValue};
 use amq_protocol_uri::AMQPUri;
 use std::fmt;
 use std::io::IsTerminal;
@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 
-impl Setting for SocketAddr {
+impl EnvValue for SocketAddr {
     const ACCEPTS: &str = "an IP address and a port, such as 0.0.0.0:8080 or [::]:8080";
 
     fn parse(value: &str) -> Option<Self> {
@@ -17,7 +17,7 @@ impl Setting for SocketAddr {
     }
 }
 
-impl Setting for usize {
+impl EnvValue for usize {
     const ACCEPTS: &str = "a whole number";
 
     fn parse(value: &str) -> Option<Self> {
@@ -25,18 +25,18 @@ impl Setting for usize {
     }
 }
 
-/// Worker threads.
+/// Number of worker threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Workers(pub usize);
 
 impl Workers {
-    /// As many as the process may run on, by affinity and by the cgroup's quota.
+    /// The number of cores that the process may use, by affinity and by the quota of its cgroup.
     pub(super) fn available() -> Self {
         Self(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))
     }
 }
 
-impl Setting for Workers {
+impl EnvValue for Workers {
     const ACCEPTS: &str = "a whole number from 1 to 512";
 
     fn parse(value: &str) -> Option<Self> {
@@ -60,7 +60,7 @@ impl Replica {
     }
 }
 
-impl Setting for Replica {
+impl EnvValue for Replica {
     const ACCEPTS: &str = "a name of 1 to 100 letters, digits, dots, dashes or underscores";
 
     fn parse(value: &str) -> Option<Self> {
@@ -70,11 +70,11 @@ impl Setting for Replica {
     }
 }
 
-/// Name of the exchange.
+/// Name of an exchange.
 #[derive(Clone, Debug)]
 pub struct Exchange(pub String);
 
-impl Setting for Exchange {
+impl EnvValue for Exchange {
     const ACCEPTS: &str = "an exchange name of 1 to 127 bytes that does not begin with amq.";
 
     fn parse(value: &str) -> Option<Self> {
@@ -85,19 +85,19 @@ impl Setting for Exchange {
     }
 }
 
-/// Address of one RabbitMQ node. Its password is never shown.
+/// Address of one RabbitMQ node. Its password is never displayed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AmqpUrl(AMQPUri);
 
 impl AmqpUrl {
-    /// For connecting only: this holds the password.
+    /// The address with its password, for connecting only.
     pub fn uri(&self) -> &AMQPUri {
         &self.0
     }
 }
 
 impl fmt::Display for AmqpUrl {
-    /// Host and port: enough to tell nodes apart, and no secret.
+    /// Host and port, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.0.authority.host, self.0.authority.port)
     }
@@ -114,14 +114,14 @@ impl FromStr for AmqpUrl {
 
     fn from_str(value: &str) -> Result<Self, ()> {
         let mut uri: AMQPUri = value.parse().map_err(|_| ())?;
-        // The parser takes an IPv6 address for no host at all, and would go to localhost instead.
+        // The parser ignores an IPv6 address and uses localhost instead.
         let authority = value.split_once("://").map_or(value, |(_, rest)| rest);
         let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         if let Some((address, _)) = host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             uri.authority.host = address.to_owned();
         }
-        // A trailing slash means the default virtual host to everyone who writes one.
+        // A trailing slash is commonly written for the default virtual host.
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();
         }
@@ -129,11 +129,11 @@ impl FromStr for AmqpUrl {
     }
 }
 
-/// The nodes of a RabbitMQ cluster; at least one.
+/// The nodes of a RabbitMQ cluster. Never empty.
 #[derive(Clone, Debug)]
 pub struct AmqpUrls(pub Vec<AmqpUrl>);
 
-impl Setting for Option<AmqpUrls> {
+impl EnvValue for Option<AmqpUrls> {
     const ACCEPTS: &str = "amqp:// or amqps:// addresses, separated by commas";
 
     fn parse(value: &str) -> Option<Self> {
@@ -142,16 +142,16 @@ impl Setting for Option<AmqpUrls> {
     }
 }
 
-/// How messages are read from RabbitMQ.
+/// The way in which a replica reads messages from RabbitMQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryMode {
-    /// From a stream that all replicas share, each from where it stopped.
+    /// From a stream that all replicas share. Each resumes where it stopped.
     Log,
-    /// From an exclusive queue that lives as long as the connection.
+    /// From an exclusive queue, which exists as long as the connection.
     Live,
 }
 
-impl Setting for DeliveryMode {
+impl EnvValue for DeliveryMode {
     const ACCEPTS: &str = "log or live";
 
     fn parse(value: &str) -> Option<Self> {
@@ -163,18 +163,18 @@ impl Setting for DeliveryMode {
     }
 }
 
-/// From how many bytes on messages are compressed; `None`: never.
+/// Minimum size in bytes of the messages that are compressed. `None`: no compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression(pub Option<usize>);
 
-impl Setting for Compression {
+impl EnvValue for Compression {
     const ACCEPTS: &str = "on, off, or a size such as 500B or 1KiB";
 
     fn parse(value: &str) -> Option<Self> {
         match value {
             "on" => Some(Self(Some(0))),
             "off" => Some(Self(None)),
-            size => Bytes::parse(size).map(|Bytes(size)| Self(Some(size))),
+            size => ByteSize::parse(size).map(|ByteSize(size)| Self(Some(size))),
         }
     }
 }
@@ -182,14 +182,14 @@ impl Setting for Compression {
 /// Browser origins that may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origins {
-    /// Those whose host and port are the ones that were asked for.
+    /// Origins with the host and port of the request.
     SameHost,
     Any,
-    /// These, in lower case, and the same host.
+    /// These origins, in lower case, and those of the same host.
     Listed(Vec<String>),
 }
 
-impl Setting for Origins {
+impl EnvValue for Origins {
     const ACCEPTS: &str = "* or origins such as https://example.org, separated by commas";
 
     fn parse(value: &str) -> Option<Self> {
@@ -201,7 +201,7 @@ impl Setting for Origins {
             let (scheme, host) = origin.split_once("://")?;
             let fits = |c: char| !c.is_whitespace() && !"/?#@*".contains(c);
             let valid = !scheme.is_empty() && !host.is_empty() && host.chars().all(fits);
-            // Browsers leave the default port out.
+            // Browsers omit the default port.
             let default = if scheme == "https" { ":443" } else { ":80" };
             valid.then(|| format!("{scheme}://{}", host.strip_suffix(default).unwrap_or(host)))
         };
@@ -209,15 +209,15 @@ impl Setting for Origins {
     }
 }
 
-/// What is logged.
+/// Filter of the log output.
 #[derive(Clone, Debug)]
 pub struct LogFilter(pub String);
 
-impl Setting for LogFilter {
+impl EnvValue for LogFilter {
     const ACCEPTS: &str = "error, warn, info, debug, trace or off, or directives such as info,warren::client_closed=off";
 
     fn parse(value: &str) -> Option<Self> {
-        // A lone word that is no level would be taken for the name of a module, and log nothing.
+        // A word that is not a level would be parsed as the name of a module, and disable all other lines.
         let levels = ["error", "warn", "info", "debug", "trace", "off"];
         let valid = value.split(',').all(|directive| {
             directive.contains('=') || levels.contains(&directive.to_ascii_lowercase().as_str())
@@ -226,7 +226,7 @@ impl Setting for LogFilter {
     }
 }
 
-/// How it is logged.
+/// Format of the log output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
@@ -239,7 +239,7 @@ impl LogFormat {
     }
 }
 
-impl Setting for LogFormat {
+impl EnvValue for LogFormat {
     const ACCEPTS: &str = "text or json";
 
     fn parse(value: &str) -> Option<Self> {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn several_nodes_and_no_password() {
+    fn urls_of_several_nodes_do_not_display_passwords() {
         let urls = urls("amqp://me:secret@one:5673/, amqps://me:s%2Fcret@[::1]").unwrap();
         assert_eq!(format!("{urls:?}"), "[AmqpUrl(one:5673), AmqpUrl(::1:5671)]");
         let brackets = self::urls("amqp://me:hun[ter2]x@localhost:1").unwrap();
@@ -270,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amqp_address() {
+    fn invalid_amqp_addresses_are_rejected() {
         for bad in ["http://host", "host:5672", "amqp://a,", "amqp://h?heartbeat=x", "tcp://h:1"] {
             assert_eq!(urls(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn origins() {
+    fn origins_are_normalized_or_rejected() {
         let listed = Origins::parse("https://Example.org:443/, http://localhost:3000").unwrap();
         let Origins::Listed(listed) = listed else { panic!() };
         assert_eq!(listed, ["https://example.org", "http://localhost:3000"]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn log_filters() {
+    fn log_filter_needs_levels_or_directives() {
         for good in ["info", "WARN", "warren=debug,lapin=off", "info,warren::client_closed=off"] {
             assert!(LogFilter::parse(good).is_some(), "{good}");
         }
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn compression() {
+    fn compression_is_on_off_or_a_size() {
         for (value, least) in [("on", Some(0)), ("off", None), ("2KiB", Some(2048))] {
             assert_eq!(Compression::parse(value), Some(Compression(least)));
         }
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn names() {
+    fn invalid_names_and_counts_are_rejected() {
         for bad in ["a b", "a/b", "ü"] {
             assert!(Replica::parse(bad).is_none(), "{bad}");
         }
