@@ -1,4 +1,4 @@
-//! A program of somebody else's on the same exchange.
+//! Another program on the same exchange.
 
 use super::LIMIT;
 use super::rabbitmq::unique;
@@ -25,12 +25,12 @@ pub struct AmqpPeer {
 }
 
 impl AmqpPeer {
-    /// Connects, declares the exchange as delivery `log` has it, and listens.
+    /// Connects, declares the exchange as for delivery mode `log`, and consumes.
     pub async fn connect(url: &str, exchange: &str) -> Self {
         Self::join(url, exchange, true).await
     }
 
-    /// The same with the exchange of delivery `live` and of the Node server: it is not durable.
+    /// Connects with the exchange of delivery mode `live` and of the Node server, which is not durable.
     pub async fn live(url: &str, exchange: &str) -> Self {
         Self::join(url, exchange, false).await
     }
@@ -51,7 +51,7 @@ impl AmqpPeer {
         peer
     }
 
-    /// The exchange, and this program's queue bound to it.
+    /// Declares the exchange, and binds this program's queue to it.
     async fn declare(&self) {
         let options = ExchangeDeclareOptions { durable: self.durable, ..Default::default() };
         let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
@@ -60,7 +60,7 @@ impl AmqpPeer {
         self.bind(&self.queue).await.unwrap();
     }
 
-    /// Deletes the exchange, with everybody's bindings, and declares it again.
+    /// Deletes the exchange with all bindings, and declares it again.
     pub async fn remake_exchange(&self) {
         let exchange = self.exchange.as_str().into();
         self.channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
@@ -71,7 +71,7 @@ impl AmqpPeer {
         self.try_publish(key, body, properties).await.unwrap();
     }
 
-    /// The same, where RabbitMQ may end the connection instead.
+    /// Publishes where RabbitMQ may close the connection instead.
     pub async fn try_publish(
         &self,
         key: &str,
@@ -81,20 +81,20 @@ impl AmqpPeer {
         self.send(key, body, properties).await?.await.map(|_| ())
     }
 
-    /// Binds a queue of somebody else's, once it is there.
+    /// Binds an existing queue of another program.
     pub async fn bind(&self, queue: &str) -> lapin::Result<()> {
         let (exchange, none) = (self.exchange.as_str().into(), FieldTable::default());
         let options = QueueBindOptions::default();
         self.channel.queue_bind(queue.into(), exchange, "".into(), options, none).await
     }
 
-    /// Takes somebody else's queue off somebody else's exchange.
+    /// Unbinds a queue of another program from an exchange.
     pub async fn unbind(&self, queue: &str, exchange: &str) -> lapin::Result<()> {
         let (exchange, none) = (exchange.into(), FieldTable::default());
         self.channel.queue_unbind(queue.into(), exchange, "".into(), none).await
     }
 
-    /// Publishes all bodies and then awaits their confirmations.
+    /// Publishes all bodies and then awaits their confirms.
     pub async fn publish_all(&self, key: &str, bodies: impl IntoIterator<Item = String>) {
         let mut confirmations = Vec::new();
         for body in bodies {
@@ -107,7 +107,7 @@ impl AmqpPeer {
         }
     }
 
-    /// Publishes; the confirmation is to come.
+    /// Publishes without awaiting the confirm.
     pub async fn send(
         &self,
         key: &str,
@@ -119,12 +119,12 @@ impl AmqpPeer {
         self.channel.basic_publish(exchange, key.into(), options, body, properties).await
     }
 
-    /// The next message that is for clients.
+    /// The next message for clients.
     pub async fn message(&mut self) -> Delivery {
         self.next(false).await
     }
 
-    /// The next message of a replica to the others.
+    /// The next control message of a replica.
     pub async fn control(&mut self) -> Delivery {
         self.next(true).await
     }

@@ -1,5 +1,4 @@
-//! What the chart asks Prometheus: the queries of the dashboard, as Grafana puts them, and the
-//! expressions of the alerts.
+//! The chart's queries to Prometheus: those of the dashboard, as Grafana sends them, and the expressions of the alerts.
 
 use super::prometheus::{Labels, Point, Prometheus};
 use super::promql::{selectors, unfiltered};
@@ -10,17 +9,17 @@ const DASHBOARD: &str =
     concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/warren/dashboards/warren.json");
 
 pub struct Query {
-    /// Where it stands.
+    /// Panel, annotation or alert that has the query.
     pub place: String,
     pub expression: String,
-    /// What it is drawn with, such as `{{pod}}`.
+    /// Legend of the series, such as `{{pod}}`.
     pub legend: String,
-    /// Whether only the present counts.
+    /// True for an instant query.
     pub instant: bool,
 }
 
 impl Query {
-    /// The series that it gives, each with its values of the last `seconds`.
+    /// The series of the result, each with its values of the last `seconds`.
     pub async fn ask(
         &self,
         prometheus: &Prometheus,
@@ -35,8 +34,8 @@ impl Query {
     }
 }
 
-/// The queries of panels and annotations, with the variables filled in. All namespaces and replicas are
-/// chosen, and `rate_interval` is what Grafana takes for rates.
+/// The queries of panels and annotations, with the variables filled in. All namespaces and replicas are selected, and
+/// `rate_interval` is Grafana's interval for rates.
 pub async fn of_dashboard(prometheus: &Prometheus, rate_interval: &str) -> Vec<Query> {
     let board: Value = serde_json::from_str(&fs::read_to_string(DASHBOARD).unwrap()).unwrap();
     let mut filled = vec![("$__rate_interval".to_owned(), rate_interval.to_owned())];
@@ -47,7 +46,7 @@ pub async fn of_dashboard(prometheus: &Prometheus, rate_interval: &str) -> Vec<Q
             let (selector, label) = arguments.and_then(|it| it.rsplit_once(", ")).unwrap();
             let values = prometheus.label_values(selector, label).await.unwrap();
             assert!(!values.is_empty(), "{query}: there is nothing to choose");
-            // Several become a pattern.
+            // Several values become a pattern.
             let chosen = if variable["multi"] == true {
                 format!("({})", values.join("|"))
             } else {
@@ -72,8 +71,8 @@ pub async fn of_dashboard(prometheus: &Prometheus, rate_interval: &str) -> Vec<Q
     annotations.chain(targets).map(query).collect()
 }
 
-/// The expressions of the alerts, in such a form that they have data although nothing is wrong, and what
-/// they read.
+/// The selectors of the alerts' expressions, and the expressions without filters, which return data although no alert
+/// fires.
 pub async fn of_alerts(prometheus: &Prometheus) -> Vec<Query> {
     let mut queries = Vec::new();
     for rule in prometheus.rules().await {

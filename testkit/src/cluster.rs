@@ -1,4 +1,4 @@
-//! Three RabbitMQ nodes that are one cluster.
+//! A cluster of three RabbitMQ nodes.
 
 use super::LIMIT;
 use super::process::POLL;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const NODES: usize = 3;
-/// How long a stream may take to find its leader.
+/// Longest time until a stream has a leader.
 const FIND: Duration = Duration::from_secs(20);
 
 pub struct Cluster {
@@ -19,12 +19,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts three new nodes that find each other, and waits until they have.
+    /// Starts three new nodes, and waits until they have joined.
     pub async fn start() -> Self {
         Self::of(&NodeGroup::start().await).await
     }
 
-    /// The same of nodes that have small disks, which can be filled. Only root may do that.
+    /// Starts nodes with small disks, which can be filled. Only root may do that.
     pub async fn on_small_disks() -> Self {
         Self::of(&NodeGroup::on_small_disks().await).await
     }
@@ -43,8 +43,7 @@ impl Cluster {
         cluster
     }
 
-    /// The addresses of all nodes, that of `first` before the others, as `WARREN_AMQP_URL` takes
-    /// them.
+    /// The addresses of all nodes, that of `first` before the others, as in `WARREN_AMQP_URL`.
     pub fn urls(&self, first: usize) -> String {
         let urls = (0..NODES).map(|n| self.nodes[(first + n) % NODES].url());
         urls.collect::<Vec<_>>().join(",")
@@ -63,7 +62,7 @@ impl Cluster {
         self.try_node_of(connection).await.unwrap_or_else(|| panic!("no {connection}"))
     }
 
-    /// The same where there may be none.
+    /// The node that serves a connection, if the connection exists.
     pub async fn try_node_of(&self, connection: &str) -> Option<usize> {
         let list = self.ask(&["list_connections", "port", "client_properties"]).await;
         let mut rows = list.as_array().unwrap().iter();
@@ -79,8 +78,8 @@ impl Cluster {
         self.becomes(&["list_queues", "name", "online"], whole).await;
     }
 
-    /// Whether RabbitMQ comes to know the leader that a stream has. Before 3.11.3 it may go on to name one
-    /// that is gone: <https://github.com/rabbitmq/rabbitmq-server/issues/6179>.
+    /// Waits until RabbitMQ knows the leader of a stream. Returns false if it does not: before 3.11.3 it may go on to
+    /// name a leader that is gone (<https://github.com/rabbitmq/rabbitmq-server/issues/6179>).
     pub async fn finds_leader(&self, stream: &str) -> bool {
         let lives = "P = amqqueue:get_pid(Q), rpc:call(node(P), erlang, is_process_alive, [P]).";
         let deadline = Instant::now() + FIND;
@@ -93,14 +92,14 @@ impl Cluster {
         true
     }
 
-    /// Has RabbitMQ note the leader again, as docs/operations.md says.
+    /// Makes RabbitMQ record the leader again, as in docs/operations.md.
     pub async fn note_leader(&self, stream: &str) {
         let again = "ra:process_command({rabbit_stream_coordinator, node()}, {action_failed, \
                      maps:get(name, amqqueue:get_type_state(Q)), #{action => updating_mnesia}}).";
         self.eval(stream, again).await;
     }
 
-    /// Asks a node about a stream, `Q` in Erlang.
+    /// Evaluates an Erlang expression about a stream, which is `Q` in it.
     async fn eval(&self, stream: &str, expression: &str) -> String {
         let lookup = format!(
             "{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"/\">>, queue, <<\"{stream}\">>)), "
@@ -108,7 +107,7 @@ impl Cluster {
         self.nodes[0].ctl(&["eval", &(lookup + expression)]).await
     }
 
-    /// Asks a node that runs.
+    /// Runs `rabbitmqctl` on a running node.
     async fn ask(&self, command: &[&str]) -> Value {
         let node = self.nodes.iter().find(|node| node.is_running()).expect("a running node");
         node.ask(command).await

@@ -1,5 +1,5 @@
-//! Who publishes numbers and who reads them, while others kill what they stand on. In the end every
-//! number is with everyone, once, and in one order.
+//! Publishers and subscribers of numbers, for tests that kill replicas and RabbitMQ meanwhile. In the end every
+//! subscriber has every number once, and all have them in one order.
 
 use super::client::Client;
 use super::follower::{Book, Follower};
@@ -14,18 +14,18 @@ use std::ops::Range;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Commands that a publisher has on their way.
+/// Commands of a publisher that are not answered yet.
 const OUTSTANDING: usize = 64;
 
 pub struct DeliveryLedger {
-    /// The replicas; some may be away.
+    /// Addresses of the replicas, of which some may be down.
     addrs: Vec<SocketAddr>,
     /// Id of the message before the first number.
     start: String,
     messages: usize,
     book: RefCell<Book>,
     confirmed: watch::Sender<usize>,
-    /// So many may be published for now.
+    /// Numbers that may be published so far.
     allowed: watch::Sender<usize>,
 }
 
@@ -35,8 +35,8 @@ impl DeliveryLedger {
         Self { addrs, start, messages, book, confirmed, allowed: watch::Sender::new(0) }
     }
 
-    /// Waits until so many numbers are confirmed. Some more follow, but not all: what is done next
-    /// is done while others publish.
+    /// Waits until so many numbers are confirmed. Some more may be published, but not all, so that publishers are busy
+    /// when this returns.
     pub async fn reaches(&self, count: usize) {
         self.allowed.send_replace(count + self.messages / 8);
         self.are_confirmed(count).await;
@@ -46,7 +46,7 @@ impl DeliveryLedger {
         self.confirmed.subscribe().wait_for(|confirmed| *confirmed >= count).await.unwrap();
     }
 
-    /// Waits until one more than so many may be published.
+    /// Waits until more than so many may be published.
     async fn may_exceed(&self, count: usize) {
         self.allowed.subscribe().wait_for(|allowed| *allowed > count).await.unwrap();
     }
@@ -55,7 +55,7 @@ impl DeliveryLedger {
         *self.confirmed.borrow()
     }
 
-    /// Publishes numbers as commands, each under a key of its own and again until it is confirmed.
+    /// Publishes numbers as commands, each with a key of its own, and repeats each until it is confirmed.
     pub async fn command(&self, numbers: Range<usize>, mut rng: Rng) {
         let mut waiting: VecDeque<_> = numbers.collect();
         let mut outstanding = BTreeSet::new();
@@ -71,7 +71,7 @@ impl DeliveryLedger {
                 {
                     outstanding.insert(n);
                     let content = json!({ "ref": n, "key": key(n), "text": n });
-                    // If it is gone, reading tells.
+                    // A lost connection shows when it is read.
                     let _ = client.try_send(json!({ "publish": content }).to_string()).await;
                 }
                 if outstanding.is_empty() && waiting.is_empty() {
@@ -98,7 +98,7 @@ impl DeliveryLedger {
         }
     }
 
-    /// Publishes numbers over HTTP, in the same way.
+    /// Publishes numbers over HTTP, as [`DeliveryLedger::command`] does.
     pub async fn post(&self, numbers: Range<usize>, mut rng: Rng) {
         for n in numbers {
             self.may_exceed(self.confirmed()).await;
@@ -115,8 +115,8 @@ impl DeliveryLedger {
         }
     }
 
-    /// Reads all numbers. It goes away at some of them, stays away for a while if it is `absent`,
-    /// and comes back to any replica, as it does when a connection is lost.
+    /// Reads all numbers. The subscriber disconnects at some of them, stays away for some time if `absent`, and resumes
+    /// on any replica, as it does when a connection is lost.
     pub async fn follow(&self, absent: bool, mut rng: Rng) {
         let mut follower = Follower::new(&self.book, 0, &self.start);
         let mut goals = [(); 3].map(|()| rng.usize(1..self.messages)).to_vec();
@@ -131,7 +131,7 @@ impl DeliveryLedger {
                 }
             }
         }
-        // The end follows, and nothing before it.
+        // The end marker is the next message.
         self.get(&mut follower, self.messages + 1, &mut rng).await;
     }
 
@@ -143,13 +143,13 @@ impl DeliveryLedger {
         }
     }
 
-    /// Says that this is the end, once all numbers are confirmed.
+    /// Publishes the end marker once all numbers are confirmed.
     pub async fn end(&self) {
         self.reaches(self.messages).await;
         self.post(self.messages..self.messages + 1, Rng::with_seed(0)).await;
     }
 
-    /// Whether every number is there once, and only then the end.
+    /// Asserts that every number was delivered once, and then the end marker.
     pub fn balance(self) {
         let book = self.book.into_inner();
         assert_eq!(book.len(), self.messages + 1);

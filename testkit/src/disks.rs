@@ -1,7 +1,7 @@
 //! Small disks for RabbitMQ nodes, in memory, which can be filled.
 //!
-//! They are mounted in a mount namespace that a process of the sandbox holds: when the sandbox ends, so
-//! does it, and nothing stays mounted.
+//! They are mounted in a mount namespace that a process of the sandbox holds. It ends with the sandbox, and nothing
+//! stays mounted.
 
 use super::LIMIT;
 use super::process::{Process, Sandbox};
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-/// Room for a node and its log, in the notation of `mount`.
+/// Size of a disk, as an option of `mount`: enough for a node and its log.
 const SIZE: &str = "size=400m";
-/// What fills a disk.
+/// File that fills a disk.
 const FILLING: &str = "filling";
 
 pub struct Disks {
@@ -25,12 +25,12 @@ impl Disks {
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", "echo held; exec sleep infinity"]);
         let mut holder = sandbox.spawn(command);
-        // Before it says so it is where everybody is.
+        // Before this line the process is not in its namespace yet.
         holder.line(LIMIT, |line| line == "held").await;
         Self { holder }
     }
 
-    /// Puts an empty disk there.
+    /// Mounts an empty disk.
     pub fn mount(&self, dir: &Path) {
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(dir);
@@ -38,7 +38,7 @@ impl Disks {
         assert!(mounted.success(), "a full disk needs root, which alone may mount one: {mounted}");
     }
 
-    /// The same command where the disks are. It keeps its process id.
+    /// The command in the namespace of the disks. The process id stays the same.
     pub fn enter(&self, command: &Command) -> Command {
         let mut inside = Command::new("nsenter");
         inside.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id())).arg("--");
@@ -46,11 +46,11 @@ impl Disks {
         inside
     }
 
-    /// Writes to the disk until it takes no more.
+    /// Fills a disk completely.
     pub fn fill(&self, dir: &Path) {
         let mut file = File::create(self.seen(dir).join(FILLING)).expect("an empty file");
         while file.write_all(&[0; 1 << 16]).is_ok() {}
-        // The last bytes, too.
+        // Fills the last bytes.
         while file.write_all(&[0]).is_ok() {}
     }
 
@@ -58,7 +58,7 @@ impl Disks {
         fs::remove_file(self.seen(dir).join(FILLING)).expect("it was filled");
     }
 
-    /// Where a directory of the namespace is seen from outside.
+    /// Path of a folder of the namespace, from outside.
     fn seen(&self, dir: &Path) -> PathBuf {
         Path::new(&format!("/proc/{}/root", self.holder.id())).join(dir.strip_prefix("/").unwrap())
     }

@@ -23,7 +23,7 @@ impl Endpoints {
         Client::connect(self.addr, query).await
     }
 
-    /// A client that gives commands.
+    /// A client of `warren.v1`.
     pub async fn v1(&self, query: &str) -> Client {
         Client::connect_v1(self.addr, query).await
     }
@@ -45,7 +45,7 @@ impl Endpoints {
         http::post(self.addr, "/messages", &body.to_string()).await
     }
 
-    /// Publishes over HTTP, with these headers, as they are written.
+    /// Publishes over HTTP, with these header lines.
     pub async fn post_with(&self, headers: &str, channel: &str, text: &str) -> Response {
         let body = serde_json::json!({ "channel": channel, "text": text }).to_string();
         let request = format!(
@@ -56,7 +56,7 @@ impl Endpoints {
         http::send(self.addr, &request).await
     }
 
-    /// Publishes over HTTP and returns the id.
+    /// Publishes over HTTP, asserts that it is confirmed, and returns the id.
     pub async fn publish(&self, channel: &str, text: impl Into<Value>) -> String {
         let response = self.post(channel, text).await;
         assert_eq!(response.status, 202, "{}", response.body);
@@ -81,14 +81,14 @@ impl Endpoints {
         self.series(series).await.unwrap_or_else(|metrics| panic!("no {series} in:\n{metrics}"))
     }
 
-    /// The same; all metrics if there is none such.
+    /// The value of a metric, or all metrics if it is missing.
     async fn series(&self, series: &str) -> Result<f64, String> {
         let metrics = http::get(self.admin, "/metrics").await.body;
         let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map(|value| value.parse().unwrap()).ok_or(metrics)
     }
 
-    /// Waits until a metric satisfies `wanted`; one that has not been counted yet is 0.
+    /// Waits until a metric satisfies `wanted`. A missing one is 0.
     pub async fn metric_becomes(&self, series: &str, wanted: impl Fn(f64) -> bool) -> f64 {
         let deadline = Instant::now() + LIMIT;
         loop {

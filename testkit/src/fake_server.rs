@@ -1,4 +1,4 @@
-//! A server that is no replica, or a bad one.
+//! Servers that are not replicas, or answer like faulty ones.
 
 use super::ports::free_port;
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// It ends with the test's runtime.
+/// A server that ends with the test's runtime.
 pub struct FakeServer {
     pub address: String,
     bodies: Arc<Mutex<Vec<Value>>>,
 }
 
 impl FakeServer {
-    /// One that answers what is published with `status`, and says it so often.
+    /// A server that answers each publish with `status`, and delivers its message so many times.
     pub async fn start(status: &'static str, times: usize) -> Self {
         let bodies = Arc::new(Mutex::new(Vec::new()));
         let (said, listen) = watch::channel(String::new());
@@ -48,7 +48,7 @@ impl FakeServer {
         Self { address, bodies }
     }
 
-    /// One that answers everything with these bytes and hangs up, or goes on with a byte for ever.
+    /// A server that answers each request with these bytes, and then closes, or sends a byte endlessly.
     pub async fn babbling(answer: String, endless: bool) -> Self {
         let address = serve(move |mut stream, _| {
             let answer = answer.clone();
@@ -61,25 +61,25 @@ impl FakeServer {
         Self { address, bodies: Arc::default() }
     }
 
-    /// How often something was published.
+    /// Number of publishes.
     pub fn published(&self) -> usize {
         self.bodies.lock().unwrap().len()
     }
 
-    /// How many different keys that had.
+    /// Number of different keys that they had.
     pub fn keys(&self) -> usize {
         let bodies = self.bodies.lock().unwrap();
         bodies.iter().map(|body| body["key"].to_string()).collect::<BTreeSet<_>>().len()
     }
 }
 
-/// Hands each connection and its first request to `answer`; returns the address.
+/// Calls `answer` with each connection and its first request. Returns the address.
 async fn serve(answer: impl Fn(TcpStream, String) + Send + 'static) -> String {
     let address = format!("127.0.0.1:{}", free_port());
     let listener = TcpListener::bind(&address).await.unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            // Small requests come in one piece or two: the head, and the body.
+            // Small requests come in one or two pieces: head and body.
             let mut request = String::new();
             let mut bytes = [0; 4096];
             while !(request.contains("\r\n\r\n")

@@ -16,14 +16,14 @@ pub struct HaProxy {
     _process: Process,
 }
 
-/// What is not the same for all tests.
+/// Settings that differ between tests.
 #[derive(Clone, Copy)]
 pub struct Setting<'a> {
-    /// How many may be connected, each of which takes two files.
+    /// Maximum number of connections. Each needs two files.
     pub clients: usize,
-    /// How replicas are asked whether they are ready.
+    /// Options of the readiness checks.
     pub checks: &'a str,
-    /// What it lets through, such as `http-request deny if METH_POST`.
+    /// A rule for requests, such as `http-request deny if METH_POST`.
     pub rule: &'a str,
 }
 
@@ -34,9 +34,8 @@ impl Default for Setting<'_> {
 }
 
 impl HaProxy {
-    /// Spreads connections evenly over replicas, each given by its address for clients and its
-    /// address for the administrator. A replica that is not ready gets no new connections and keeps
-    /// those that it has.
+    /// Balances connections evenly over replicas, given by their client and admin addresses. A replica that is not
+    /// ready gets no new connections and keeps those that it has.
     pub async fn start(replicas: &[(SocketAddr, SocketAddr)]) -> Self {
         Self::with(replicas, Setting::default()).await
     }
@@ -49,7 +48,7 @@ impl HaProxy {
 
         let path = std::env::var("PATH").unwrap_or_default();
         let mut command = Command::new("haproxy");
-        // Debian keeps it where an ordinary user does not look.
+        // Debian installs it outside of an ordinary user's path.
         command.env("PATH", format!("{path}:/usr/sbin")).arg("-db").arg("-f").arg(file);
         let mut process = sandbox.spawn(command);
 
@@ -62,7 +61,7 @@ impl HaProxy {
         Self { addr, _process: process }
     }
 
-    /// Where clients connect.
+    /// Address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

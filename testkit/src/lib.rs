@@ -36,5 +36,5 @@ pub mod zlib;
 
 use std::time::Duration;
 
-/// The longest that anything may take that is awaited. Generous: it is only reached by a failure.
+/// Longest time that tests wait for anything. It is generous, because only failures reach it.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! What OpenTelemetry calls a collector, as far as it takes traces: OTLP over HTTP, as protobuf.
+//! An OpenTelemetry collector for traces: OTLP over HTTP, as protobuf.
 
 use super::LIMIT;
 use super::process::POLL;
@@ -15,18 +15,18 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
-/// A span, with what its process says of itself.
+/// A span, with the resource of its process.
 #[derive(Clone, Debug, Default)]
 pub struct Span {
     pub trace: String,
     pub id: String,
-    /// Empty for the first of a trace.
+    /// Empty for the root span.
     pub parent: String,
     pub state: String,
     pub name: String,
-    /// As OTLP numbers them: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
+    /// Kind in OTLP: 1 internal, 2 server, 3 client, 4 producer, 5 consumer.
     pub kind: i32,
-    /// Ids of the traces and spans that it is linked to.
+    /// Trace and span ids of its links.
     pub links: Vec<(String, String)>,
     pub attributes: BTreeMap<String, String>,
     pub failed: bool,
@@ -38,9 +38,9 @@ pub struct Span {
 #[derive(Default)]
 struct Received {
     spans: Vec<Span>,
-    /// Heads of the requests, and when they came.
+    /// Times and heads of the requests.
     heads: Vec<(Instant, String)>,
-    /// What the next requests are answered instead of being taken.
+    /// Answers for the next requests.
     answers: VecDeque<Vec<u8>>,
 }
 
@@ -55,7 +55,7 @@ impl Collector {
         Self::listen(None).await
     }
 
-    /// One that speaks TLS, and its certificate as PEM.
+    /// Starts a collector with TLS. Returns its certificate as PEM.
     pub async fn secure() -> (Self, String) {
         let (acceptor, certificate) = tls::acceptor();
         (Self::listen(Some(acceptor)).await, certificate)
@@ -81,7 +81,7 @@ impl Collector {
         Self { address, scheme, received }
     }
 
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// Value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
@@ -96,24 +96,24 @@ impl Collector {
         received.heads.first().map(|(_, head)| head.clone()).unwrap_or_default()
     }
 
-    /// When requests came.
+    /// Times of the requests.
     pub fn times(&self) -> Vec<Instant> {
         self.received.lock().unwrap().heads.iter().map(|(time, _)| *time).collect()
     }
 
-    /// Answers one of the next requests with this status, headers, an empty line and a body, and ends
-    /// the connection. None of its spans is taken, if it is not a success.
+    /// Answers one of the next requests with this status, headers, an empty line and a body, and closes the connection.
+    /// Unless the status is a success, the spans of the request are ignored.
     pub fn answer(&self, answer: impl AsRef<[u8]>) {
         let answer = [b"HTTP/1.1 ", answer.as_ref()].concat();
         self.received.lock().unwrap().answers.push_back(answer);
     }
 
-    /// Waits until so many spans of a trace are there.
+    /// Waits for so many spans of a trace.
     pub async fn trace(&self, trace: &str, count: usize) -> Vec<Span> {
         self.such(|span| span.trace == trace, count).await
     }
 
-    /// Waits until so many such spans are there.
+    /// Waits for so many spans that satisfy `such`.
     pub async fn such(&self, such: impl Fn(&Span) -> bool, count: usize) -> Vec<Span> {
         let deadline = Instant::now() + LIMIT;
         loop {

@@ -1,11 +1,10 @@
 //! Child processes that end when the test ends, however it ends.
 //!
-//! `Drop` is not enough: it does not run for statics, nor when the test run is killed. So
-//! everything that a test starts is on a leash, a shell that waits for the end of a pipe held by
-//! the test process. When the pipe ends, because a [`Sandbox`] is dropped or because the test
-//! process is gone, the shell kills its whole process group and removes the sandbox's directory. (A
-//! parent death signal would not do: the kernel sends it when the *thread* that started the child
-//! ends, and each test has a thread of its own.)
+//! `Drop` is not enough: it runs neither for statics nor when the test run is killed. So all processes of a test belong
+//! to the group of a shell that waits for the end of a pipe, whose other end the test process holds. When the pipe
+//! ends, because a [`Sandbox`] is dropped or the test process is gone, the shell kills its process group and removes
+//! the sandbox's directory. A parent death signal would not do: the kernel sends it when the *thread* that started the
+//! child ends, and each test has a thread of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,12 +16,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How often something that cannot be awaited is looked at.
+/// Interval for polling what cannot be awaited.
 pub const POLL: Duration = Duration::from_millis(10);
 
-/// It ignores what may reach its group before the pipe ends: when the test process dies and a
-/// member of the group is stopped, for one, the kernel sends SIGHUP to all of them. The last step
-/// happens in a session of its own, because it must outlive the group that it kills.
+/// The shell ignores signals that may reach its group before the pipe ends. For example, the kernel sends SIGHUP to the
+/// group when the test process dies while a member of the group is stopped. The last step runs in a session of its
+/// own, because it must outlive the group that it kills.
 const LEASH: &str = r#"
     trap '' HUP INT TERM PIPE
     dir=$(mktemp -d)
@@ -36,7 +35,7 @@ pub struct Sandbox {
     dir: PathBuf,
     /// Leader of the group; its standard input is the pipe.
     leash: Child,
-    /// Ends when the leash has done its work.
+    /// Ends when the leash has killed the group.
     done: BufReader<ChildStdout>,
 }
 
@@ -61,8 +60,7 @@ impl Sandbox {
         &self.dir
     }
 
-    /// Starts `command` in this sandbox's group. Its standard input is a pipe; what it writes is
-    /// collected.
+    /// Starts `command` in this sandbox's group. Its standard input is a pipe, and its output is kept.
     pub fn spawn(self: &Arc<Self>, mut command: Command) -> Process {
         let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_owned();
         let output = (0..)
@@ -93,12 +91,11 @@ impl Drop for Sandbox {
     }
 }
 
-/// A child process. It is killed on drop, and if that is because the test failed, its last output
-/// is shown.
+/// A child process, killed on drop. If the test failed, its last output is shown.
 pub struct Process {
     child: Child,
     output: PathBuf,
-    /// How much of the output `line` has looked at.
+    /// Length of the output that `line` has read.
     read: usize,
     /// Keeps the output readable, and ends the group when its last process is dropped.
     _sandbox: Arc<Sandbox>,
@@ -114,7 +111,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it did.
+    /// The exit status, once it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("our own child")
     }
@@ -129,13 +126,13 @@ impl Process {
         }
     }
 
-    /// `kill -9`, and waits for the end.
+    /// Kills it with SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Waits for it to end by itself; panics when that takes longer than `limit`.
+    /// Waits until it ends. Panics after `limit`.
     pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
         let deadline = Instant::now() + limit;
         loop {
@@ -153,12 +150,12 @@ impl Process {
         writeln!(stdin, "{line}").expect("it reads its standard input");
     }
 
-    /// Ends its standard input.
+    /// Closes its standard input.
     pub fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// Awaits the next line of its output that `wanted` accepts; lines before it are passed over.
+    /// Awaits the next line of its output that satisfies `wanted`, and skips lines before it.
     pub async fn line(&mut self, limit: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + limit;
         loop {
@@ -177,7 +174,7 @@ impl Process {
         }
     }
 
-    /// All that it wrote so far, to standard output and standard error.
+    /// Its output so far, from standard output and standard error.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }

@@ -14,30 +14,30 @@ use std::path::Path;
 use std::process::Command;
 use tokio::time::{Instant, sleep};
 
-/// The namespace that everything is in.
+/// Namespace of all targets.
 pub const NAMESPACE: &str = "warren";
 
 pub type Labels = BTreeMap<String, String>;
 
-/// What is scraped, with the labels that a PodMonitor gives.
+/// A scrape target, with the labels that a PodMonitor sets.
 pub struct Target {
     addr: SocketAddr,
     pod: String,
     container: &'static str,
-    /// The name of the port.
+    /// Name of the port.
     endpoint: &'static str,
-    /// The PodMonitor's name.
+    /// Name of the PodMonitor.
     monitor: &'static str,
 }
 
 impl Target {
-    /// A replica, by its address for the administrator.
+    /// A replica, by its admin address.
     pub fn replica(pod: &str, admin: SocketAddr) -> Self {
         let (container, endpoint, monitor) = ("warren", "admin", "warren");
         Self { addr: admin, pod: pod.to_owned(), container, endpoint, monitor }
     }
 
-    /// A node of RabbitMQ, by the address of its plugin.
+    /// A RabbitMQ node, by the address of its plugin.
     pub fn rabbitmq(pod: &str, addr: SocketAddr) -> Self {
         let (container, endpoint, monitor) = ("rabbitmq", "prometheus", "warren-rabbitmq");
         Self { addr, pod: pod.to_owned(), container, endpoint, monitor }
@@ -58,7 +58,7 @@ impl Target {
     }
 }
 
-/// A series at one time.
+/// A sample of an instant query.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sample {
     #[serde(rename = "metric")]
@@ -72,7 +72,7 @@ impl Sample {
     }
 }
 
-/// A series over a time.
+/// A series of a range query.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Series {
     #[serde(rename = "metric")]
@@ -81,7 +81,7 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
-/// A time in seconds since 1970, and a number as text, which may be `NaN` or `+Inf`.
+/// Seconds since 1970, and a number as text, which may be `NaN` or `+Inf`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Point(pub f64, String);
 
@@ -109,7 +109,7 @@ impl Alert {
 pub struct Rule {
     pub name: String,
     pub query: String,
-    /// `unknown` until it was evaluated, then `ok` or `err`.
+    /// `unknown` until the first evaluation, then `ok` or `err`.
     pub health: String,
 }
 
@@ -119,8 +119,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these targets and evaluates these files of rules, both as often as
-    /// `interval` says, and waits until it serves.
+    /// Starts a Prometheus that scrapes these targets and evaluates these rule files at `interval`, and waits until it
+    /// serves.
     pub async fn start(targets: &[Target], interval: &str, rules: &[&Path]) -> Self {
         let sandbox = Sandbox::new();
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
@@ -151,7 +151,7 @@ impl Prometheus {
         self.addr
     }
 
-    /// What an expression gives now; Prometheus' own words if it is none.
+    /// The result of an expression now, or Prometheus' error.
     pub async fn query(&self, expression: &str) -> Result<Vec<Sample>, String> {
         let data = self.get("query", &[("query", expression)]).await?;
         // A scalar has no labels.
@@ -163,7 +163,7 @@ impl Prometheus {
         }
     }
 
-    /// What an expression gives over the last `seconds`, at every `step` of them.
+    /// The result of an expression over the last `seconds`, every `step` seconds.
     pub async fn query_range(
         &self,
         expression: &str,
@@ -176,13 +176,13 @@ impl Prometheus {
         Ok(read(&self.get("query_range", &parameters).await?, "result"))
     }
 
-    /// The values that a label has in the series of a selector.
+    /// The values of a label in the series of a selector.
     pub async fn label_values(&self, selector: &str, label: &str) -> Result<Vec<String>, String> {
         let data = self.get(&format!("label/{label}/values"), &[("match[]", selector)]).await?;
         Ok(serde_json::from_value(data).expect("a list of texts"))
     }
 
-    /// All alerts that are pending or firing.
+    /// All pending and firing alerts.
     pub async fn alerts(&self) -> Vec<Alert> {
         let data = self.get("alerts", &[]).await.expect("a list of alerts");
         read(&data, "alerts")
@@ -195,7 +195,7 @@ impl Prometheus {
         groups.flat_map(|group| read::<Vec<Rule>>(group, "rules")).collect()
     }
 
-    /// Waits until what an expression gives satisfies `wanted`.
+    /// Waits until the result of an expression satisfies `wanted`.
     pub async fn becomes(&self, expression: &str, wanted: impl Fn(&[Sample]) -> bool) {
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -208,12 +208,12 @@ impl Prometheus {
         }
     }
 
-    /// The data of an answer of its API, or the error.
+    /// The data of an API response, or its error.
     async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let parameter =
             |(name, value): &(&str, &str)| format!("{}={}", encode(name), encode(value));
         let query = parameters.iter().map(parameter).collect::<Vec<_>>().join("&");
-        // In this version of HTTP an answer does not come in chunks.
+        // HTTP/1.0 responses are not chunked.
         let request = format!("GET /api/v1/{path}?{query} HTTP/1.0\r\nHost: {}\r\n\r\n", self.addr);
         let mut answer = http::send(self.addr, &request).await.json();
         match answer["status"].as_str() {

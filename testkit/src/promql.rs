@@ -1,6 +1,6 @@
-//! Expressions of PromQL, as far as their parts are looked at one by one.
+//! Parts of PromQL expressions.
 
-/// What an expression reads: each metric with its labels, as `name{…}`.
+/// The selectors of an expression: each metric with its labels, as `name{…}`.
 pub fn selectors(expression: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = expression;
@@ -11,7 +11,7 @@ pub fn selectors(expression: &str) -> Vec<&str> {
         if ["warren_", "process_", "rabbitmq_", "ALERTS"].iter().any(|it| rest.starts_with(it)) {
             found.push(&rest[..length]);
         } else if name == 0 {
-            // A text, or labels without a name.
+            // A string, or labels without a name.
             length = length.max(1);
         }
         rest = &rest[length..];
@@ -19,8 +19,8 @@ pub fn selectors(expression: &str) -> Vec<&str> {
     found
 }
 
-/// The same expression without what makes it empty when all is well: comparisons give 0 or 1, and
-/// `unless` is `and`. So it has data if all of its parts have, and if these belong together.
+/// The expression without filters: comparisons return 0 or 1, and `unless` becomes `and`. It returns data if all of its
+/// parts do, and if their labels match.
 pub fn unfiltered(expression: &str) -> String {
     let mut text = String::new();
     let mut rest = expression;
@@ -53,7 +53,7 @@ fn is_name(sign: char) -> bool {
     sign.is_ascii_alphanumeric() || sign == '_' || sign == ':'
 }
 
-/// How long the labels are that a text begins with.
+/// Length of the labels at the beginning of a text.
 fn braces(text: &str) -> usize {
     if !text.starts_with('{') {
         return 0;

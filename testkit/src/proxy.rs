@@ -1,4 +1,4 @@
-//! A way to a server that can be cut, slowed down or stopped, in both directions or in one.
+//! A TCP proxy whose connections can be cut, slowed down or stopped, in both directions or in one.
 
 use socket2::SockRef;
 use std::io;
@@ -11,19 +11,19 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-/// What a way lets through.
+/// Traffic that a proxy passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passing {
     All,
-    /// Connections stay, and nothing passes: packets are lost, and nobody is told.
+    /// Nothing passes, and connections stay open: a black hole.
     Nothing,
-    /// What the client sends, and no answers.
+    /// Bytes of the client, and no answers.
     OnlyUp,
-    /// What the server sends, and nothing that it would answer.
+    /// Bytes of the server, and nothing of the client.
     OnlyDown,
-    /// So many bytes a second, each way of each connection.
+    /// So many bytes a second, in each direction of each connection.
     Slowly(usize),
-    /// Connections are reset, and so are new ones.
+    /// Nothing: open and new connections are reset.
     Cut,
 }
 
@@ -51,7 +51,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A way to this loopback port.
+    /// Starts a proxy to this loopback port.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -60,7 +60,7 @@ impl Proxy {
         Self { addr, passing, task }
     }
 
-    /// From now on.
+    /// Sets the traffic that passes from now on.
     pub fn lets(&self, passing: Passing) {
         self.passing.send_replace(passing);
     }
@@ -85,7 +85,7 @@ async fn serve(listener: TcpListener, port: u16, passing: Arc<watch::Sender<Pass
     }
 }
 
-/// Passes on what comes, until one side ends or the way is cut.
+/// Passes bytes in both directions until one side ends or the proxy is cut.
 async fn join(mut client: TcpStream, mut server: TcpStream, passing: watch::Receiver<Passing>) {
     let mut cut = passing.clone();
     let ended = {
@@ -102,7 +102,7 @@ async fn join(mut client: TcpStream, mut server: TcpStream, passing: watch::Rece
     }
 }
 
-/// Has the socket say, when it is dropped, that the connection is broken.
+/// Makes the socket reset its connection when it is dropped.
 fn reset(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
@@ -113,7 +113,7 @@ async fn pass(
     mut passing: watch::Receiver<Passing>,
     direction: Direction,
 ) -> io::Result<()> {
-    /// Pieces in which a slow way passes on what it passes in a second.
+    /// Pieces in which a slow proxy passes the bytes of one second.
     const PIECES: usize = 20;
     let mut buffer = vec![0; 16 << 10];
     loop {

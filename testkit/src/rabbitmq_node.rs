@@ -9,13 +9,10 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// Folder of a node's data, inside the node's own folder.
 pub(crate) const DATA: &str = "data";
-/// Longest time for a command of RabbitMQ's tools.
-const TOOL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Name, ports and folder of a node.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -101,7 +98,7 @@ impl Node {
         let mut command = self.command(script);
         command.arg("--quiet").args(args);
         let mut tool = self.sandbox.spawn(command);
-        (tool.ended(TOOL_LIMIT).await, tool.output())
+        (tool.ended(LIMIT).await, tool.output())
     }
 
     /// Runs `rabbitmqctl` and returns its output as JSON.

@@ -1,9 +1,9 @@
-//! Which RabbitMQ the tests run: the machine's own, or with `RABBITMQ=4` in the environment the one of
-//! Debian 13, which `scripts/rabbitmq4` puts into `.cache/debian13`.
+//! The RabbitMQ release under test: the machine's own, or with `RABBITMQ=4` in the environment that of Debian 13, which
+//! `scripts/rabbitmq4` installs into `.cache/debian13`.
 //!
-//! A program of the latter sees Debian 13's `/usr` in place of the machine's, in a mount namespace of
-//! its own, which ends with it. All else is the machine's: `/tmp` with the sandboxes, `/proc`, `/dev`.
-//! What enters the namespace becomes the program, so a signal reaches it as if there were none.
+//! Programs of the latter see Debian 13's `/usr` in place of the machine's, in a mount namespace of their own, which
+//! ends with them. All else is the machine's: `/tmp` with the sandboxes, `/proc`, `/dev`. The command that enters the
+//! namespace becomes the program, so signals reach the program directly.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,12 +12,12 @@ use std::{env, fs};
 
 const DEBIAN_13: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache/debian13");
 
-/// Not those in `/usr/sbin`: they change to the user `rabbitmq`, share that user's files, and put
+/// Folder of RabbitMQ's scripts. Those in `/usr/sbin` change to the user `rabbitmq`, share that user's files, and put
 /// processes between a test and the node that it kills.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
 
-/// All that 4.0 calls deprecated. Later ones refuse it, 4.3 some of it already, so the tests show that
-/// nothing needs it.
+/// All features that 4.0 calls deprecated are refused, as later releases do, some of them from 4.3 on. So the tests
+/// show that none is needed.
 const REFUSED: &str = "\
 deprecated_features.permit.amqp_address_v1 = false
 deprecated_features.permit.global_qos = false
@@ -28,7 +28,7 @@ deprecated_features.permit.transient_nonexcl_queues = false
 
 #[derive(Clone, Copy)]
 pub struct Release {
-    /// Where its `/usr` is.
+    /// Folder that has its `/usr`.
     root: &'static str,
     /// Lines for the configuration of a node.
     pub settings: &'static str,

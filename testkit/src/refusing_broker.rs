@@ -1,10 +1,10 @@
-//! A broker that lets nobody in and says so in words of its own.
+//! A broker that refuses all connections with a given text.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The address of one that begins as RabbitMQ does, and then closes each connection with this text, of at
-/// most 255 bytes. It ends with the test's runtime.
+/// Starts a broker that begins a connection as RabbitMQ does, and then closes it with this text, of at most 255 bytes.
+/// Returns its URL. The broker ends with the test's runtime.
 pub async fn start(text: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -24,7 +24,7 @@ async fn refuse(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     let long = |value: &[u8]| [&(value.len() as u32).to_be_bytes(), value].concat();
     let start = [&[0, 10, 0, 10, 0, 9, 0, 0, 0, 0][..], &long(b"PLAIN"), &long(b"en_US")];
     method(&mut stream, &start.concat()).await?;
-    // connection.start-ok, whatever is in it.
+    // connection.start-ok, whose content does not matter.
     let mut head = [0; 7];
     stream.read_exact(&mut head).await?;
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;

@@ -23,11 +23,10 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
-/// The setting for the delivery that is not the default.
+/// The setting for delivery mode `live`, which is not the default.
 pub const LIVE: (&str, &str) = ("DELIVERY", "live");
 
-/// Settings with which a replica forgets what lies more than some 320 KiB back, so that older
-/// messages have to come from the stream.
+/// Settings with which a replica keeps only some 320 KiB of messages, so that older ones have to come from the log.
 pub const SMALL_HISTORY: [(&str, &str); 2] =
     [("HISTORY_BYTES", "64KiB"), ("CLIENT_BACKLOG", "64KiB")];
 
@@ -45,8 +44,8 @@ impl Deref for Replica {
     }
 }
 
-/// A command for the binary with these settings, on ports of the kernel's choice, and nothing else.
-/// Names are without the prefix, but for those that are others'.
+/// A command for `warren` with exactly these settings, on free ports. Names are without the prefix, except those of
+/// other systems.
 pub fn command(settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(warren());
     command
@@ -63,8 +62,8 @@ pub fn command(settings: &[(&str, &str)]) -> Command {
 }
 
 impl Replica {
-    /// Starts one with these settings (names without the prefix) and waits until it serves; it need
-    /// not be ready yet.
+    /// Starts a replica with these settings, whose names are without the prefix, and waits until it serves. It need not
+    /// be ready yet.
     pub async fn start(settings: &[(&str, &str)]) -> Self {
         let mut process = Process::spawn(command(settings));
         let line = process.line(LIMIT, |line| line.contains("\"serving:")).await;
@@ -76,18 +75,18 @@ impl Replica {
         Self { process, endpoints, settings }
     }
 
-    /// Ends it as a power cut would. What [`Replica::on_rabbitmq`] made can be started again.
+    /// Kills the process. A replica of [`Replica::on_rabbitmq`] can be started again.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Has it started with another value of a setting from now on, or without.
+    /// Changes or removes a setting for the next start.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         self.settings.retain(|(other, _)| other != name);
         self.settings.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
-    /// Starts it anew with the same settings, hence at the same addresses.
+    /// Starts an ended replica again, with the same settings and addresses.
     pub async fn start_again(&mut self) {
         assert!(self.process.exited().is_some(), "it is running");
         let settings = self.settings.clone();
@@ -95,14 +94,14 @@ impl Replica {
         *self = Self::start(&settings).await;
     }
 
-    /// Starts one and waits until it is ready.
+    /// Starts a replica and waits until it is ready.
     pub async fn ready(settings: &[(&str, &str)]) -> Self {
         let replica = Self::start(settings).await;
         replica.becomes_ready(true).await;
         replica
     }
 
-    /// Starts one on this RabbitMQ and exchange, and waits until it is ready.
+    /// Starts a replica on this RabbitMQ and exchange, and waits until it is ready.
     pub async fn on_rabbitmq(name: &str, url: &str, exchange: &str, more: &[(&str, &str)]) -> Self {
         let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let mut settings = vec![
@@ -122,22 +121,22 @@ impl Replica {
         self.status("VmRSS:")
     }
 
-    /// The most that it ever was.
+    /// Peak of the resident memory in bytes.
     pub fn peak_memory(&self) -> usize {
         self.status("VmHWM:")
     }
 
-    /// Seconds of CPU that it took so far.
+    /// CPU time in seconds so far.
     pub fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
-        // The name in front may have blanks in it.
+        // The name before it may contain blanks.
         let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
         let ticks: u64 = fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-        // As many a second as Linux tells programs, whatever it counts itself.
+        // Ticks per second that Linux reports to programs, whatever it uses itself.
         ticks as f64 / 100.0
     }
 
-    /// From now on the peak is that of what follows.
+    /// Resets the peak of the memory to the present value.
     pub fn reset_peak_memory(&self) {
         std::fs::write(format!("/proc/{}/clear_refs", self.process.id()), "5").unwrap();
     }
@@ -149,7 +148,7 @@ impl Replica {
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
     }
 
-    /// Ends it by signal and waits.
+    /// Ends the replica with SIGTERM, and waits.
     pub async fn terminate(mut self) -> ExitStatus {
         self.process.signal("TERM");
         self.process.ended(LIMIT).await

@@ -1,4 +1,4 @@
-//! One who listens, over any of the transports.
+//! A subscriber over any of the transports.
 
 use super::client::Client;
 use super::endpoints::Endpoints;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 pub enum Transport {
     Plain,
     V1,
-    /// `warren.v1`, with a command for each channel.
+    /// `warren.v1`, with a `subscribe` command for each channel.
     Subscribe,
     Events,
-    /// Events, with the cursor in the header that browsers send.
+    /// An event stream, with the cursor in the header that browsers send.
     LastEventId,
 }
 
@@ -63,7 +63,7 @@ impl Subscriber {
             Transport::Events => events(Events::connect(replica.addr, &with_after).await),
             Transport::LastEventId => {
                 let header = format!("Last-Event-ID: {after}\r\n");
-                // What the address says was true when the page began.
+                // The parameter is outdated when a browser reconnects.
                 let query = format!("{query}&after=outdated");
                 events(Events::connect_with(replica.addr, &query, &header).await)
             }
@@ -71,7 +71,7 @@ impl Subscriber {
         Self { ready, connection }
     }
 
-    /// The next message; anything else is a failure.
+    /// The next message. Anything else is a failure.
     pub async fn message(&mut self) -> Value {
         match &mut self.connection {
             Connection::Socket(client) => client.message().await,
@@ -79,13 +79,13 @@ impl Subscriber {
         }
     }
 
-    /// Awaits a message of this id and text, as the next thing that comes.
+    /// Awaits a message of this id and text as the next frame or event.
     pub async fn receives(&mut self, id: &str, text: impl Into<Value>) {
         let (message, text) = (self.message().await, text.into());
         assert_eq!((&message["id"], &message["text"]), (&json!(id), &text));
     }
 
-    /// Awaits a gap, as the next thing that comes.
+    /// Awaits a gap as the next frame or event.
     pub async fn gap(&mut self) {
         match &mut self.connection {
             Connection::Socket(client) => {
@@ -107,7 +107,7 @@ fn socket(client: Client) -> (Value, Connection) {
 
 fn events(events: Events) -> (Value, Connection) {
     let mut ready = events.ready.clone();
-    // The cursor is told as the event's id.
+    // The cursor is the id of the ready event.
     if let Some(cursor) = &events.cursor {
         ready["cursor"] = json!(cursor);
     }

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// What servers on 127.0.0.1 speak, and the certificate as PEM.
+/// A TLS acceptor for servers on 127.0.0.1, and its certificate as PEM.
 pub fn acceptor() -> (TlsAcceptor, String) {
     let identity = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(identity.signing_key.serialize_der().into());
@@ -22,7 +22,7 @@ pub fn acceptor() -> (TlsAcceptor, String) {
     (Arc::new(config).into(), identity.cert.pem())
 }
 
-/// A proxy in front of a server that does not speak it: its address, and the certificate as PEM. It ends
+/// Starts a TLS proxy in front of a server without TLS. Returns its address, and the certificate as PEM. The proxy ends
 /// with the test's runtime.
 pub async fn in_front_of(server: SocketAddr) -> (SocketAddr, String) {
     let (acceptor, certificate) = acceptor();

@@ -1,9 +1,9 @@
-//! Compression by another make than the server's: zlib itself, through Python.
+//! Compression by zlib itself, through Python, and not by the server's implementation.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// What a Python expression makes of `data`, with `zlib` at hand.
+/// The output of a Python program that gets `data`, and has `zlib` imported.
 fn python(program: &str, data: &[u8]) -> Vec<u8> {
     let prelude = "import sys, zlib\ndata = sys.stdin.buffer.read()\n";
     let mut python = Command::new("python3")
@@ -23,7 +23,7 @@ fn python(program: &str, data: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// A message as permessage-deflate has it.
+/// A message, compressed as in permessage-deflate.
 pub fn deflate(message: &[u8]) -> Vec<u8> {
     python(
         "c = zlib.compressobj(wbits=-15)\n\
@@ -34,14 +34,14 @@ pub fn deflate(message: &[u8]) -> Vec<u8> {
     )
 }
 
-/// The same, as a final block.
+/// A message, compressed with a final block.
 pub fn deflate_last(message: &[u8]) -> Vec<u8> {
     let program = "c = zlib.compressobj(wbits=-15)\n\
          sys.stdout.buffer.write(c.compress(data) + c.flush())";
     python(program, message)
 }
 
-/// As many MiB of zeros, compressed to a thousandth.
+/// So many MiB of zeros, compressed to a thousandth.
 pub fn zeros(mebibytes: usize) -> Vec<u8> {
     let program = "c = zlib.compressobj(9, wbits=-15)\n\
          one = c.compress(bytes(1 << 20)) + c.flush(zlib.Z_FULL_FLUSH)\n\
@@ -51,7 +51,7 @@ pub fn zeros(mebibytes: usize) -> Vec<u8> {
     zeros
 }
 
-/// The message of a payload, by a client with a window of so many bits that keeps nothing.
+/// Decompresses a payload with a window of so many bits and no context of earlier messages.
 pub fn inflate(payload: &[u8], window_bits: u8) -> Vec<u8> {
     python(
         &format!(
