@@ -72,10 +72,10 @@ impl Cluster {
     }
 
     /// Waits until a stream has all of its members.
-    pub async fn whole(&self, stream: &str) {
-        let whole =
+    pub async fn has_all_members(&self, stream: &str) {
+        let complete =
             |list: &Value| row(list, "name", stream)["online"].as_array().unwrap().len() == NODES;
-        self.becomes(&["list_queues", "name", "online"], whole).await;
+        self.becomes(&["list_queues", "name", "online"], complete).await;
     }
 
     /// Waits until RabbitMQ knows the leader of a stream. Returns false if it does not: before 3.11.3 it may go on to

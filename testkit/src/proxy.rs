@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 /// Traffic that a proxy passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passing {
+pub enum Traffic {
     All,
     /// Nothing passes, and connections stay open: a black hole.
     Nothing,
@@ -33,8 +33,8 @@ enum Direction {
     Down,
 }
 
-impl Passing {
-    fn lets(self, direction: Direction) -> bool {
+impl Traffic {
+    fn passes(self, direction: Direction) -> bool {
         match self {
             Self::All | Self::Slowly(_) => true,
             Self::Nothing | Self::Cut => false,
@@ -46,7 +46,7 @@ impl Passing {
 
 pub struct Proxy {
     pub addr: SocketAddr,
-    passing: Arc<watch::Sender<Passing>>,
+    traffic: Arc<watch::Sender<Traffic>>,
     task: JoinHandle<()>,
 }
 
@@ -55,14 +55,14 @@ impl Proxy {
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let passing = Arc::new(watch::Sender::new(Passing::All));
-        let task = tokio::spawn(serve(listener, port, passing.clone()));
-        Self { addr, passing, task }
+        let traffic = Arc::new(watch::Sender::new(Traffic::All));
+        let task = tokio::spawn(serve(listener, port, traffic.clone()));
+        Self { addr, traffic, task }
     }
 
     /// Sets the traffic that passes from now on.
-    pub fn lets(&self, passing: Passing) {
-        self.passing.send_replace(passing);
+    pub fn set_traffic(&self, traffic: Traffic) {
+        self.traffic.send_replace(traffic);
     }
 }
 
@@ -72,28 +72,28 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, port: u16, passing: Arc<watch::Sender<Passing>>) {
+async fn serve(listener: TcpListener, port: u16, traffic: Arc<watch::Sender<Traffic>>) {
     while let Ok((client, _)) = listener.accept().await {
-        let passing = passing.subscribe();
+        let traffic = traffic.subscribe();
         tokio::spawn(async move {
-            if *passing.borrow() == Passing::Cut {
+            if *traffic.borrow() == Traffic::Cut {
                 return reset(&client);
             }
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-            join(client, server, passing).await;
+            join(client, server, traffic).await;
         });
     }
 }
 
 /// Passes bytes in both directions until one side ends or the proxy is cut.
-async fn join(mut client: TcpStream, mut server: TcpStream, passing: watch::Receiver<Passing>) {
-    let mut cut = passing.clone();
+async fn join(mut client: TcpStream, mut server: TcpStream, traffic: watch::Receiver<Traffic>) {
+    let mut cut = traffic.clone();
     let ended = {
         let ((mut up, mut down), (mut from, mut to)) = (client.split(), server.split());
         tokio::select! {
-            _ = pass(&mut up, &mut to, passing.clone(), Direction::Up) => true,
-            _ = pass(&mut from, &mut down, passing.clone(), Direction::Down) => true,
-            _ = cut.wait_for(|passing| *passing == Passing::Cut) => false,
+            _ = pass(&mut up, &mut to, traffic.clone(), Direction::Up) => true,
+            _ = pass(&mut from, &mut down, traffic.clone(), Direction::Down) => true,
+            _ = cut.wait_for(|traffic| *traffic == Traffic::Cut) => false,
         }
     };
     if !ended {
@@ -110,7 +110,7 @@ fn reset(stream: &TcpStream) {
 async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    mut passing: watch::Receiver<Passing>,
+    mut traffic: watch::Receiver<Traffic>,
     direction: Direction,
 ) -> io::Result<()> {
     /// Pieces in which a slow proxy passes the bytes of one second.
@@ -123,12 +123,13 @@ async fn pass(
             return Ok(());
         }
         while !rest.is_empty() {
-            let Ok(now) = passing.wait_for(|passing| passing.lets(direction)).await.map(|now| *now)
+            let Ok(now) =
+                traffic.wait_for(|traffic| traffic.passes(direction)).await.map(|now| *now)
             else {
                 return Ok(());
             };
             let mut length = rest.len();
-            if let Passing::Slowly(rate) = now {
+            if let Traffic::Slowly(rate) = now {
                 length = length.min(rate.div_ceil(PIECES));
                 sleep(Duration::from_secs(1) / PIECES as u32).await;
             }

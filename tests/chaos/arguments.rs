@@ -3,7 +3,7 @@
 use crate::faults::Fault;
 use std::path::PathBuf;
 
-/// Random faults of a whole run.
+/// Random faults of a complete run.
 const RANDOM: usize = 12;
 
 /// The one test that the selected faults are to runners such as nextest.
@@ -18,15 +18,15 @@ pub enum TestList {
 
 #[derive(Debug)]
 pub struct Arguments {
-    /// Every fault there is.
+    /// All faults.
     all: bool,
-    /// Parts of the names of the only faults to be tried. With neither it is those that are selected.
+    /// Parts of names: only faults that match run. Without `all` and names, the selected faults run.
     names: Vec<String>,
-    /// Of everything that is chosen at random.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// How many faults follow at random.
+    /// Number of random faults at the end.
     pub random: usize,
-    /// The document whose table is to be written anew.
+    /// Document whose tables are replaced.
     pub write: Option<PathBuf>,
     /// Only list the faults.
     pub list: bool,
@@ -36,7 +36,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// # Errors
-    /// What was not understood.
+    /// An argument that is not understood.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut parsed = Self {
             all: false,
@@ -74,7 +74,7 @@ impl Arguments {
         Ok(parsed)
     }
 
-    /// Whether a fault is to be tried.
+    /// True for a fault that runs.
     pub fn choose(&self, fault: &Fault) -> bool {
         match &self.names[..] {
             [] => self.all || fault.selected,

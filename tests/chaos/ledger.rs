@@ -1,73 +1,71 @@
-//! What was said in one house, what became of it, and who heard it. Plain data, no I/O.
+//! The numbers published in one deployment, their outcomes, and the subscribers that received them. Plain data, no I/O.
 //!
-//! Publishers say numbers. Who said one knows whether it was confirmed, refused, or that nobody can
-//! tell. Followers say which numbers they heard, and when they were told that something may be missing.
-//! A chapter is the time of one fault; when everybody is whole again it is settled: every number that
-//! was confirmed in it must be with every follower.
+//! Publishers record whether a number was confirmed, refused, or abandoned. Subscribers record the numbers that they
+//! receive, and the gaps. After a fault, once the system has recovered, every number confirmed meanwhile must have
+//! reached every subscriber.
 //!
-//! What a follower hears between two times at which it is told that something may be missing is a
-//! stretch. Within one nothing may be missing: what was sent after it began, and was confirmed before
-//! the last that was heard in it was sent, stands between the two, in whatever order others came.
+//! The time between two gaps of a subscriber is an interval. Within an interval no number may be missing that was sent
+//! after its beginning, and confirmed before the last number that the subscriber received in it was sent.
 
-use crate::report::Chapter;
+use crate::report::DeploymentReport;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How a house reads from RabbitMQ.
+/// Delivery mode of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum DeliveryMode {
     Log,
     Live,
 }
 
 pub struct Ledger {
-    pub delivery: Delivery,
+    pub delivery_mode: DeliveryMode,
     inner: RefCell<Inner>,
-    /// Followers stay, and publishers go on: what is missing now comes now.
+    /// While true, subscribers stay connected and publishers continue, so that missing numbers arrive.
     calm: watch::Sender<bool>,
-    /// Numbers confirmed, ever.
+    /// Count of confirmed numbers.
     confirmed: watch::Sender<usize>,
 }
 
 #[derive(Default)]
 struct Inner {
     numbers: Vec<Number>,
-    /// Confirmed in this chapter.
+    /// Numbers confirmed since the last fault ended.
     unsettled: Vec<usize>,
-    followers: Vec<Record>,
-    /// What publishers and followers were refused with, and how often, in this chapter.
+    subscribers: Vec<SubscriberRecord>,
+    /// Refusals by reason, since the fault began.
     refusals: BTreeMap<String, usize>,
-    /// Followers that came, by the second of the chapter.
+    /// Subscribers that connected, by the second of the fault.
     arrivals: HashMap<u64, usize>,
     began: Option<Instant>,
     confirmed_at: Option<Instant>,
     longest_stall: Duration,
-    /// Nobody knows whether they got out.
-    unknown: usize,
-    /// What publishers were told, and is not so.
+    /// Numbers that may or may not have been published.
+    abandoned: usize,
+    /// First contradiction in the answers to publishers.
     wrong: Option<String>,
 }
 
 struct Number {
     sent: Instant,
     confirmed: Option<Instant>,
-    /// It was heard by its publisher, which shows that one replica has it.
+    /// True once its publisher received it, which shows that one replica has it.
     echoed: bool,
-    /// The id under which it was confirmed, or heard first.
+    /// Id in its confirm, or in its first delivery.
     id: Option<Box<str>>,
 }
 
-/// Between two times at which a follower is told that something may be missing.
-struct Stretch {
+/// Time of a subscriber between two gaps.
+struct Interval {
     began: Instant,
-    /// When the latest of what was heard in it was sent.
+    /// Latest time at which a number received in it was sent.
     reached: Option<Instant>,
 }
 
-impl Stretch {
-    /// Whether a number stands between others in it.
+impl Interval {
+    /// True if a number must be in it.
     fn spans(&self, number: &Number) -> bool {
         let before = |confirmed: Instant| self.reached.is_some_and(|reached| confirmed < reached);
         self.began < number.sent && number.confirmed.is_some_and(before)
@@ -75,55 +73,55 @@ impl Stretch {
 }
 
 #[derive(Default)]
-struct Record {
-    /// In which stretch each number was heard last.
-    heard: HashMap<usize, usize>,
-    stretches: Vec<Stretch>,
-    /// Where in the log the last one was.
+struct SubscriberRecord {
+    /// Interval in which each number was received last.
+    received: HashMap<usize, usize>,
+    intervals: Vec<Interval>,
+    /// Position of the last number in the log.
     place: Option<u64>,
-    /// How often it was told that something may be missing, in this chapter.
-    told: usize,
-    heard_at: Option<Instant>,
+    /// Gaps since the fault began.
+    gaps: usize,
+    received_at: Option<Instant>,
     longest_silence: Duration,
-    /// In this chapter; heard again in another stretch is no fault.
-    twice: usize,
+    /// Duplicates since the fault began. A duplicate in another interval is allowed.
+    duplicates: usize,
     again: usize,
-    disorder: usize,
+    out_of_order: usize,
     first_wrong: Option<String>,
 }
 
 impl Ledger {
-    pub fn new(delivery: Delivery) -> Self {
+    pub fn new(delivery_mode: DeliveryMode) -> Self {
         Self {
-            delivery,
+            delivery_mode,
             inner: RefCell::default(),
             calm: watch::Sender::new(false),
             confirmed: watch::Sender::new(0),
         }
     }
 
-    /// A new follower.
-    pub fn follower(&self) -> usize {
-        let followers = &mut self.inner.borrow_mut().followers;
-        followers.push(Record::default());
-        followers.len() - 1
+    /// Adds a subscriber.
+    pub fn subscriber(&self) -> usize {
+        let subscribers = &mut self.inner.borrow_mut().subscribers;
+        subscribers.push(SubscriberRecord::default());
+        subscribers.len() - 1
     }
 
-    /// A number to be said now.
-    pub fn take(&self) -> usize {
+    /// The next number to publish.
+    pub fn next_number(&self) -> usize {
         let numbers = &mut self.inner.borrow_mut().numbers;
         numbers.push(Number { sent: Instant::now(), confirmed: None, echoed: false, id: None });
         numbers.len() - 1
     }
 
-    /// A number is out, and under this id if that was said.
+    /// Records that a number was confirmed, under this id if the answer has one.
     pub fn confirmed(&self, number: usize, id: Option<&str>) {
         let inner = &mut *self.inner.borrow_mut();
         let now = Instant::now();
         let said = &mut inner.numbers[number];
         said.confirmed = Some(now);
-        // With the log it has one id only.
-        if let Some(id) = id.filter(|_| self.delivery == Delivery::Log)
+        // With the log a number has only one id.
+        if let Some(id) = id.filter(|_| self.delivery_mode == DeliveryMode::Log)
             && **said.id.get_or_insert_with(|| id.into()) != *id
         {
             inner.wrong.get_or_insert(format!("{number} is confirmed as {id}, not {:?}", said.id));
@@ -134,93 +132,96 @@ impl Ledger {
         self.confirmed.send_modify(|count| *count += 1);
     }
 
-    /// A number came back. With `live`, what is sent now may be ahead of it elsewhere: RabbitMQ keeps the
-    /// order of one publisher, and has put in all queues only what it confirmed.
+    /// Records that a publisher received its number. With `live`, numbers sent from now on may precede it elsewhere:
+    /// RabbitMQ keeps the order of one publisher, and only confirmed messages are in all queues.
     pub fn echoed(&self, number: usize, id: Option<&str>) {
         self.inner.borrow_mut().numbers[number].echoed = true;
         self.confirmed(number, id);
     }
 
-    /// Somebody was told no.
+    /// Records a refusal.
     pub fn refused(&self, with: &str) {
         *self.inner.borrow_mut().refusals.entry(with.to_owned()).or_default() += 1;
     }
 
-    /// Its publisher gave up: it may be out or not.
-    pub fn unknown(&self) {
-        self.inner.borrow_mut().unknown += 1;
+    /// Records that a publisher gave up a number, which may or may not have been published.
+    pub fn abandoned(&self) {
+        self.inner.borrow_mut().abandoned += 1;
     }
 
-    /// A follower is connected.
-    pub fn arrived(&self, follower: usize) {
+    /// Records that a subscriber connected.
+    pub fn arrived(&self, subscriber: usize) {
         let mut inner = self.inner.borrow_mut();
         let second = inner.began.map_or(0, |began| began.elapsed().as_secs());
         *inner.arrivals.entry(second).or_default() += 1;
-        let record = &mut inner.followers[follower];
-        if record.stretches.is_empty() {
+        let record = &mut inner.subscribers[subscriber];
+        if record.intervals.is_empty() {
             record.begin();
         }
     }
 
-    /// A follower was told that messages may be missing.
-    pub fn told(&self, follower: usize) {
-        let record = &mut self.inner.borrow_mut().followers[follower];
-        record.told += 1;
+    /// Records a gap of a subscriber.
+    pub fn gap(&self, subscriber: usize) {
+        let record = &mut self.inner.borrow_mut().subscribers[subscriber];
+        record.gaps += 1;
         record.begin();
     }
 
-    pub fn heard(&self, follower: usize, number: usize, id: &str) {
-        let Inner { numbers, followers, .. } = &mut *self.inner.borrow_mut();
-        let (record, now) = (&mut followers[follower], Instant::now());
-        let since = record.heard_at.replace(now).map_or(Duration::ZERO, |at| now - at);
+    pub fn received(&self, subscriber: usize, number: usize, id: &str) {
+        let Inner { numbers, subscribers, .. } = &mut *self.inner.borrow_mut();
+        let (record, now) = (&mut subscribers[subscriber], Instant::now());
+        let since = record.received_at.replace(now).map_or(Duration::ZERO, |at| now - at);
         record.longest_silence = record.longest_silence.max(since);
         let Some(said) = numbers.get_mut(number) else { return };
-        let here = record.stretches.len() - 1;
-        let stretch = &mut record.stretches[here];
-        match record.heard.insert(number, here) {
+        let here = record.intervals.len() - 1;
+        let interval = &mut record.intervals[here];
+        match record.received.insert(number, here) {
             Some(before) if before == here => {
-                record.twice += 1;
+                record.duplicates += 1;
                 record.first_wrong.get_or_insert_with(|| format!("{number} twice, now as {id}"));
             }
             Some(_) => record.again += 1,
-            None if self.delivery == Delivery::Live && !said.echoed && stretch.spans(said) => {
-                record.disorder += 1;
+            None if self.delivery_mode == DeliveryMode::Live
+                && !said.echoed
+                && interval.spans(said) =>
+            {
+                record.out_of_order += 1;
                 record.first_wrong.get_or_insert_with(|| format!("{number} is late"));
             }
             None => {}
         }
-        stretch.reached = stretch.reached.max(Some(said.sent));
-        if self.delivery == Delivery::Live {
+        interval.reached = interval.reached.max(Some(said.sent));
+        if self.delivery_mode == DeliveryMode::Live {
             return;
         }
-        // With the log an id begins with the message's place in it, which is the same for all.
+        // With the log an id begins with the position, which is the same for all subscribers.
         let place = id.split('-').next().and_then(|place| u64::from_str_radix(place, 16).ok());
         let before = record.place.replace(place.expect("an id of the log"));
         let first = said.id.get_or_insert_with(|| id.into());
         if place <= before || **first != *id {
-            record.disorder += 1;
+            record.out_of_order += 1;
             let wrong = || format!("{number} as {id} (first {first}) behind {before:x?}");
             record.first_wrong.get_or_insert_with(wrong);
         }
     }
 
-    /// Whether a follower has a number.
-    pub fn has(&self, follower: usize, number: usize) -> bool {
-        self.inner.borrow().followers[follower].heard.contains_key(&number)
+    /// True if a subscriber has a number.
+    pub fn has(&self, subscriber: usize, number: usize) -> bool {
+        self.inner.borrow().subscribers[subscriber].received.contains_key(&number)
     }
 
-    pub fn followers(&self) -> usize {
-        self.inner.borrow().followers.len()
+    pub fn subscribers(&self) -> usize {
+        self.inner.borrow().subscribers.len()
     }
 
-    /// For a failure: followers, and for how long they heard nothing.
-    pub fn who_hears_nothing(&self) -> String {
+    /// For a failure: the time since each subscriber's last number.
+    pub fn silence_report(&self) -> String {
         let inner = self.inner.borrow();
-        let silent = inner.followers.iter().enumerate().map(|(n, record)| {
+        let silent = inner.subscribers.iter().enumerate().map(|(n, record)| {
             format!(
                 "{:?} client {n}: {:?} ago; ",
-                self.delivery,
-                record.heard_at.map(|at| at.elapsed())
+                self.delivery_mode,
+                record.received_at.map(|at| at.elapsed())
             )
         });
         silent.collect()
@@ -230,8 +231,8 @@ impl Ledger {
         *self.calm.borrow()
     }
 
-    /// Waits until it is calm.
-    pub async fn calms_down(&self) {
+    /// Waits until subscribers must stay connected.
+    pub async fn becomes_calm(&self) {
         let _ = self.calm.subscribe().wait_for(|calm| *calm).await;
     }
 
@@ -239,78 +240,78 @@ impl Ledger {
         self.calm.send_replace(calm);
     }
 
-    /// Waits until so many more numbers are confirmed.
-    pub async fn confirms(&self, count: usize) {
+    /// Waits for so many more confirms.
+    pub async fn await_confirms(&self, count: usize) {
         let mut confirmed = self.confirmed.subscribe();
         let goal = *confirmed.borrow() + count;
         let _ = confirmed.wait_for(|confirmed| *confirmed >= goal).await;
     }
 
-    /// What is confirmed by now and was not settled yet: whoever hears what is said after this should
-    /// have heard all of it.
-    pub fn close(&self) -> Vec<usize> {
+    /// Takes the numbers confirmed so far. A subscriber that receives a number published after this must have received
+    /// all of them.
+    pub fn take_confirmed(&self) -> Vec<usize> {
         std::mem::take(&mut self.inner.borrow_mut().unsettled)
     }
 
-    /// Begins a chapter.
-    pub fn begin(&self) {
+    /// Resets all counts at the beginning of a fault.
+    pub fn begin_fault(&self) {
         let mut inner = self.inner.borrow_mut();
         let now = Instant::now();
         inner.refusals.clear();
         inner.arrivals.clear();
-        inner.unknown = 0;
+        inner.abandoned = 0;
         inner.began = Some(now);
         inner.confirmed_at = Some(now);
         inner.longest_stall = Duration::ZERO;
-        for record in &mut inner.followers {
-            record.heard_at = Some(now);
+        for record in &mut inner.subscribers {
+            record.received_at = Some(now);
             record.longest_silence = Duration::ZERO;
         }
     }
 
-    /// Ends it: what became of the numbers that were confirmed.
-    pub fn settle(&self, confirmed: &[usize]) -> Chapter {
+    /// Compares the confirmed numbers with those that subscribers received.
+    pub fn end_fault(&self, confirmed: &[usize]) -> DeploymentReport {
         let inner = &mut *self.inner.borrow_mut();
-        let mut chapter = Chapter {
+        let mut report = DeploymentReport {
             confirmed: confirmed.len(),
             refusals: inner.refusals.clone(),
-            unknown: inner.unknown,
+            abandoned: inner.abandoned,
             reconnects: inner.arrivals.values().copied().max().unwrap_or_default(),
             stall: inner.longest_stall,
-            ..Chapter::default()
+            ..DeploymentReport::default()
         };
-        chapter.wrong = inner.wrong.take();
-        for (n, record) in inner.followers.iter_mut().enumerate() {
-            for number in confirmed.iter().filter(|number| !record.heard.contains_key(number)) {
-                if record.stretches.iter().any(|stretch| stretch.spans(&inner.numbers[*number])) {
-                    chapter.lost += 1;
-                    chapter.wrong.get_or_insert_with(|| format!("client {n} misses {number}"));
+        report.wrong = inner.wrong.take();
+        for (n, record) in inner.subscribers.iter_mut().enumerate() {
+            for number in confirmed.iter().filter(|number| !record.received.contains_key(number)) {
+                if record.intervals.iter().any(|interval| interval.spans(&inner.numbers[*number])) {
+                    report.lost += 1;
+                    report.wrong.get_or_insert_with(|| format!("client {n} misses {number}"));
                 } else {
-                    chapter.told += 1;
+                    report.lost_with_gap += 1;
                 }
             }
-            chapter.twice += record.twice;
-            chapter.again += record.again;
-            chapter.disorder += record.disorder;
+            report.duplicates += record.duplicates;
+            report.again += record.again;
+            report.out_of_order += record.out_of_order;
             if let Some(wrong) = record.first_wrong.take() {
-                chapter.wrong.get_or_insert_with(|| format!("client {n}: {wrong}"));
+                report.wrong.get_or_insert_with(|| format!("client {n}: {wrong}"));
             }
-            if record.told > 0 {
-                chapter.gaps += 1;
+            if record.gaps > 0 {
+                report.gaps += 1;
             } else {
-                chapter.untold += 1;
+                report.without_gap += 1;
             }
-            chapter.silence = chapter.silence.max(record.longest_silence);
-            (record.told, record.twice, record.again, record.disorder) = (0, 0, 0, 0);
+            report.silence = report.silence.max(record.longest_silence);
+            (record.gaps, record.duplicates, record.again, record.out_of_order) = (0, 0, 0, 0);
         }
-        chapter
+        report
     }
 }
 
-impl Record {
-    /// Begins a stretch.
+impl SubscriberRecord {
+    /// Begins an interval.
     fn begin(&mut self) {
-        self.stretches.push(Stretch { began: Instant::now(), reached: None });
+        self.intervals.push(Interval { began: Instant::now(), reached: None });
         self.place = None;
     }
 }

@@ -1,25 +1,25 @@
-//! Everything that can break is broken, while messages are counted: `make chaos`.
+//! Fault tests that count messages: `make chaos`.
 //!
-//! Three RabbitMQ nodes, three replicas for each delivery, a load balancer in front of each three;
-//! publishers and followers over every transport keep a ledger. Faults come one after another, then at
-//! random from a seed that is printed. After each, everybody is to be whole again, and the ledger is
-//! settled: what was confirmed and not heard, heard twice, or heard in another order.
+//! The system has three RabbitMQ nodes, and for each delivery mode three replicas behind a load balancer. Publishers
+//! and subscribers over every transport record messages in a ledger. Faults come one after another, then at random
+//! from a seed that is printed. After each, the system must recover, and the ledger shows messages that were confirmed
+//! and lost, duplicated, or delivered out of order.
 //!
-//! `make test` tries a selection. `cargo test --release --test chaos -- all seed=7` is a whole run that
-//! can be repeated; `--list` says which faults there are, and parts of their names try some.
+//! `make test` runs a selection. `cargo test --release --test chaos -- all seed=7` is a complete run that can be
+//! repeated. `--list` lists the faults, and parts of their names select some.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
 
 mod arguments;
+mod connection;
 mod faults;
-mod followers;
 mod ledger;
-mod reader;
+mod publishers;
+mod replica_slot;
 mod report;
 mod run;
-mod say;
-mod seat;
-mod world;
+mod subscribers;
+mod system;
 
 use arguments::{Arguments, TestList};
 use std::env;

@@ -1,172 +1,172 @@
-//! What became of everybody in the time of one fault, and the table of it.
+//! Results of each fault, and the tables of them.
 
-use crate::faults::Excuses;
-use crate::ledger::Delivery;
+use crate::faults::Exemptions;
+use crate::ledger::DeliveryMode;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// What a publisher was refused with that nobody answered.
+/// Reason recorded for a publish without an answer.
 pub const UNANSWERED: &str = "no answer";
 
-/// One house in the time of one fault.
+/// Results of one deployment during one fault.
 #[derive(Clone, Debug, Default)]
-pub struct Chapter {
-    /// Numbers that were confirmed.
+pub struct DeploymentReport {
+    /// Confirmed numbers.
     pub confirmed: usize,
-    /// Pairs of a client and a confirmed number that it never got, and was not told of.
+    /// Pairs of a subscriber and a confirmed number that it missed without a gap.
     pub lost: usize,
-    /// The same, and it was told.
-    pub told: usize,
-    /// Numbers that came a second time.
-    pub twice: usize,
-    /// The same, to clients that were told that something may be missing.
+    /// Pairs of a subscriber and a confirmed number that it missed with a gap.
+    pub lost_with_gap: usize,
+    /// Numbers received a second time.
+    pub duplicates: usize,
+    /// Numbers received a second time after a gap.
     pub again: usize,
-    /// Numbers that came in another order than elsewhere.
-    pub disorder: usize,
-    /// Clients that were told that something may be missing.
+    /// Numbers received in another order than by other subscribers.
+    pub out_of_order: usize,
+    /// Subscribers that got a gap.
     pub gaps: usize,
-    /// Clients that were not.
-    pub untold: usize,
-    /// What clients were refused with.
+    /// Subscribers that got no gap.
+    pub without_gap: usize,
+    /// Refusals by reason.
     pub refusals: BTreeMap<String, usize>,
-    /// Numbers whose publisher gave up.
-    pub unknown: usize,
-    /// The most followers that came back within one second.
+    /// Numbers that their publisher gave up.
+    pub abandoned: usize,
+    /// Most subscribers that connected within one second.
     pub reconnects: usize,
-    /// The longest time without a confirmation.
+    /// Longest time without a confirm.
     pub stall: Duration,
-    /// The longest time in which some follower heard nothing.
+    /// Longest time in which some subscriber received nothing.
     pub silence: Duration,
-    /// The longest that a replica was not ready.
+    /// Longest time in which a replica was not ready.
     pub unready: Duration,
-    /// The most memory of a replica, in bytes.
+    /// Peak memory of a replica in bytes.
     pub memory: usize,
-    /// The first thing that must not be.
+    /// First violation.
     pub wrong: Option<String>,
 }
 
-/// One fault.
-pub struct Entry {
+/// Results of one fault.
+pub struct FaultReport {
     pub fault: String,
-    /// From its beginning until it was noticed, where that is promised.
-    pub noticed: Option<Duration>,
-    /// From its end until everybody was whole.
-    pub whole: Duration,
-    /// By house.
-    pub chapters: [Chapter; 2],
+    /// Time from its beginning until its detection, where that is promised.
+    pub detected: Option<Duration>,
+    /// Time from its end until the system had recovered.
+    pub recovery: Duration,
+    /// One report for each deployment.
+    pub reports: [DeploymentReport; 2],
 }
 
-impl Chapter {
-    /// What is against the promises. With the log, nobody is told that something may be missing, unless
-    /// it was destroyed; then everybody is. Whoever publishes is answered, unless the way is cut.
-    pub fn broken(&self, delivery: Delivery, excuses: Excuses) -> Option<String> {
-        let Excuses { destroys, cuts } = excuses;
-        let mut broken = self.lost + self.twice + self.disorder;
-        if delivery == Delivery::Log {
-            broken += if destroys { self.untold } else { self.told + self.gaps };
+impl DeploymentReport {
+    /// Broken promises. With the log, no subscriber gets a gap, unless the log was destroyed: then all do. Every publish
+    /// is answered, unless connections are cut.
+    pub fn broken(&self, delivery_mode: DeliveryMode, exemptions: Exemptions) -> Option<String> {
+        let Exemptions { destroys, cuts } = exemptions;
+        let mut broken = self.lost + self.duplicates + self.out_of_order;
+        if delivery_mode == DeliveryMode::Log {
+            broken += if destroys { self.without_gap } else { self.lost_with_gap + self.gaps };
         }
         let never =
             if cuts { &["500", "closed 1011"][..] } else { &["500", "closed 1011", UNANSWERED] };
         broken += never.iter().filter(|with| self.refusals.contains_key(**with)).count();
         if self.confirmed == 0 {
-            return Some(format!("{delivery:?}: nothing was confirmed"));
+            return Some(format!("{delivery_mode:?}: nothing was confirmed"));
         }
         let wrong = self.wrong.as_deref().unwrap_or_default();
-        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery:?}: {self:?} {wrong}"))
+        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery_mode:?}: {self:?} {wrong}"))
     }
 }
 
-impl Entry {
-    /// For whoever waits: one line.
+impl FaultReport {
+    /// One line about the fault, for the output.
     pub fn line(&self) -> String {
-        let [log, live] = &self.chapters;
+        let [log, live] = &self.reports;
         let mut line = format!(
-            "{:<32} whole after {:>5.1} s | log {:>5} confirmed, {} lost, {} twice, {} out of order, \
-             {} told | live {:>5} confirmed, {} silently lost, {} told",
+            "{:<32} recovered after {:>5.1} s | log {:>5} confirmed, {} lost, {} duplicates, {} out of order, \
+             {} lost with a gap | live {:>5} confirmed, {} silently lost, {} lost with a gap",
             self.fault,
-            self.whole.as_secs_f64(),
+            self.recovery.as_secs_f64(),
             log.confirmed,
             log.lost,
-            log.twice,
-            log.disorder,
-            log.told,
+            log.duplicates,
+            log.out_of_order,
+            log.lost_with_gap,
             live.confirmed,
             live.lost,
-            live.told,
+            live.lost_with_gap,
         );
-        if let Some(noticed) = self.noticed {
-            let _ = write!(line, " | noticed after {:.1} s", noticed.as_secs_f64());
+        if let Some(detected) = self.detected {
+            let _ = write!(line, " | noticed after {:.1} s", detected.as_secs_f64());
         }
         line
     }
 }
 
-/// As it stands in docs/reliability.md: what became of messages, and what it cost.
-pub fn tables(entries: &[Entry]) -> String {
+/// The summary and the tables of docs/reliability.md.
+pub fn tables(entries: &[FaultReport]) -> String {
     format!("{}\n{}\n{}", summary(entries), messages(entries), costs(entries))
 }
 
-/// All of it in one line.
-fn summary(entries: &[Entry]) -> String {
-    let sum = |house: usize, of: fn(&Chapter) -> usize| -> usize {
-        entries.iter().map(|entry| of(&entry.chapters[house])).sum()
+/// The sums over all faults, in one line.
+fn summary(entries: &[FaultReport]) -> String {
+    let sum = |deployment: usize, of: fn(&DeploymentReport) -> usize| -> usize {
+        entries.iter().map(|entry| of(&entry.reports[deployment])).sum()
     };
     format!(
         "{} faults. With `log`, {} messages were confirmed: {} lost, {} duplicates, {} out of order. With \
          `live`, {} were confirmed: {} lost with a gap reported, {} lost silently.\n",
         entries.len(),
-        sum(0, |chapter| chapter.confirmed),
-        sum(0, |chapter| chapter.lost),
-        sum(0, |chapter| chapter.twice),
-        sum(0, |chapter| chapter.disorder),
-        sum(1, |chapter| chapter.confirmed),
-        sum(1, |chapter| chapter.told),
-        sum(1, |chapter| chapter.lost),
+        sum(0, |report| report.confirmed),
+        sum(0, |report| report.lost),
+        sum(0, |report| report.duplicates),
+        sum(0, |report| report.out_of_order),
+        sum(1, |report| report.confirmed),
+        sum(1, |report| report.lost_with_gap),
+        sum(1, |report| report.lost),
     )
 }
 
-fn messages(entries: &[Entry]) -> String {
+fn messages(entries: &[FaultReport]) -> String {
     let mut table = "\
 | fault | `log`: confirmed | lost | duplicates | out of order | gap reported | `live`: confirmed | \
 lost, gap reported | lost silently |
 | --- | --: | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
-    for Entry { fault, chapters: [log, live], .. } in entries {
+    for FaultReport { fault, reports: [log, live], .. } in entries {
         let _ = writeln!(
             table,
             "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} |",
             log.confirmed,
             log.lost,
-            log.twice,
-            log.disorder,
-            log.told,
+            log.duplicates,
+            log.out_of_order,
+            log.lost_with_gap,
             live.confirmed,
-            live.told,
+            live.lost_with_gap,
             live.lost,
         );
     }
     table
 }
 
-fn costs(entries: &[Entry]) -> String {
+fn costs(entries: &[FaultReport]) -> String {
     let mut table = "\
 | fault | errors | stall | silence | detected after | unready | recovered after | memory | resumes/s |
 | --- | --- | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
-    for Entry { fault, noticed, whole, chapters: [log, live] } in entries {
-        let most = |of: fn(&Chapter) -> Duration| seconds(of(log).max(of(live)));
+    for FaultReport { fault, detected, recovery, reports: [log, live] } in entries {
+        let most = |of: fn(&DeploymentReport) -> Duration| seconds(of(log).max(of(live)));
         let _ = writeln!(
             table,
             "| {fault} | {} | {} | {} | {} | {} | {} | {:.0} MB | {} |",
             refusals(log, live),
-            most(|chapter| chapter.stall),
-            most(|chapter| chapter.silence),
-            noticed.map(seconds).unwrap_or_default(),
-            most(|chapter| chapter.unready),
-            seconds(*whole),
+            most(|report| report.stall),
+            most(|report| report.silence),
+            detected.map(seconds).unwrap_or_default(),
+            most(|report| report.unready),
+            seconds(*recovery),
             log.memory.max(live.memory) as f64 / 1e6,
             log.reconnects.max(live.reconnects),
         );
@@ -178,15 +178,15 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// With what, and how often.
-fn refusals(log: &Chapter, live: &Chapter) -> String {
+/// Reasons of refusals, each with its count.
+fn refusals(log: &DeploymentReport, live: &DeploymentReport) -> String {
     let mut all = log.refusals.clone();
     for (with, count) in &live.refusals {
         *all.entry(with.clone()).or_default() += count;
     }
-    let unknown = log.unknown + live.unknown;
-    if unknown > 0 {
-        all.insert("abandoned".to_owned(), unknown);
+    let abandoned = log.abandoned + live.abandoned;
+    if abandoned > 0 {
+        all.insert("abandoned".to_owned(), abandoned);
     }
     all.iter().map(|(with, count)| format!("{count} × {with}")).collect::<Vec<_>>().join(", ")
 }

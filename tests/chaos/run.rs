@@ -1,9 +1,9 @@
-//! One fault after another, and the ledger after each.
+//! Runs faults one after another, and evaluates the ledger after each.
 
 use crate::arguments::Arguments;
-use crate::faults::{DISK_FULL, Excuses, FAULTS, Fault};
-use crate::report::{Chapter, Entry, tables};
-use crate::world::World;
+use crate::faults::{DISK_FULL, Exemptions, FAULTS, Fault};
+use crate::report::{DeploymentReport, FaultReport, tables};
+use crate::system::System;
 use fastrand::Rng;
 use futures_util::future::join;
 use std::fs;
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use warren_testkit::open_files::allow_open_files;
 
-/// Sockets of those who open thousands, at both ends of proxies.
+/// Open files of faults with thousands of sockets, at both ends of proxies.
 const FILES: u64 = 12_000;
-/// Faults in whose time somebody must have come back to what only the log had.
+/// Number of faults after which some subscriber must have resumed from the log.
 const FEW: usize = 20;
-/// Between the beginnings of two faults that overlap, in milliseconds.
+/// Milliseconds between the beginnings of two overlapping faults, at most.
 const APART: u64 = 3_000;
 
-/// Runs what was asked for; what is broken afterwards.
+/// Runs the chosen faults. Returns broken promises.
 pub async fn run(arguments: &Arguments) -> Vec<String> {
     allow_open_files(FILES);
     let chosen: Vec<_> = FAULTS.iter().filter(|fault| arguments.choose(fault)).collect();
@@ -30,26 +30,26 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
     println!("seed={}", arguments.seed);
     let mut rng = Rng::with_seed(arguments.seed);
     let fills_disks = arguments.random > 0 || chosen.iter().any(|fault| fault.name == DISK_FULL);
-    let world = World::build(arguments.seed, fills_disks).await;
-    let mut outcome = Outcome { entries: Vec::new(), broken: Vec::new(), replays: 0.0 };
+    let system = System::build(arguments.seed, fills_disks).await;
+    let mut outcome = RunReport { entries: Vec::new(), broken: Vec::new(), replays: 0.0 };
     for fault in chosen {
-        outcome.add(chapter(&world, &[fault], &mut rng).await);
-        outcome.replays += world.replays().await;
+        outcome.add(run_faults(&system, &[fault], &mut rng).await);
+        outcome.replays += system.replays().await;
     }
     for _ in 0..arguments.random {
-        // What happens is decided by the seed alone, before it happens.
+        // All choices are made from the seed, before the fault.
         let mut dice = rng.fork();
         let first = &FAULTS[dice.usize(..FAULTS.len())];
         let second = &FAULTS[dice.usize(..FAULTS.len())];
         let faults = [first, second];
         let alone = first.subject == second.subject || dice.bool();
         let faults = if alone { &faults[..1] } else { &faults[..] };
-        outcome.add(chapter(&world, faults, &mut dice).await);
+        outcome.add(run_faults(&system, faults, &mut dice).await);
     }
     println!("\n{}", tables(&outcome.entries));
-    // Who does not need the log does not show that it is read right.
+    // Without replays from the log nothing shows that they are right.
     if outcome.entries.len() >= FEW && outcome.replays == 0.0 {
-        outcome.broken.push("nobody came back to what only the log had".to_owned());
+        outcome.broken.push("no subscriber resumed from the log".to_owned());
     }
     if let Some(file) = &arguments.write {
         write(file, arguments.seed, &outcome.entries);
@@ -57,15 +57,15 @@ pub async fn run(arguments: &Arguments) -> Vec<String> {
     outcome.broken
 }
 
-struct Outcome {
-    entries: Vec<Entry>,
+struct RunReport {
+    entries: Vec<FaultReport>,
     broken: Vec<String>,
-    /// Followers that got from the log what they missed.
+    /// Subscribers that resumed from the log.
     replays: f64,
 }
 
-impl Outcome {
-    fn add(&mut self, (entry, broken): (Entry, Option<String>)) {
+impl RunReport {
+    fn add(&mut self, (entry, broken): (FaultReport, Option<String>)) {
         println!("{}", entry.line());
         if let Some(broken) = broken {
             println!("    BROKEN {broken}");
@@ -75,78 +75,80 @@ impl Outcome {
     }
 }
 
-/// One fault, or two that overlap, until everybody is whole again.
-async fn chapter(world: &World, faults: &[&Fault], rng: &mut Rng) -> (Entry, Option<String>) {
-    for house in &world.houses {
-        house.ledger.begin();
+/// Runs one fault, or two overlapping ones, until the system has recovered.
+async fn run_faults(
+    system: &System,
+    faults: &[&Fault],
+    rng: &mut Rng,
+) -> (FaultReport, Option<String>) {
+    for deployment in &system.deployments {
+        deployment.ledger.begin_fault();
     }
-    for seat in world.seats() {
-        seat.begin();
+    for slot in system.slots() {
+        slot.begin_fault();
     }
-    let findings = match faults {
-        [one] => vec![one.run(world, rng).await],
+    let outcomes = match faults {
+        [one] => vec![one.run(system, rng).await],
         [one, two, ..] => {
             let (mut other, apart) = (rng.fork(), Duration::from_millis(rng.u64(..APART)));
             let later = async {
                 sleep(apart).await;
-                two.run(world, &mut other).await
+                two.run(system, &mut other).await
             };
-            let (one, two) = join(one.run(world, rng), later).await;
+            let (one, two) = join(one.run(system, rng), later).await;
             vec![one, two]
         }
         [] => Vec::new(),
     };
-    let mended = Instant::now();
-    let mut closed = world.whole().await;
-    let whole = mended.elapsed();
+    let repaired = Instant::now();
+    let mut closed = system.recovers().await;
+    let recovery = repaired.elapsed();
 
-    let excuses = Excuses::of(faults);
-    if excuses.destroys
+    let exemptions = Exemptions::of(faults);
+    if exemptions.destroys
         && let Ok(confirmed) = &mut closed
     {
-        // Somebody may have come to the new log when the first had.
-        match world.whole().await {
+        // Some subscriber may have switched to the new log after the first numbers.
+        match system.recovers().await {
             Ok(more) => zip(confirmed, more).for_each(|(all, more)| all.extend(more)),
             Err(problem) => closed = Err(problem),
         }
     }
-    let mut broken: Vec<String> = findings.iter().filter_map(|it| it.wrong.clone()).collect();
-    let noticed = findings.iter().filter_map(|finding| finding.noticed).max();
-    broken.extend(
-        noticed.filter(|(noticed, limit)| noticed > limit).map(|(noticed, limit)| {
-            format!("noticed after {noticed:.1?}, which may take {limit:?}")
-        }),
-    );
-    let mut chapters = [Chapter::default(), Chapter::default()];
+    let mut broken: Vec<String> = outcomes.iter().filter_map(|it| it.wrong.clone()).collect();
+    let detected = outcomes.iter().filter_map(|outcome| outcome.detected).max();
+    broken.extend(detected.filter(|(detected, limit)| detected > limit).map(
+        |(detected, limit)| format!("detected after {detected:.1?}, above the limit of {limit:?}"),
+    ));
+    let mut reports = [DeploymentReport::default(), DeploymentReport::default()];
     match closed {
         Err(problem) => broken.push(problem),
         Ok(confirmed) => {
-            for (n, house) in world.houses.iter().enumerate() {
-                let mut chapter = house.ledger.settle(&confirmed[n]);
-                for seat in &house.seats {
-                    let seen = seat.settle().await;
-                    chapter.memory = chapter.memory.max(seen.memory);
-                    chapter.unready = chapter.unready.max(seen.unready);
-                    if chapter.wrong.is_none() {
-                        chapter.wrong = seen.wrong;
+            for (n, deployment) in system.deployments.iter().enumerate() {
+                let mut report = deployment.ledger.end_fault(&confirmed[n]);
+                for slot in &deployment.slots {
+                    let observed = slot.end_fault().await;
+                    report.memory = report.memory.max(observed.memory);
+                    report.unready = report.unready.max(observed.unready);
+                    if report.wrong.is_none() {
+                        report.wrong = observed.wrong;
                     }
                 }
-                broken.extend(chapter.broken(house.ledger.delivery, excuses));
-                chapters[n] = chapter;
+                broken.extend(report.broken(deployment.ledger.delivery_mode, exemptions));
+                reports[n] = report;
             }
         }
     }
     let mut fault = faults.iter().map(|fault| fault.name).collect::<Vec<_>>().join(" + ");
-    if findings.iter().any(|finding| finding.reminded) {
+    if outcomes.iter().any(|outcome| outcome.leader_recorded) {
         fault += " (RabbitMQ reminded)";
     }
-    let noticed = noticed.map(|(noticed, _)| noticed);
-    let entry = Entry { fault, noticed, whole, chapters };
+    let detected = detected.map(|(detected, _)| detected);
+    let entry = FaultReport { fault, detected, recovery, reports };
     (entry, (!broken.is_empty()).then(|| broken.join("; ")))
 }
 
-/// Puts the table between the two marks in a document.
-fn write(file: &Path, seed: u64, entries: &[Entry]) {
+/// Replaces the tables between the two marks in a document.
+fn write(file: &Path, seed: u64, entries: &[FaultReport]) {
     const BEGIN: &str = "<!-- chaos: begin -->\n";
     const END: &str = "<!-- chaos: end -->\n";
     let document = fs::read_to_string(file).expect("the document");

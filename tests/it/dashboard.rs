@@ -10,7 +10,7 @@ use warren_testkit::chart_queries::{Query, of_alerts, of_dashboard};
 use warren_testkit::http;
 use warren_testkit::process::{POLL, Sandbox};
 use warren_testkit::prometheus::{NAMESPACE, Prometheus, Target};
-use warren_testkit::proxy::{Passing, Proxy};
+use warren_testkit::proxy::{Proxy, Traffic};
 use warren_testkit::rabbitmq::{RabbitMq, unique};
 use warren_testkit::raw::Raw;
 use warren_testkit::replica::Replica;
@@ -74,7 +74,7 @@ fn a_rule_that_fires() -> String {
 /// Makes a replica deaf, cuts it off from RabbitMQ, and shuts it down.
 async fn leave_without_rabbitmq(replica: Replica, way: &Proxy, prometheus: &Prometheus) {
     let _client = replica.client("").await;
-    way.lets(Passing::Nothing);
+    way.set_traffic(Traffic::Nothing);
     prometheus.becomes("min(warren_amqp_up)", |it| it[0].value() == 0.0).await;
     replica.terminate().await;
 }

@@ -82,7 +82,7 @@ async fn killed_cluster_nodes_lose_and_repeat_nothing() {
     let replicas =
         replicas.map(|(name, urls)| Replica::on_rabbitmq(name, urls, &exchange, &SETTINGS));
     let replicas = join_all(replicas).await;
-    cluster.whole(&stream).await;
+    cluster.has_all_members(&stream).await;
     run(replicas, 30, 3_000, async |ledger, _| {
         ledger.reaches(300).await;
         let node = cluster.node_of("warren one consume").await;
@@ -90,13 +90,13 @@ async fn killed_cluster_nodes_lose_and_repeat_nothing() {
         // Two of three nodes are a quorum.
         ledger.reaches(900).await;
         cluster.nodes[node].start_again().await;
-        cluster.whole(&stream).await;
+        cluster.has_all_members(&stream).await;
 
         let leader = cluster.leader_of(&stream).await;
         cluster.nodes[leader].kill();
         ledger.reaches(2_000).await;
         cluster.nodes[leader].start_again().await;
-        cluster.whole(&stream).await;
+        cluster.has_all_members(&stream).await;
         let now = cluster.leader_of(&stream).await;
         assert_ne!(now, leader, "another one leads");
     })

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use tokio::sync::watch;
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::events::Events;
-use warren_testkit::proxy::{Passing, Proxy};
+use warren_testkit::proxy::{Proxy, Traffic};
 use warren_testkit::rabbitmq::{shared, unique};
 use warren_testkit::raw::{HANDSHAKE, Raw};
 use warren_testkit::replica::{Replica, SMALL_HISTORY};
@@ -142,7 +142,7 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     // With this interval it does not notice soon that nothing comes.
     let behind =
         Replica::on_rabbitmq("behind", &url, &exchange, &[("CANARY_INTERVAL", "1m")]).await;
-    proxy.lets(Passing::Nothing);
+    proxy.set_traffic(Traffic::Nothing);
     let mut ids = Vec::new();
     for n in 0..3 {
         ids.push(one.publish("lobby", n).await);
@@ -154,7 +154,7 @@ async fn id_ahead_of_replica_is_not_reported_unknown() {
     let (opcode, payload) = raw.frame().await.expect("a frame");
     let payload = String::from_utf8_lossy(&payload);
     assert!(opcode == 8 && payload.ends_with("the log cannot be read now"), "{payload}");
-    proxy.lets(Passing::All);
+    proxy.set_traffic(Traffic::All);
     for transport in TRANSPORTS {
         let mut back = Subscriber::connect(transport, &behind, &["lobby"], &ids[1], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);

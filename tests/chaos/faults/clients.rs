@@ -1,7 +1,7 @@
-//! What clients do.
+//! Faults of clients.
 
-use super::{Finding, any_seat, lasts};
-use crate::world::{House, World};
+use super::{FaultOutcome, any_slot, wait_seconds};
+use crate::system::{Deployment, System};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -14,19 +14,19 @@ use warren_testkit::http::{post, try_send};
 use warren_testkit::raw::{HANDSHAKE, Raw, frame};
 
 const MAX_MESSAGE: usize = 64 << 10;
-/// Clients of a kind, in each house.
+/// Clients of each kind, in each deployment.
 const SLOW: usize = 30;
 const HANDSHAKES: usize = 2_500;
 const CROWD: usize = 500;
-/// How long everybody may take to be back.
+/// Time limit until all clients are connected again.
 const BACK: Duration = Duration::from_secs(30);
 
-/// The address of one seat of each house.
-fn targets(world: &World, rng: &mut Rng) -> [SocketAddr; 2] {
-    world.pair(any_seat(rng)).map(|seat| seat.addr)
+/// Addresses of one replica of each deployment.
+fn targets(system: &System, rng: &mut Rng) -> [SocketAddr; 2] {
+    system.pair(any_slot(rng)).map(|slot| slot.addr)
 }
 
-/// A WebSocket that listens where much is said.
+/// A WebSocket on a busy channel, with a small receive buffer.
 async fn narrow(addr: SocketAddr) -> Raw {
     let handshake = HANDSHAKE.replace("/ws", "/ws?channel=much");
     let mut raw = Raw::send_first_narrow(addr, handshake.as_bytes()).await;
@@ -34,25 +34,25 @@ async fn narrow(addr: SocketAddr) -> Raw {
     raw
 }
 
-/// Says much, in large messages.
-async fn flood(house: &House) {
+/// Publishes many large messages.
+async fn flood(deployment: &Deployment) {
     let text = "x".repeat(60 << 10);
     let body = json!({ "channel": "much", "text": text }).to_string();
     for _ in 0..60 {
-        let _ = timeout(Duration::from_secs(15), post(house.addr(), "/messages", &body)).await;
+        let _ = timeout(Duration::from_secs(15), post(deployment.addr(), "/messages", &body)).await;
     }
 }
 
-pub async fn never_read(world: &World, rng: &mut Rng) -> Finding {
-    for addr in targets(world, rng) {
+pub async fn never_read(system: &System, rng: &mut Rng) -> FaultOutcome {
+    for addr in targets(system, rng) {
         let _unread = join_all((0..SLOW).map(|_| narrow(addr))).await;
-        join_all(world.houses.iter().map(flood)).await;
+        join_all(system.deployments.iter().map(flood)).await;
     }
-    Finding::default()
+    FaultOutcome::default()
 }
 
-pub async fn read_slowly(world: &World, rng: &mut Rng) -> Finding {
-    let addrs = targets(world, rng);
+pub async fn read_slowly(system: &System, rng: &mut Rng) -> FaultOutcome {
+    let addrs = targets(system, rng);
     let reading =
         join_all(addrs.iter().flat_map(|addr| (0..SLOW).map(|_| *addr)).map(async |addr| {
             let mut raw = narrow(addr).await;
@@ -66,23 +66,23 @@ pub async fn read_slowly(world: &World, rng: &mut Rng) -> Finding {
     tokio::select! {
         _ = reading => {}
         () = async {
-            join_all(world.houses.iter().map(flood)).await;
-            lasts(5).await;
+            join_all(system.deployments.iter().map(flood)).await;
+            wait_seconds(5).await;
         } => {}
     }
-    Finding::default()
+    FaultOutcome::default()
 }
 
-pub async fn garbage(world: &World, rng: &mut Rng) -> Finding {
-    for addr in targets(world, rng) {
+pub async fn garbage(system: &System, rng: &mut Rng) -> FaultOutcome {
+    for addr in targets(system, rng) {
         let mut held = Vec::new();
         for n in 0..200 {
             let mut bytes: Vec<u8> = (0..rng.usize(1..2000)).map(|_| rng.u8(..)).collect();
             let whole = frame(0x81, &bytes);
             let first = match n % 4 {
-                // Not even a request.
+                // Random bytes in place of a request.
                 0 => None,
-                // Half a frame, one of 4 GiB, and no frame.
+                // Half a frame, a frame of 4 GiB, and random bytes.
                 1 => Some(whole[..whole.len() / 2].to_vec()),
                 2 => Some(vec![0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 3, 4]),
                 _ => Some(std::mem::take(&mut bytes)),
@@ -97,15 +97,15 @@ pub async fn garbage(world: &World, rng: &mut Rng) -> Finding {
             };
             held.push(stream);
         }
-        lasts(1).await;
+        wait_seconds(1).await;
     }
-    Finding::default()
+    FaultOutcome::default()
 }
 
-/// Connections that say the first half of what they want.
-pub async fn handshakes(world: &World, rng: &mut Rng) -> Finding {
+/// Connections that send only a part of their handshake.
+pub async fn handshakes(system: &System, rng: &mut Rng) -> FaultOutcome {
     let mut held = Vec::new();
-    for addr in targets(world, rng) {
+    for addr in targets(system, rng) {
         for n in 0..HANDSHAKES {
             let Ok(mut stream) = TcpStream::connect(addr).await else { continue };
             let half = &HANDSHAKE.as_bytes()[..n % HANDSHAKE.len()];
@@ -113,14 +113,14 @@ pub async fn handshakes(world: &World, rng: &mut Rng) -> Finding {
             held.push(stream);
         }
     }
-    lasts(3).await;
-    Finding::default()
+    wait_seconds(3).await;
+    FaultOutcome::default()
 }
 
-/// At the limit, one more, and far more; the last in parts.
-pub async fn too_large(world: &World, _: &mut Rng) -> Finding {
+/// Messages at the limit, one byte above, and far above it.
+pub async fn too_large(system: &System, _: &mut Rng) -> FaultOutcome {
     let mut wrong = None;
-    for house in &world.houses {
+    for deployment in &system.deployments {
         for (length, expected) in [(MAX_MESSAGE, 202), (MAX_MESSAGE + 1, 413), (64 << 20, 413)] {
             let body = json!({ "channel": "much", "text": "x".repeat(length) }).to_string();
             let request = format!(
@@ -128,10 +128,11 @@ pub async fn too_large(world: &World, _: &mut Rng) -> Finding {
                  Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
-            let answer = timeout(Duration::from_secs(20), try_send(house.addr(), &request)).await;
+            let answer =
+                timeout(Duration::from_secs(20), try_send(deployment.addr(), &request)).await;
             match answer {
                 Ok(Ok(response)) if response.status == expected => {}
-                // The answer comes before the request is over, and whoever goes on writing may lose it.
+                // The answer comes before the request ends, and a client that continues to write may lose it.
                 Ok(Err(_)) if length > MAX_MESSAGE + 1 => {}
                 other => {
                     wrong.get_or_insert(format!("{length} bytes: {other:?}"));
@@ -140,7 +141,7 @@ pub async fn too_large(world: &World, _: &mut Rng) -> Finding {
         }
         for length in [MAX_MESSAGE, MAX_MESSAGE + 1, 16 << 20] {
             let handshake = HANDSHAKE.replace("/ws", "/ws?channel=much");
-            let mut raw = Raw::send_first(house.addr(), handshake.as_bytes()).await;
+            let mut raw = Raw::send_first(deployment.addr(), handshake.as_bytes()).await;
             raw.switched().await;
             let _ = raw.stream.write_all(&frame(0x81, &vec![b'x'; length])).await;
             let opcode = timeout(Duration::from_secs(20), raw.frame()).await;
@@ -155,14 +156,14 @@ pub async fn too_large(world: &World, _: &mut Rng) -> Finding {
             }
         }
     }
-    Finding { wrong, ..Finding::default() }
+    FaultOutcome { wrong, ..FaultOutcome::default() }
 }
 
-/// All at once, three times in a row, with what they got when they came first.
-pub async fn crowd(world: &World, _: &mut Rng) -> Finding {
+/// Many clients connect at once, three times in a row.
+pub async fn crowd(system: &System, _: &mut Rng) -> FaultOutcome {
     let began = Instant::now();
-    let came = join_all(world.houses.iter().map(async |house| {
-        let addr = house.addr();
+    let came = join_all(system.deployments.iter().map(async |deployment| {
+        let addr = deployment.addr();
         join_all((0..CROWD).map(async |_| {
             for _ in 0..3 {
                 come(addr).await?;
@@ -174,13 +175,13 @@ pub async fn crowd(world: &World, _: &mut Rng) -> Finding {
     .await;
     let wrong = came.into_iter().flatten().find_map(Result::err);
     let late = began.elapsed() > 3 * BACK;
-    Finding {
-        wrong: wrong.or(late.then(|| "a crowd takes too long".to_owned())),
-        ..Finding::default()
+    FaultOutcome {
+        wrong: wrong.or(late.then(|| "reconnecting takes too long".to_owned())),
+        ..FaultOutcome::default()
     }
 }
 
-/// Comes back until it is let in: only a 503 that says when may come before that.
+/// Connects until it is accepted. Only a 503 may come before that.
 async fn come(addr: SocketAddr) -> Result<(), String> {
     loop {
         let mut stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
@@ -193,7 +194,7 @@ async fn come(addr: SocketAddr) -> Result<(), String> {
             return Ok(());
         }
         if !head.starts_with("HTTP/1.1 503 ") {
-            return Err(format!("a crowd is told: {head}"));
+            return Err(format!("reconnecting client got: {head}"));
         }
         sleep(Duration::from_secs(1)).await;
     }

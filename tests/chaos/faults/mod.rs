@@ -1,5 +1,4 @@
-//! Everything that is broken. Each fault breaks something, lets that be for a while, and mends what
-//! does not mend itself; whether everybody gets over it is for others to see.
+//! The faults. Each breaks something, waits, and repairs what does not recover by itself. `run` verifies the recovery.
 
 mod broker;
 mod clients;
@@ -7,24 +6,24 @@ mod network;
 mod replicas;
 mod topology;
 
-use crate::world::World;
+use crate::system::System;
 use fastrand::Rng;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// What was found while the fault lasted.
+/// Results of a fault itself.
 #[derive(Default)]
-pub struct Finding {
-    /// How long it took until it was noticed, and how long it may take.
-    pub noticed: Option<(Duration, Duration)>,
-    /// RabbitMQ went on to name a leader that is gone, and was helped.
-    pub reminded: bool,
+pub struct FaultOutcome {
+    /// Time until it was detected, and the limit of that time.
+    pub detected: Option<(Duration, Duration)>,
+    /// True if RabbitMQ named a leader that was gone until it was made to record the new one.
+    pub leader_recorded: bool,
     pub wrong: Option<String>,
 }
 
-/// What a fault happens to. Two that overlap are of different subjects.
+/// Part of the system that a fault breaks. Overlapping faults break different parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Replica,
@@ -33,19 +32,19 @@ pub enum Subject {
     Client,
 }
 
-/// What nobody can promise while something is broken.
+/// Promises that cannot be kept during a fault.
 #[derive(Clone, Copy)]
-pub struct Excuses {
-    /// What clients have not heard yet may be gone from the log with it.
+pub struct Exemptions {
+    /// Messages that subscribers have not received yet may be lost with the log.
     pub destroys: bool,
-    /// Nobody can be answered, where it breaks.
+    /// Clients may get no answer.
     pub cuts: bool,
 }
 
-impl Excuses {
-    /// Those of several faults.
+impl Exemptions {
+    /// The exemptions of several faults.
     pub fn of(faults: &[&Fault]) -> Self {
-        let any = |of: fn(&Self) -> bool| faults.iter().any(|fault| of(&fault.excuses));
+        let any = |of: fn(&Self) -> bool| faults.iter().any(|fault| of(&fault.exemptions));
         Self { destroys: any(|it| it.destroys), cuts: any(|it| it.cuts) }
     }
 }
@@ -53,15 +52,15 @@ impl Excuses {
 pub struct Fault {
     pub name: &'static str,
     pub subject: Subject,
-    pub excuses: Excuses,
-    /// It is one of those that every test run tries.
+    pub exemptions: Exemptions,
+    /// True if `make test` runs it.
     pub selected: bool,
-    run: for<'a> fn(&'a World, &'a mut Rng) -> LocalBoxFuture<'a, Finding>,
+    run: for<'a> fn(&'a System, &'a mut Rng) -> LocalBoxFuture<'a, FaultOutcome>,
 }
 
 impl Fault {
-    pub async fn run(&self, world: &World, rng: &mut Rng) -> Finding {
-        (self.run)(world, rng).await
+    pub async fn run(&self, system: &System, rng: &mut Rng) -> FaultOutcome {
+        (self.run)(system, rng).await
     }
 
     const fn selected(mut self) -> Self {
@@ -70,12 +69,12 @@ impl Fault {
     }
 
     const fn cuts(mut self) -> Self {
-        self.excuses.cuts = true;
+        self.exemptions.cuts = true;
         self
     }
 
     const fn destroys(mut self) -> Self {
-        self.excuses.destroys = true;
+        self.exemptions.destroys = true;
         self
     }
 }
@@ -85,14 +84,14 @@ macro_rules! fault {
         Fault {
             name: $name,
             subject: Subject::$subject,
-            excuses: Excuses { destroys: false, cuts: false },
+            exemptions: Exemptions { destroys: false, cuts: false },
             selected: false,
-            run: |world, rng| $run(world, rng).boxed_local(),
+            run: |system, rng| $run(system, rng).boxed_local(),
         }
     };
 }
 
-/// The one for which nodes need disks of their own.
+/// The fault for which nodes need disks of their own.
 pub const DISK_FULL: &str = "disk full";
 
 pub static FAULTS: &[Fault] = &[
@@ -138,12 +137,12 @@ pub static FAULTS: &[Fault] = &[
     fault!("many clients reconnect at once", Client, clients::crowd),
 ];
 
-/// How long something stays broken.
-async fn lasts(seconds: u64) {
+/// Waits while something is broken.
+async fn wait_seconds(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
 }
 
-/// One of the seats.
-fn any_seat(rng: &mut Rng) -> usize {
-    rng.usize(..crate::world::SEATS)
+/// A random replica.
+fn any_slot(rng: &mut Rng) -> usize {
+    rng.usize(..crate::system::REPLICAS)
 }

@@ -1,7 +1,7 @@
-//! What happens to what the replicas have declared, and what others put there.
+//! Faults of the topology that replicas declare, and malformed messages of other programs.
 
-use super::{Finding, any_seat, lasts};
-use crate::world::{CANARY, House, World};
+use super::{FaultOutcome, any_slot, wait_seconds};
+use crate::system::{CANARY, Deployment, System};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use lapin::BasicProperties;
@@ -13,96 +13,102 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::cluster::row;
 use warren_testkit::rabbitmq::unique;
 
-/// In which a deaf replica is to hear again: three canaries, and what connecting takes.
+/// Time limit until a deaf replica receives messages again: three canaries, and a new connection.
 const DEAF: Duration = Duration::from_secs(3 * CANARY.as_secs() + 10);
 const MALFORMED: usize = 20_000;
 
-/// The log's member on the node that a replica reads it from is taken away, and then put back: RabbitMQ
-/// cancels the consumer.
-pub async fn consumer_cancelled(world: &World, rng: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
-    let (house, seat) = (world.log(), any_seat(rng));
-    let stream = house.stream();
-    let node = cluster.node_of(&format!("warren {} consume", house.seats[seat].name)).await;
-    // Where the leader is, it would only move.
+/// Removes the stream's member on the node that a replica reads from, and adds it again. RabbitMQ cancels the consumer.
+pub async fn consumer_cancelled(system: &System, rng: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
+    let (deployment, slot) = (system.log(), any_slot(rng));
+    let stream = deployment.stream();
+    let node = cluster.node_of(&format!("warren {} consume", deployment.slots[slot].name)).await;
+    // Removing the leader would only move it.
     let node = if node == cluster.leader_of(&stream).await { (node + 1) % 3 } else { node };
     let name = cluster.nodes[node].name();
     cluster.nodes[node].streams(&["delete_replica", &stream, name]).await;
-    lasts(4).await;
+    wait_seconds(4).await;
     cluster.nodes[node].streams(&["add_replica", &stream, name]).await;
-    house.has_members(&cluster).await;
-    Finding::default()
+    deployment.has_members(&cluster).await;
+    FaultOutcome::default()
 }
 
-/// Waits until every replica of some houses hears itself again.
-async fn hears_again(houses: &[&House]) -> Option<(Duration, Duration)> {
+/// Waits until every replica of these deployments receives its canaries again.
+async fn hears_again(deployments: &[&Deployment]) -> Option<(Duration, Duration)> {
     let began = Instant::now();
-    join_all(houses.iter().flat_map(|house| &house.seats).map(async |seat| {
+    join_all(deployments.iter().flat_map(|deployment| &deployment.slots).map(async |slot| {
         let series = "warren_canary_round_trip_seconds_count";
-        let before = seat.metric(series).await;
-        seat.rises(series, before, 4 * DEAF).await;
+        let before = slot.metric(series).await;
+        slot.rises(series, before, 4 * DEAF).await;
     }))
     .await;
     Some((began.elapsed(), DEAF))
 }
 
-/// Nothing tells a replica of it.
-pub async fn binding_deleted(world: &World, _: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
-    let house = world.log();
+/// RabbitMQ does not tell a replica of it.
+pub async fn binding_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
+    let deployment = system.log();
     let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
-    peer.unbind(&house.stream(), &house.exchange).await.expect("it is bound");
-    Finding { noticed: hears_again(&[house]).await, ..Finding::default() }
+    peer.unbind(&deployment.stream(), &deployment.exchange).await.expect("it is bound");
+    FaultOutcome { detected: hears_again(&[deployment]).await, ..FaultOutcome::default() }
 }
 
-/// The queue of one live replica.
-pub async fn queue_deleted(world: &World, rng: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
+/// Deletes the queue of one replica with delivery mode `live`.
+pub async fn queue_deleted(system: &System, rng: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
     let node = &cluster.nodes[0];
     let bindings = node.ask(&["list_bindings", "source_name", "destination_name"]).await;
     let rows = bindings.as_array().expect("a list").iter();
-    let ours = rows.filter(|row| row["source_name"] == world.live().exchange.as_str());
+    let ours = rows.filter(|row| row["source_name"] == system.live().exchange.as_str());
     let queues: Vec<_> = ours.filter_map(|row| row["destination_name"].as_str()).collect();
     let Some(queue) = rng.choice(queues) else {
-        return Finding { wrong: Some("no queue is bound".to_owned()), ..Finding::default() };
+        return FaultOutcome {
+            wrong: Some("no queue is bound".to_owned()),
+            ..FaultOutcome::default()
+        };
     };
     node.ctl(&["delete_queue", queue]).await;
-    Finding { noticed: hears_again(&[world.live()]).await, ..Finding::default() }
+    FaultOutcome { detected: hears_again(&[system.live()]).await, ..FaultOutcome::default() }
 }
 
-/// Those of both houses, with their bindings.
-pub async fn exchange_deleted(world: &World, _: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
-    for house in &world.houses {
+/// Deletes the exchanges of both deployments, with their bindings.
+pub async fn exchange_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
+    for deployment in &system.deployments {
         let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
-        let (name, options) = (house.exchange.as_str().into(), ExchangeDeleteOptions::default());
+        let (name, options) =
+            (deployment.exchange.as_str().into(), ExchangeDeleteOptions::default());
         peer.channel.exchange_delete(name, options).await.expect("it is there");
     }
-    Finding { noticed: hears_again(&[world.log(), world.live()]).await, ..Finding::default() }
+    FaultOutcome {
+        detected: hears_again(&[system.log(), system.live()]).await,
+        ..FaultOutcome::default()
+    }
 }
 
-/// With all that is in it.
-pub async fn stream_deleted(world: &World, _: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
+/// Deletes the stream with its messages.
+pub async fn stream_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
     let node = &cluster.nodes[0];
-    node.ctl(&["delete_queue", &world.log().stream()]).await;
-    let noticed = hears_again(&[world.log()]).await;
+    node.ctl(&["delete_queue", &system.log().stream()]).await;
+    let detected = hears_again(&[system.log()]).await;
     let list = node.ask(&["list_queues", "name", "type"]).await;
-    let stream = row(&list, "name", &world.log().stream());
+    let stream = row(&list, "name", &system.log().stream());
     let wrong = (stream["type"] != "stream").then(|| format!("it is {stream}"));
-    Finding { noticed, wrong, ..Finding::default() }
+    FaultOutcome { detected, wrong, ..FaultOutcome::default() }
 }
 
-/// Bodies that are no messages, and properties that are nonsense, in a channel to which nobody listens.
-pub async fn malformed(world: &World, rng: &mut Rng) -> Finding {
-    let cluster = world.cluster.lock().await;
-    for house in &world.houses {
-        let peer = match house.ledger.delivery {
-            crate::ledger::Delivery::Log => {
-                AmqpPeer::connect(&cluster.nodes[0].url(), &house.exchange).await
+/// Publishes malformed bodies and properties to a channel without subscribers.
+pub async fn malformed(system: &System, rng: &mut Rng) -> FaultOutcome {
+    let cluster = system.cluster.lock().await;
+    for deployment in &system.deployments {
+        let peer = match deployment.ledger.delivery_mode {
+            crate::ledger::DeliveryMode::Log => {
+                AmqpPeer::connect(&cluster.nodes[0].url(), &deployment.exchange).await
             }
-            crate::ledger::Delivery::Live => {
-                AmqpPeer::live(&cluster.nodes[0].url(), &house.exchange).await
+            crate::ledger::DeliveryMode::Live => {
+                AmqpPeer::live(&cluster.nodes[0].url(), &deployment.exchange).await
             }
         };
         let publishing = async {
@@ -114,7 +120,7 @@ pub async fn malformed(world: &World, rng: &mut Rng) -> Finding {
         };
         timeout(Duration::from_secs(60), publishing).await.expect("RabbitMQ takes it");
     }
-    Finding::default()
+    FaultOutcome::default()
 }
 
 fn nonsense(rng: &mut Rng) -> (Vec<u8>, BasicProperties) {

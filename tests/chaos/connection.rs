@@ -1,4 +1,4 @@
-//! A connection that listens, over any transport, through faults: whatever goes wrong is an end.
+//! A subscriber's connection over any transport. Every failure is reported as its end.
 
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -10,11 +10,11 @@ use warren_testkit::client::{Client, Ended};
 use warren_testkit::events::Events;
 use warren_testkit::http::{Response, try_send};
 
-/// How long a handshake may take, a replay from the log included.
+/// Time limit of a handshake, including a replay from the log.
 const HANDSHAKE: Duration = Duration::from_secs(8);
-/// How long a client hears nothing before it takes its connection for dead.
+/// Time without a message after which a client gives up its connection.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Between two pages.
+/// Pause between two pages.
 const PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,29 +22,29 @@ pub enum Transport {
     Plain,
     V1,
     Events,
-    /// `GET /messages`, over and over.
+    /// `GET /messages`, repeatedly.
     Pages,
 }
 
-/// What came.
-pub enum Heard {
+/// Result of a read.
+pub enum Received {
     Message(Value),
     Gap,
     Ended,
 }
 
-/// Why there is no connection.
-pub struct Refused {
-    /// A status and a code, or in a few words.
+/// Reason for which a connection failed.
+pub struct ConnectError {
+    /// A status, or a few words.
     pub with: String,
-    /// How long to wait, if it was said.
+    /// Delay that the server asked for.
     pub retry_after: Option<Duration>,
 }
 
-pub struct Reader {
-    /// Whether all that was missed follows.
+pub struct SubscriberConnection {
+    /// True if all missed messages follow.
     pub recovered: bool,
-    /// What to come back with if nothing is heard.
+    /// Cursor to resume after if no message comes.
     pub cursor: Option<String>,
     connection: Connection,
 }
@@ -61,12 +61,12 @@ struct Pages {
     waiting: VecDeque<Value>,
 }
 
-impl Reader {
+impl SubscriberConnection {
     pub async fn open(
         transport: Transport,
         addr: SocketAddr,
         after: Option<&str>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, ConnectError> {
         let opening = Self::try_open(transport, addr, after);
         timeout(HANDSHAKE, opening).await.unwrap_or_else(|_| Err(refused("no greeting")))
     }
@@ -75,7 +75,7 @@ impl Reader {
         transport: Transport,
         addr: SocketAddr,
         after: Option<&str>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, ConnectError> {
         let query = format!("?channel=lobby&after={}", after.unwrap_or_default());
         let (ready, connection) = match transport {
             Transport::Plain | Transport::V1 => {
@@ -107,52 +107,52 @@ impl Reader {
         Ok(Self { recovered: ready["recovered"] == true, cursor, connection })
     }
 
-    pub async fn next(&mut self) -> Heard {
+    pub async fn next(&mut self) -> Received {
         let next = async {
             match &mut self.connection {
                 Connection::Socket(client) => frame(client.frame().await),
                 Connection::Events(events) => match events.event().await {
-                    Ok(Some(event)) if event.kind == "gap" => Heard::Gap,
-                    Ok(Some(event)) if event.id.is_some() => Heard::Message(event.json()),
-                    _ => Heard::Ended,
+                    Ok(Some(event)) if event.kind == "gap" => Received::Gap,
+                    Ok(Some(event)) if event.id.is_some() => Received::Message(event.json()),
+                    _ => Received::Ended,
                 },
                 Connection::Pages(pages) => pages.next().await,
             }
         };
-        timeout(PATIENCE, next).await.unwrap_or(Heard::Ended)
+        timeout(PATIENCE, next).await.unwrap_or(Received::Ended)
     }
 }
 
-fn frame(frame: Result<Value, Ended>) -> Heard {
+fn frame(frame: Result<Value, Ended>) -> Received {
     match frame {
-        Ok(frame) if frame["id"].is_string() => Heard::Message(frame),
-        Ok(frame) if frame["gap"].is_object() => Heard::Gap,
-        _ => Heard::Ended,
+        Ok(frame) if frame["id"].is_string() => Received::Message(frame),
+        Ok(frame) if frame["gap"].is_object() => Received::Gap,
+        _ => Received::Ended,
     }
 }
 
 impl Pages {
-    /// The next message, of the next page if need be.
-    async fn next(&mut self) -> Heard {
+    /// The next message, from the next page if necessary.
+    async fn next(&mut self) -> Received {
         loop {
             if let Some(message) = self.waiting.pop_front() {
-                return Heard::Message(message);
+                return Received::Message(message);
             }
             sleep(PAUSE).await;
             match self.page().await {
-                Err(_) => return Heard::Ended,
+                Err(_) => return Received::Ended,
                 Ok(page) if page["recovered"] == false => {
-                    // From the beginning, as there is no way on.
+                    // Starts from the beginning, as the cursor is of no use.
                     self.after = None;
-                    return Heard::Gap;
+                    return Received::Gap;
                 }
                 Ok(_) => {}
             }
         }
     }
 
-    /// Asks for what is behind the last one.
-    async fn page(&mut self) -> Result<Value, Refused> {
+    /// Requests the page after the last message.
+    async fn page(&mut self) -> Result<Value, ConnectError> {
         let after = self.after.as_deref().unwrap_or_default();
         let request = format!(
             "GET /messages?channel=lobby&limit=1000&after={after} HTTP/1.1\r\nHost: {}\r\n\
@@ -174,22 +174,22 @@ impl Pages {
     }
 }
 
-fn refused(with: &str) -> Refused {
-    Refused { with: with.to_owned(), retry_after: None }
+fn refused(with: &str) -> ConnectError {
+    ConnectError { with: with.to_owned(), retry_after: None }
 }
 
-fn no_socket(error: &Error) -> Refused {
+fn no_socket(error: &Error) -> ConnectError {
     let Error::Http(response) = error else {
         return refused("handshake failed");
     };
     let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    Refused {
+    ConnectError {
         with: response.status().as_u16().to_string(),
         retry_after: header.and_then(|value| value.parse().ok()).map(Duration::from_secs),
     }
 }
 
-fn no_response(response: &Response) -> Refused {
+fn no_response(response: &Response) -> ConnectError {
     let retry_after = response.header("retry-after").parse().ok().map(Duration::from_secs);
-    Refused { with: response.status.to_string(), retry_after }
+    ConnectError { with: response.status.to_string(), retry_after }
 }

@@ -1,6 +1,6 @@
-//! Clients that publish numbers, over each transport, and know what became of them.
+//! Publishers of numbers, over each transport, that record the outcome of each.
 
-use crate::ledger::{Delivery, Ledger};
+use crate::ledger::{DeliveryMode, Ledger};
 use crate::report::UNANSWERED;
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -12,29 +12,35 @@ use tokio::time::{Instant, sleep, timeout};
 use warren_testkit::client::{Client, Ended};
 use warren_testkit::http::{Response, try_post};
 
-/// Between two numbers of one publisher, in milliseconds.
+/// Milliseconds between two numbers of one publisher.
 const PACE: std::ops::Range<u64> = 60..180;
-/// How long a connection may take.
+/// Time limit of a connection attempt.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Longer than a message may wait for RabbitMQ.
+/// Time limit of an answer: longer than a message may wait for RabbitMQ.
 const ANSWER: Duration = Duration::from_secs(14);
-/// For so long a key keeps a message from being said twice.
+/// Time in which a key is certain to be remembered.
 const KEYS: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Copy)]
-pub enum Voice {
-    /// `publish` of `warren.v1`, with a key, again until it is confirmed.
+pub enum PublisherKind {
+    /// The command `publish` with a key, repeated until it is confirmed.
     Command,
-    /// `POST /messages`, in the same way.
+    /// `POST /messages` with a key, repeated until it is confirmed.
     Post,
-    /// A text of a plain WebSocket, once: when it comes back, it is out.
+    /// A text over a plain WebSocket, sent once. Its echo shows that it was published.
     Text,
 }
 
-pub const OF: [Voice; 6] =
-    [Voice::Command, Voice::Command, Voice::Command, Voice::Post, Voice::Post, Voice::Text];
+pub const KINDS: [PublisherKind; 6] = [
+    PublisherKind::Command,
+    PublisherKind::Command,
+    PublisherKind::Command,
+    PublisherKind::Post,
+    PublisherKind::Post,
+    PublisherKind::Text,
+];
 
-/// The number that a message is, if it is one of ours.
+/// The number in a message, if a publisher of this test sent it.
 pub fn number(text: &Value) -> Option<usize> {
     match text {
         Value::String(text) => text.strip_prefix("number ")?.split(' ').next()?.parse().ok(),
@@ -42,7 +48,7 @@ pub fn number(text: &Value) -> Option<usize> {
     }
 }
 
-/// Mostly small, at times as large as may be: so much that the memory of replicas is soon left behind.
+/// Mostly small, at times of maximum size, so that the history of replicas soon has only the last messages.
 fn padding(rng: &mut Rng) -> String {
     let length = match rng.u8(..100) {
         0..8 => rng.usize(..60 << 10),
@@ -52,30 +58,30 @@ fn padding(rng: &mut Rng) -> String {
     "x".repeat(length)
 }
 
-/// Says numbers for ever.
-pub async fn publish(ledger: Rc<Ledger>, voice: Voice, addr: SocketAddr, mut rng: Rng) {
+/// Publishes numbers until the test ends.
+pub async fn publish(ledger: Rc<Ledger>, kind: PublisherKind, addr: SocketAddr, mut rng: Rng) {
     let mut client = None;
     loop {
-        let number = ledger.take();
+        let number = ledger.next_number();
         let padding = padding(&mut rng);
-        match voice {
-            Voice::Text => text(&ledger, &mut client, addr, number, &padding).await,
-            _ => keyed(&ledger, voice, &mut client, addr, number, &padding, &mut rng).await,
+        match kind {
+            PublisherKind::Text => text(&ledger, &mut client, addr, number, &padding).await,
+            _ => keyed(&ledger, kind, &mut client, addr, number, &padding, &mut rng).await,
         }
         sleep(Duration::from_millis(rng.u64(PACE))).await;
     }
 }
 
-/// Says one over HTTP until it is confirmed.
-pub async fn fence(ledger: &Ledger, addr: SocketAddr) -> usize {
-    let number = ledger.take();
-    keyed(ledger, Voice::Post, &mut None, addr, number, "", &mut Rng::with_seed(0)).await;
+/// Publishes one number over HTTP until it is confirmed.
+pub async fn publish_marker(ledger: &Ledger, addr: SocketAddr) -> usize {
+    let number = ledger.next_number();
+    keyed(ledger, PublisherKind::Post, &mut None, addr, number, "", &mut Rng::with_seed(0)).await;
     number
 }
 
 async fn keyed(
     ledger: &Ledger,
-    voice: Voice,
+    kind: PublisherKind,
     client: &mut Option<Client>,
     addr: SocketAddr,
     number: usize,
@@ -86,14 +92,14 @@ async fn keyed(
     let content =
         json!({ "key": format!("number {number}"), "text": { "number": number, "is": padding } });
     while since.elapsed() < KEYS {
-        let said = match voice {
-            Voice::Post => post(addr, &content).await,
+        let said = match kind {
+            PublisherKind::Post => post(addr, &content).await,
             _ => command(client, addr, number, content.clone()).await,
         };
         match said {
             Ok(id) => {
                 ledger.confirmed(number, id.as_deref());
-                // Some do not trust that.
+                // Some publishers repeat a confirmed message.
                 if rng.u8(..10) == 0 {
                     let _ = post(addr, &content).await;
                 }
@@ -103,16 +109,16 @@ async fn keyed(
         }
         sleep(Duration::from_millis(rng.u64(50..300))).await;
     }
-    ledger.unknown();
+    ledger.abandoned();
 }
 
-/// The id, if it was said.
+/// Posts a message. Returns its id, if the answer has one.
 async fn post(addr: SocketAddr, content: &Value) -> Result<Option<String>, String> {
     let answer: Result<io::Result<Response>, _> =
         timeout(ANSWER, try_post(addr, "/messages", &content.to_string())).await;
     match answer {
         Ok(Ok(response)) if response.status == 202 => Ok(id(&response.json())),
-        // HAProxy's own answers are no JSON.
+        // HAProxy's own answers are not JSON.
         Ok(Ok(response)) if response.header("content-type") == "application/json" => {
             Err(response.error())
         }
@@ -176,8 +182,8 @@ async fn text(
                 if let Some(code) = frame["error"]["code"].as_str() {
                     return Ok(Err(code.to_owned()));
                 }
-                // With `live` it may be among what is missing.
-                if frame["gap"].is_object() && ledger.delivery == Delivery::Live {
+                // With `live` the message may be among those that the gap stands for.
+                if frame["gap"].is_object() && ledger.delivery_mode == DeliveryMode::Live {
                     return Ok(Err("gap".to_owned()));
                 }
             }
@@ -190,7 +196,7 @@ async fn text(
         Ok(id) => ledger.echoed(number, id.as_deref()),
         Err(with) => {
             ledger.refused(&with);
-            ledger.unknown();
+            ledger.abandoned();
         }
     }
 }
