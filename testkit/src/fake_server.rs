@@ -18,18 +18,19 @@ impl FakeServer {
     /// A server that answers each publish with `status`, and delivers its message so many times.
     pub async fn start(status: &'static str, times: usize) -> Self {
         let bodies = Arc::new(Mutex::new(Vec::new()));
-        let (said, listen) = watch::channel(String::new());
-        let kept = bodies.clone();
-        let said = Arc::new(said);
+        let (events_sender, events) = watch::channel(String::new());
+        let published = bodies.clone();
+        let events_sender = Arc::new(events_sender);
         let address = serve(move |mut stream, request| {
-            let (kept, said, mut listen) = (kept.clone(), said.clone(), listen.clone());
+            let (published, events_sender, mut events) =
+                (published.clone(), events_sender.clone(), events.clone());
             tokio::spawn(async move {
                 let Some((_, body)) = request.split_once("\r\n\r\n") else { return };
                 if request.starts_with("POST") {
                     let body: Value = serde_json::from_str(body).unwrap();
                     let event = format!("data: {}\n\n", json!({ "text": body["text"] }));
-                    kept.lock().unwrap().push(body);
-                    said.send_replace(event.repeat(times));
+                    published.lock().unwrap().push(body);
+                    events_sender.send_replace(event.repeat(times));
                     let head = format!(
                         "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{{}}"
                     );
@@ -38,8 +39,8 @@ impl FakeServer {
                 }
                 let head = "HTTP/1.1 200 OK\r\n\r\nevent: ready\ndata: {\"replica\":\"fake\"}\n\n";
                 let _ = stream.write_all(head.as_bytes()).await;
-                while listen.changed().await.is_ok() {
-                    let events = listen.borrow_and_update().clone();
+                while events.changed().await.is_ok() {
+                    let events = events.borrow_and_update().clone();
                     let _ = stream.write_all(events.as_bytes()).await;
                 }
             });

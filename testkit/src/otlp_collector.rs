@@ -183,7 +183,7 @@ fn spans(request: ExportTraceServiceRequest) -> Vec<Span> {
 fn read(span: OtlpSpan, resource: &BTreeMap<String, String>) -> Span {
     let links = span.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect();
     assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{span:?}");
-    let said = |key: &str| resource.get(key).cloned().unwrap_or_default();
+    let attribute = |key: &str| resource.get(key).cloned().unwrap_or_default();
     Span {
         trace: hex(&span.trace_id),
         id: hex(&span.span_id),
@@ -194,8 +194,8 @@ fn read(span: OtlpSpan, resource: &BTreeMap<String, String>) -> Span {
         links,
         attributes: map(span.attributes),
         failed: span.status.is_some_and(|status| status.code == 2),
-        service: said("service.name"),
-        replica: said("service.instance.id"),
+        service: attribute("service.name"),
+        replica: attribute("service.instance.id"),
         resource: resource.clone(),
     }
 }

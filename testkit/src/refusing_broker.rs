@@ -30,8 +30,8 @@ async fn refuse(mut stream: TcpStream, text: &str) -> std::io::Result<()> {
     let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
     stream.read_exact(&mut vec![0; size + 1]).await?;
     // connection.close: 530, not allowed.
-    let said = [&[text.len() as u8][..], text.as_bytes()].concat();
-    method(&mut stream, &[&[0, 10, 0, 50, 2, 18][..], &said, &[0; 4]].concat()).await?;
+    let reason = [&[text.len() as u8][..], text.as_bytes()].concat();
+    method(&mut stream, &[&[0, 10, 0, 50, 2, 18][..], &reason, &[0; 4]].concat()).await?;
     stream.read_to_end(&mut Vec::new()).await.map(|_| ())
 }
 

@@ -118,13 +118,15 @@ impl Ledger {
     pub fn confirmed(&self, number: usize, id: Option<&str>) {
         let inner = &mut *self.inner.borrow_mut();
         let now = Instant::now();
-        let said = &mut inner.numbers[number];
-        said.confirmed = Some(now);
+        let recorded = &mut inner.numbers[number];
+        recorded.confirmed = Some(now);
         // With the log a number has only one id.
         if let Some(id) = id.filter(|_| self.delivery_mode == DeliveryMode::Log)
-            && **said.id.get_or_insert_with(|| id.into()) != *id
+            && **recorded.id.get_or_insert_with(|| id.into()) != *id
         {
-            inner.wrong.get_or_insert(format!("{number} is confirmed as {id}, not {:?}", said.id));
+            inner
+                .wrong
+                .get_or_insert(format!("{number} is confirmed as {id}, not {:?}", recorded.id));
         }
         let since = inner.confirmed_at.replace(now).map_or(Duration::ZERO, |at| now - at);
         inner.longest_stall = inner.longest_stall.max(since);
@@ -172,7 +174,7 @@ impl Ledger {
         let (record, now) = (&mut subscribers[subscriber], Instant::now());
         let since = record.received_at.replace(now).map_or(Duration::ZERO, |at| now - at);
         record.longest_silence = record.longest_silence.max(since);
-        let Some(said) = numbers.get_mut(number) else { return };
+        let Some(recorded) = numbers.get_mut(number) else { return };
         let here = record.intervals.len() - 1;
         let interval = &mut record.intervals[here];
         match record.received.insert(number, here) {
@@ -182,22 +184,22 @@ impl Ledger {
             }
             Some(_) => record.again += 1,
             None if self.delivery_mode == DeliveryMode::Live
-                && !said.echoed
-                && interval.spans(said) =>
+                && !recorded.echoed
+                && interval.spans(recorded) =>
             {
                 record.out_of_order += 1;
                 record.first_wrong.get_or_insert_with(|| format!("{number} is late"));
             }
             None => {}
         }
-        interval.reached = interval.reached.max(Some(said.sent));
+        interval.reached = interval.reached.max(Some(recorded.sent));
         if self.delivery_mode == DeliveryMode::Live {
             return;
         }
         // With the log an id begins with the position, which is the same for all subscribers.
         let place = id.split('-').next().and_then(|place| u64::from_str_radix(place, 16).ok());
         let before = record.place.replace(place.expect("an id of the log"));
-        let first = said.id.get_or_insert_with(|| id.into());
+        let first = recorded.id.get_or_insert_with(|| id.into());
         if place <= before || **first != *id {
             record.out_of_order += 1;
             let wrong = || format!("{number} as {id} (first {first}) behind {before:x?}");

@@ -92,11 +92,11 @@ async fn keyed(
     let content =
         json!({ "key": format!("number {number}"), "text": { "number": number, "is": padding } });
     while since.elapsed() < KEYS {
-        let said = match kind {
+        let outcome = match kind {
             PublisherKind::Post => post(addr, &content).await,
             _ => command(client, addr, number, content.clone()).await,
         };
-        match said {
+        match outcome {
             Ok(id) => {
                 ledger.confirmed(number, id.as_deref());
                 // Some publishers repeat a confirmed message.
@@ -166,7 +166,7 @@ async fn text(
     number: usize,
     padding: &str,
 ) {
-    let said = async {
+    let outcome = async {
         let mut socket = match client.take() {
             Some(socket) => socket,
             None => connect(Client::try_connect(addr, "")).await?,
@@ -192,7 +192,7 @@ async fn text(
         *client = Some(socket);
         answer
     };
-    match said.await {
+    match outcome.await {
         Ok(id) => ledger.echoed(number, id.as_deref()),
         Err(with) => {
             ledger.refused(&with);
@@ -201,8 +201,8 @@ async fn text(
     }
 }
 
-fn id(said: &Value) -> Option<String> {
-    said["id"].as_str().map(Into::into)
+fn id(outcome: &Value) -> Option<String> {
+    outcome["id"].as_str().map(Into::into)
 }
 
 async fn connect<E>(connecting: impl Future<Output = Result<Client, E>>) -> Result<Client, String> {

@@ -101,17 +101,17 @@ async fn run_faults(
         [] => Vec::new(),
     };
     let repaired = Instant::now();
-    let mut closed = system.recovers().await;
+    let mut recovered = system.recovers().await;
     let recovery = repaired.elapsed();
 
     let exemptions = Exemptions::of(faults);
     if exemptions.destroys
-        && let Ok(confirmed) = &mut closed
+        && let Ok(confirmed) = &mut recovered
     {
         // Some subscriber may have switched to the new log after the first numbers.
         match system.recovers().await {
             Ok(more) => zip(confirmed, more).for_each(|(all, more)| all.extend(more)),
-            Err(problem) => closed = Err(problem),
+            Err(problem) => recovered = Err(problem),
         }
     }
     let mut broken: Vec<String> = outcomes.iter().filter_map(|it| it.wrong.clone()).collect();
@@ -120,7 +120,7 @@ async fn run_faults(
         |(detected, limit)| format!("detected after {detected:.1?}, above the limit of {limit:?}"),
     ));
     let mut reports = [DeploymentReport::default(), DeploymentReport::default()];
-    match closed {
+    match recovered {
         Err(problem) => broken.push(problem),
         Ok(confirmed) => {
             for (n, deployment) in system.deployments.iter().enumerate() {

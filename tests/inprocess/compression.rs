@@ -21,7 +21,7 @@ fn handshake(query: &str, headers: &str) -> String {
 }
 
 /// A client that sends these offers, and the answer. Its ready frame has been read.
-async fn offering(replica: &Replica, query: &str, offers: &[&str]) -> (Raw, Option<String>) {
+async fn offering_client(replica: &Replica, query: &str, offers: &[&str]) -> (Raw, Option<String>) {
     let headers: String =
         offers.iter().map(|offer| format!("\r\nSec-WebSocket-Extensions: {offer}")).collect();
     let mut raw = Raw::send_first(replica.addr, handshake(query, &headers).as_bytes()).await;
@@ -38,8 +38,8 @@ async fn offering(replica: &Replica, query: &str, offers: &[&str]) -> (Raw, Opti
 }
 
 /// A client that accepts compressed messages.
-async fn taker(replica: &Replica, query: &str) -> Raw {
-    let (raw, answer) = offering(replica, query, &[OFFER]).await;
+async fn compressing_client(replica: &Replica, query: &str) -> Raw {
+    let (raw, answer) = offering_client(replica, query, &[OFFER]).await;
     assert_eq!(answer.as_deref(), Some(ANSWER));
     raw
 }
@@ -81,14 +81,14 @@ async fn offered_parameters_are_negotiated() {
         (&["permessage-deflate=\"; ,,;=\\"], None),
         (&["\u{fc}permessage-deflate"], None),
     ] {
-        assert_eq!(offering(&replica, "", offers).await.1, answer, "{offers:?}");
+        assert_eq!(offering_client(&replica, "", offers).await.1, answer, "{offers:?}");
     }
-    let (mut raw, _) = offering(&replica, "", &["permessage-deflate; surprise"]).await;
+    let (mut raw, _) = offering_client(&replica, "", &["permessage-deflate; surprise"]).await;
     raw.write(&frame(0x81 | RSV1, &zlib::deflate(b"not agreed on"))).await;
     assert_eq!(raw.closed().await.0, 1002);
 
     let off = Replica::ready(&[("COMPRESSION", "off")]).await;
-    assert_eq!(offering(&off, "", &[OFFER]).await.1, None);
+    assert_eq!(offering_client(&off, "", &[OFFER]).await.1, None);
 }
 
 #[tokio::test]
@@ -103,14 +103,14 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
 
     let mut takers = Vec::new();
     for _ in 0..10 {
-        takers.push(taker(&replica, "").await);
+        takers.push(compressing_client(&replica, "").await);
     }
     let id = replica.publish("lobby", text.as_str()).await;
     let (compressed, payload, message) = next(&mut takers[0], 15).await;
     assert!(compressed && payload.len() < 2000, "{} bytes", payload.len());
     assert_eq!((&message["id"], &message["text"]), (&json!(id), &json!(text)));
-    for taker in &mut takers[1..] {
-        assert_eq!(taker.any_frame().await, Some((0x81 | RSV1, payload.clone())));
+    for compressing_client in &mut takers[1..] {
+        assert_eq!(compressing_client.any_frame().await, Some((0x81 | RSV1, payload.clone())));
     }
     assert_eq!((other.text().await, events.text().await), (json!(text), json!(text)));
     // Includes the headers of their frames, 4 bytes each.
@@ -119,15 +119,15 @@ async fn message_is_compressed_once_for_all_clients_that_accept_it() {
     assert_eq!(replica.metric(OUTPUT).await, payload.len() as f64 + 4.0);
 
     // History keeps messages as they were sent.
-    let mut late = taker(&replica, "?history=2").await;
+    let mut late = compressing_client(&replica, "?history=2").await;
     assert!(!next(&mut late, 15).await.0);
     assert_eq!(late.any_frame().await, Some((0x81 | RSV1, payload)));
     assert_eq!(replica.metric(INPUT).await, size as f64);
 
     // The last client that accepts compression is gone.
     takers.push(late);
-    for taker in takers {
-        taker.bye().await;
+    for compressing_client in takers {
+        compressing_client.bye().await;
     }
     replica.metric_becomes("warren_connections{transport=\"websocket\"}", |open| open == 1.0).await;
     replica.publish("lobby", text.as_str()).await;
@@ -144,7 +144,7 @@ async fn small_or_incompressible_message_is_sent_uncompressed() {
     let small = text(500);
     for (setting, least) in [("1KiB", false), ("400B", true), ("on", true)] {
         let replica = Replica::ready(&[("COMPRESSION", setting)]).await;
-        let mut client = taker(&replica, "").await;
+        let mut client = compressing_client(&replica, "").await;
         replica.publish("lobby", small.as_str()).await;
         let (compressed, _, message) = next(&mut client, 15).await;
         assert_eq!((compressed, &message["text"]), (least, &json!(small)), "{setting}");
@@ -157,7 +157,7 @@ async fn small_or_incompressible_message_is_sent_uncompressed() {
         drop(client);
     }
     let replica = Replica::ready(&[("COMPRESSION", "on")]).await;
-    let mut client = taker(&replica, "").await;
+    let mut client = compressing_client(&replica, "").await;
     let id = replica.publish("lobby", noise.as_str()).await;
     let (_, _, message) = next(&mut client, 15).await;
     assert_eq!((&message["id"], &message["text"]), (&json!(id), &json!(noise)));
@@ -172,8 +172,8 @@ async fn agreed_window_is_never_exceeded() {
     };
     for bits in 8..=15 {
         let offer = format!("permessage-deflate; server_max_window_bits={bits}");
-        let (mut narrow, _) = offering(&replica, "", &[&offer]).await;
-        let mut wide = taker(&replica, "").await;
+        let (mut narrow, _) = offering_client(&replica, "", &[&offer]).await;
+        let mut wide = compressing_client(&replica, "").await;
         // The end repeats the beginning, at the distance of the window. The rest of the frame takes 94 bytes.
         for (length, fits) in [((1 << bits) - 110, true), (1 << bits, bits == 15)] {
             let message = format!("{noise}{}{noise}", text(length - 2 * noise.len()));
@@ -190,7 +190,7 @@ async fn agreed_window_is_never_exceeded() {
 async fn compressed_message_from_client_is_accepted() {
     let replica = Replica::ready(&[("MAX_MESSAGE", "64KiB")]).await;
     let mut other = replica.client("").await;
-    let mut client = taker(&replica, "").await;
+    let mut client = compressing_client(&replica, "").await;
     let long = text(64 << 10);
     for message in ["", "short", "\u{1F407}", &long] {
         let payload = zlib::deflate(message.as_bytes());
@@ -236,7 +236,7 @@ async fn violation_closes_only_its_connection_with_its_code() {
         ("another bit", frame(0xa1, &hello), 1002),
     ];
     for (name, bytes, code) in cases {
-        let mut client = taker(&replica, "").await;
+        let mut client = compressing_client(&replica, "").await;
         // The valid message before the violation is published.
         client.write(&[frame(0xc1, &zlib::deflate(name.as_bytes())), bytes].concat()).await;
         assert_eq!(other.text().await, name);

@@ -21,26 +21,26 @@ async fn replica() -> Replica {
 }
 
 /// A client whose pieces are read one at a time.
-struct Patient {
+struct FragmentingClient {
     raw: Raw,
     other: Raw,
 }
 
-impl Patient {
+impl FragmentingClient {
     /// Connects and sends a first piece, at least the beginning of its handshake.
     async fn begin(replica: &Replica, piece: &[u8]) -> Self {
         let elsewhere = HANDSHAKE.replace("/ws", "/ws?channel=elsewhere");
         let mut other = Raw::send_first(replica.addr, elsewhere.as_bytes()).await;
         other.switched().await;
-        let mut patient = Self { raw: Raw::send_first(replica.addr, piece).await, other };
-        patient.read().await;
-        patient
+        let mut client = Self { raw: Raw::send_first(replica.addr, piece).await, other };
+        client.read().await;
+        client
     }
 
     async fn connect(replica: &Replica) -> Self {
-        let mut patient = Self::begin(replica, HANDSHAKE.as_bytes()).await;
-        patient.raw.switched().await;
-        patient
+        let mut client = Self::begin(replica, HANDSHAKE.as_bytes()).await;
+        client.raw.switched().await;
+        client
     }
 
     async fn send(&mut self, piece: &[u8]) {
@@ -57,7 +57,7 @@ impl Patient {
         }
     }
 
-    async fn drip(&mut self, bytes: &[u8]) {
+    async fn send_bytewise(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.send(&[*byte]).await;
         }
@@ -74,38 +74,38 @@ impl Patient {
 async fn frames_sent_byte_by_byte_are_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
-    let mut patient = Patient::begin(&replica, b"").await;
+    let mut client = FragmentingClient::begin(&replica, b"").await;
     for piece in HANDSHAKE.as_bytes().chunks(16) {
-        patient.send(piece).await;
+        client.send(piece).await;
     }
-    patient.raw.switched().await;
+    client.raw.switched().await;
 
-    patient.drip(&frame(WHOLE, TEXT.as_bytes())).await;
-    patient.receives(&mut listener, TEXT).await;
+    client.send_bytewise(&frame(WHOLE, TEXT.as_bytes())).await;
+    client.receives(&mut listener, TEXT).await;
 
     // The cut is within a character.
     let (begun, rest) = TEXT.as_bytes().split_at(8);
-    patient.drip(&frame(BEGINNING, begun)).await;
-    patient.drip(&frame(PING, b"beat")).await;
-    assert_eq!(patient.raw.frame().await.unwrap(), (0xA, b"beat".to_vec()));
+    client.send_bytewise(&frame(BEGINNING, begun)).await;
+    client.send_bytewise(&frame(PING, b"beat")).await;
+    assert_eq!(client.raw.frame().await.unwrap(), (0xA, b"beat".to_vec()));
     let rest = frame(REST, rest);
-    patient.drip(&rest[..7]).await;
+    client.send_bytewise(&rest[..7]).await;
     listener.send("meanwhile").await;
-    patient.receives(&mut listener, "meanwhile").await;
-    patient.drip(&rest[7..]).await;
-    patient.receives(&mut listener, TEXT).await;
+    client.receives(&mut listener, "meanwhile").await;
+    client.send_bytewise(&rest[7..]).await;
+    client.receives(&mut listener, TEXT).await;
 
-    patient.drip(&frame(PONG, b"unasked")).await;
-    patient.drip(&frame(WHOLE, b"")).await;
-    patient.receives(&mut listener, "").await;
+    client.send_bytewise(&frame(PONG, b"unasked")).await;
+    client.send_bytewise(&frame(WHOLE, b"")).await;
+    client.receives(&mut listener, "").await;
     let long = TEXT.repeat(13);
-    patient.drip(&frame(WHOLE, long.as_bytes())).await;
-    patient.receives(&mut listener, &long).await;
+    client.send_bytewise(&frame(WHOLE, long.as_bytes())).await;
+    client.receives(&mut listener, &long).await;
 
-    patient.drip(&frame(CLOSE, "\u{f}\u{21}bye 🐇".as_bytes())).await;
-    assert_eq!(patient.raw.closed().await.0, 0x0f21);
+    client.send_bytewise(&frame(CLOSE, "\u{f}\u{21}bye 🐇".as_bytes())).await;
+    assert_eq!(client.raw.closed().await.0, 0x0f21);
     listener.send("the last").await;
-    assert_eq!(listener.text().await, "the last", "nothing was said twice");
+    assert_eq!(listener.text().await, "the last", "no message was published twice");
 }
 
 #[tokio::test]
@@ -113,17 +113,17 @@ async fn commands_sent_byte_by_byte_are_answered() {
     let replica = replica().await;
     let mut listener = replica.client("?channel=news").await;
     let v1 = HANDSHAKE.replace("Host: x", "Host: x\r\nSec-WebSocket-Protocol: warren.v1");
-    let mut patient = Patient::begin(&replica, v1.as_bytes()).await;
-    patient.raw.switched().await;
+    let mut client = FragmentingClient::begin(&replica, v1.as_bytes()).await;
+    client.raw.switched().await;
 
     let subscribe = json!({ "subscribe": { "ref": 1, "channel": "news" } });
-    patient.drip(&frame(WHOLE, subscribe.to_string().as_bytes())).await;
-    assert_eq!(patient.raw.json().await["subscribed"]["ref"], 1);
+    client.send_bytewise(&frame(WHOLE, subscribe.to_string().as_bytes())).await;
+    assert_eq!(client.raw.json().await["subscribed"]["ref"], 1);
     let publish = json!({ "publish": { "ref": "🐇", "channel": "news", "text": TEXT } });
-    patient.drip(&frame(WHOLE, publish.to_string().as_bytes())).await;
+    client.send_bytewise(&frame(WHOLE, publish.to_string().as_bytes())).await;
     let heard = listener.message().await;
     // Answer and message may come in either order.
-    let mut got = [patient.raw.json().await, patient.raw.json().await];
+    let mut got = [client.raw.json().await, client.raw.json().await];
     got.sort_by_key(|frame| frame["published"].is_null());
     assert_eq!(got, [json!({ "published": { "ref": "🐇", "id": heard["id"] } }), heard.clone()]);
 }
@@ -132,23 +132,23 @@ async fn commands_sent_byte_by_byte_are_answered() {
 async fn frame_cut_at_any_byte_is_read() {
     let replica = replica().await;
     let mut listener = replica.client("").await;
-    let mut patient = Patient::connect(&replica).await;
+    let mut client = FragmentingClient::connect(&replica).await;
     // One text for each size of a header. The last has the maximum size of a message.
     let longest = TEXT.repeat(6553) + "......";
     for (text, cuts) in [(TEXT, 1..16), (&TEXT.repeat(13), 1..50), (&longest, 1..30)] {
         let frame = frame(WHOLE, text.as_bytes());
         for cut in cuts {
             let (begun, rest) = frame.split_at(cut);
-            patient.send(begun).await;
-            patient.send(rest).await;
-            patient.receives(&mut listener, text).await;
+            client.send(begun).await;
+            client.send(rest).await;
+            client.receives(&mut listener, text).await;
         }
     }
     for cut in 0..=TEXT.len() {
         let (begun, rest) = TEXT.as_bytes().split_at(cut);
-        patient.send(&frame(BEGINNING, begun)).await;
-        patient.send(&frame(REST, rest)).await;
-        patient.receives(&mut listener, TEXT).await;
+        client.send(&frame(BEGINNING, begun)).await;
+        client.send(&frame(REST, rest)).await;
+        client.receives(&mut listener, TEXT).await;
     }
 }
 
@@ -159,11 +159,11 @@ async fn frames_sent_with_handshake_are_read() {
     let frames = [frame(WHOLE, TEXT.as_bytes()), frame(PING, b"beat")].concat();
     let all = [HANDSHAKE.as_bytes(), &frames].concat();
     for cut in HANDSHAKE.len() - 5..=all.len() {
-        let mut patient = Patient::begin(&replica, &all[..cut]).await;
-        patient.send(&all[cut..]).await;
-        patient.raw.switched().await;
+        let mut client = FragmentingClient::begin(&replica, &all[..cut]).await;
+        client.send(&all[cut..]).await;
+        client.raw.switched().await;
         // A pong may precede a message.
-        let mut got = [patient.raw.frame().await.unwrap(), patient.raw.frame().await.unwrap()];
+        let mut got = [client.raw.frame().await.unwrap(), client.raw.frame().await.unwrap()];
         got.sort_by_key(|(opcode, _)| *opcode);
         let [(_, message), pong] = got;
         assert_eq!(pong, (0xA, b"beat".to_vec()), "{cut}");
@@ -225,7 +225,7 @@ async fn ready_precedes_answers_to_frames_sent_with_handshake() {
     let text = frame(WHOLE, TEXT.as_bytes());
     let mut raw = Raw::send_first(replica.addr, &[plain.as_bytes(), &text].concat()).await;
     raw.switched().await;
-    assert_eq!(raw.json().await["text"], TEXT, "it hears what it said");
+    assert_eq!(raw.json().await["text"], TEXT, "it receives its own message");
 }
 
 #[tokio::test]

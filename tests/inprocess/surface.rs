@@ -102,7 +102,7 @@ async fn responses_have_security_headers() {
 }
 
 /// Sends requests with `seed` in every value that a client can choose.
-async fn storm(replica: &Replica, seed: &str) {
+async fn send_hostile_values(replica: &Replica, seed: &str) {
     for n in 0..30 {
         let name = format!("{seed}-{n}");
         let mut client: Client =
@@ -141,9 +141,9 @@ async fn series(replica: &Replica) -> BTreeSet<String> {
 #[tokio::test]
 async fn client_input_adds_no_metric_series() {
     let replica = Replica::ready(&[]).await;
-    storm(&replica, "one").await;
+    send_hostile_values(&replica, "one").await;
     let before = series(&replica).await;
-    storm(&replica, "another").await;
+    send_hostile_values(&replica, "another").await;
     let after = series(&replica).await;
     assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new());
     assert!(!after.iter().any(|series| series.contains("another") || series.contains("one-")));

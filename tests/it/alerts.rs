@@ -57,7 +57,7 @@ fn faster(rules: &str) -> String {
 }
 
 /// Three replicas with clients and some traffic, and a Prometheus that watches them.
-struct Release {
+struct MonitoredReplicas {
     rabbitmq: RabbitMq,
     replicas: Vec<Replica>,
     prometheus: Prometheus,
@@ -67,7 +67,7 @@ struct Release {
     _sandbox: Arc<Sandbox>,
 }
 
-impl Release {
+impl MonitoredReplicas {
     /// Starts everything, and waits until no alert fires and Prometheus has enough samples.
     async fn start() -> Self {
         let rabbitmq = RabbitMq::start().await;
@@ -97,12 +97,13 @@ impl Release {
         let targets: Vec<_> =
             targets.map(|(pod, replica)| Target::replica(pod, replica.admin)).collect();
         let prometheus = Prometheus::start(&targets, SCRAPE, &[&file]).await;
-        let release = Self { rabbitmq, replicas, prometheus, _traffic: traffic, _sandbox: sandbox };
+        let monitored =
+            Self { rabbitmq, replicas, prometheus, _traffic: traffic, _sandbox: sandbox };
         // As long as most windows of the rules.
         let known = "count(count_over_time(warren_ready[15s]) >= 24)";
-        release.prometheus.becomes(known, |found| found.iter().any(|it| it.value() == 3.0)).await;
-        release.is_over(&[]).await;
-        release
+        monitored.prometheus.becomes(known, |found| found.iter().any(|it| it.value() == 3.0)).await;
+        monitored.is_over(&[]).await;
+        monitored
     }
 
     /// Waits until exactly these alerts fire.
@@ -129,31 +130,31 @@ fn numbers(found: &[Sample]) -> Vec<(&str, usize)> {
 
 #[tokio::test]
 async fn rabbitmq_outage_fires_alert_and_killed_replica_does_not() {
-    let mut release = Release::start().await;
-    let replica = &mut release.replicas[0];
+    let mut monitored = MonitoredReplicas::start().await;
+    let replica = &mut monitored.replicas[0];
     replica.kill();
     replica.start_again().await;
     replica.becomes_ready(true).await;
 
-    release.rabbitmq.stop().await;
-    release.fires(&[("WarrenNoRabbitMQ", 3)]).await;
-    let alerts = release.prometheus.alerts().await;
+    monitored.rabbitmq.stop().await;
+    monitored.fires(&[("WarrenNoRabbitMQ", 3)]).await;
+    let alerts = monitored.prometheus.alerts().await;
     let alert = alerts.iter().find(|alert| alert.state == "firing").unwrap();
     let summary = format!("warren/{} has no connection to RabbitMQ", alert.labels["pod"]);
     assert_eq!(alert.annotations["summary"], summary);
     let both = [("WarrenNoRabbitMQ", 3), ("WarrenPublishFailures", 3)];
-    release.fires(&both).await;
-    release.rabbitmq.start_again().await;
-    release.is_over(&both).await;
+    monitored.fires(&both).await;
+    monitored.rabbitmq.start_again().await;
+    monitored.is_over(&both).await;
 }
 
 #[tokio::test]
 async fn rabbitmq_alarm_fires_one_alert() {
-    let mut release = Release::start().await;
-    release.rabbitmq.set_memory_watermark(0.000_000_1).await;
-    release.fires(&[("WarrenRabbitMQAlarm", 1)]).await;
+    let mut monitored = MonitoredReplicas::start().await;
+    monitored.rabbitmq.set_memory_watermark(0.000_000_1).await;
+    monitored.fires(&[("WarrenRabbitMQAlarm", 1)]).await;
     let both = [("WarrenPublishFailures", 3), ("WarrenRabbitMQAlarm", 1)];
-    release.fires(&both).await;
-    release.rabbitmq.set_memory_watermark(0.4).await;
-    release.is_over(&both).await;
+    monitored.fires(&both).await;
+    monitored.rabbitmq.set_memory_watermark(0.4).await;
+    monitored.is_over(&both).await;
 }

@@ -45,7 +45,7 @@ async fn joined_replicas_pass() {
         assert_eq!(code, 0, "{output}");
         for line in [format!("check-a ({a}): heard 2 of 2"), format!("check-b ({b}): heard 2 of 2")]
         {
-            assert!(output.lines().any(|said| said == line), "{line} in:\n{output}");
+            assert!(output.lines().any(|printed| printed == line), "{line} in:\n{output}");
         }
     }
 }
@@ -61,9 +61,9 @@ async fn separate_replicas_fail_by_name() {
         format!("published through check-a ({a}), missing at check-b ({b})"),
         format!("published through check-b ({b}), missing at check-a ({a})"),
     ] {
-        assert!(output.lines().any(|said| said == line), "{line} in:\n{output}");
+        assert!(output.lines().any(|printed| printed == line), "{line} in:\n{output}");
     }
-    assert_eq!(output.matches("missing at").count(), 2, "each hears itself:\n{output}");
+    assert_eq!(output.matches("missing at").count(), 2, "each receives its own message:\n{output}");
 }
 
 #[tokio::test]

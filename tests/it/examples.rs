@@ -151,14 +151,14 @@ impl Ids {
 }
 
 /// The replica that examples run against.
-struct Stage {
+struct ExampleRun {
     rabbitmq: &'static Node,
     exchange: String,
     replica: Replica,
     ids: Ids,
 }
 
-impl Stage {
+impl ExampleRun {
     async fn set(settings: &[(&str, &str)]) -> Self {
         let (rabbitmq, exchange) = (shared(), unique("messages"));
         // With one worker the cursor of `ready` includes every message that a client before it got. Heartbeats
@@ -198,7 +198,7 @@ impl Stage {
         }
     }
 
-    async fn connect(&self, kind: &str, path: &str, headers: &[String]) -> Peer {
+    async fn connect(&self, kind: &str, path: &str, headers: &[String]) -> ExampleConnection {
         let addr = self.replica.addr;
         if kind == "events" {
             let mut curl = Command::new("curl");
@@ -206,7 +206,7 @@ impl Stage {
             for header in headers {
                 curl.args(["-H", header]);
             }
-            return Peer::Events(Process::spawn(curl));
+            return ExampleConnection::Events(Process::spawn(curl));
         }
         let mut request = format!("ws://{addr}{path}").into_client_request().expect("an address");
         if kind == "warren.v1" {
@@ -214,12 +214,14 @@ impl Stage {
             request.headers_mut().insert(name, HeaderValue::from_static("warren.v1"));
         }
         let stream = TcpStream::connect(addr).await.unwrap();
-        Peer::Socket(Box::new(client_async(request, stream).await.expect("a WebSocket").0))
+        ExampleConnection::Socket(Box::new(
+            client_async(request, stream).await.expect("a WebSocket").0,
+        ))
     }
 
     /// Awaits these lines. Messages come in order; answers may come before or after them.
-    async fn hear(&mut self, peer: &mut Peer, mut shown: Vec<&str>) {
-        let ordered = matches!(peer, Peer::Events(_));
+    async fn hear(&mut self, peer: &mut ExampleConnection, mut shown: Vec<&str>) {
+        let ordered = matches!(peer, ExampleConnection::Events(_));
         while !shown.is_empty() {
             let real = peer.next().await;
             let is_message = |text: &str| ordered || text.starts_with("{\"id\":");
@@ -283,12 +285,12 @@ fn incoming(line: &str) -> &str {
 }
 
 /// A connection of an example.
-enum Peer {
+enum ExampleConnection {
     Socket(Box<WebSocketStream<TcpStream>>),
     Events(Process),
 }
 
-impl Peer {
+impl ExampleConnection {
     async fn send(&mut self, text: &str) {
         let Self::Socket(socket) = self else { panic!("event streams are only read") };
         socket.send(Message::text(text)).await.expect("the socket takes it");
@@ -328,20 +330,19 @@ async fn documented_examples_match_behaviour() {
     let apart = apart.iter().map(async |Example { at, kind, lines }| {
         let setting = |line: &&'static str| line.strip_prefix("WARREN_")?.split_once('=');
         let settings: Vec<_> = lines.iter().map_while(setting).collect();
-        let mut stage = Stage::set(&settings).await;
+        let mut run = ExampleRun::set(&settings).await;
         eprintln!("the example in line {at}");
-        stage.run(&lines[settings.len()..], kind).await;
+        run.run(&lines[settings.len()..], kind).await;
     });
     let together = async {
-        let mut stage = Stage::set(&[]).await;
-        let url = stage.rabbitmq.url();
-        let _other = Replica::on_rabbitmq("burrow-2", &url, &stage.exchange, &[]).await;
-        stage.replica.metric_becomes("warren_replicas", |count| count == 2.0).await;
+        let mut run = ExampleRun::set(&[]).await;
+        let url = run.rabbitmq.url();
+        let _other = Replica::on_rabbitmq("burrow-2", &url, &run.exchange, &[]).await;
+        run.replica.metric_becomes("warren_replicas", |count| count == 2.0).await;
         for Example { at, kind, lines } in together {
             eprintln!("the example in line {at}");
-            stage.run(&lines, kind).await;
-            stage
-                .replica
+            run.run(&lines, kind).await;
+            run.replica
                 .metric_becomes("warren_connections{transport=\"websocket\"}", |count| count == 0.0)
                 .await;
         }

@@ -11,12 +11,12 @@ use warren_testkit::rabbitmq_node::Node;
 use warren_testkit::replica::{LIVE, Replica};
 
 /// Reads up to the message with this text. Errors and gaps may come before it.
-async fn hears(client: &mut Client, text: &str) {
+async fn receives(client: &mut Client, text: &str) {
     while client.frame().await.expect("it stays connected")["text"] != text {}
 }
 
 /// Publishes texts that begin with `name` until one is delivered.
-async fn gets_through(client: &mut Client, name: &str) {
+async fn is_delivered(client: &mut Client, name: &str) {
     for n in 0.. {
         client.send(format!("{name} {n}")).await;
         loop {
@@ -41,8 +41,8 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
     let mut sender = one.client("").await;
     let mut listener = two.client("").await;
     sender.send("before").await;
-    hears(&mut listener, "before").await;
-    hears(&mut sender, "before").await;
+    receives(&mut listener, "before").await;
+    receives(&mut sender, "before").await;
 
     rabbitmq.stop().await;
     for replica in [&one, &two] {
@@ -60,7 +60,7 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
             if frame["id"].is_string() {
                 break frame["text"].clone();
             }
-            assert!(frame["gap"].is_object(), "only a gap is told: {frame}");
+            assert!(frame["gap"].is_object(), "only a gap comes: {frame}");
         };
         assert_eq!(text, format!("meanwhile {n}"), "once, and in order");
     }
@@ -70,7 +70,7 @@ async fn restart_of_rabbitmq_under_load_loses_nothing_confirmed() {
     // A subscriber gets a gap before the next message.
     while !listener.frame().await.expect("it stays connected")["gap"].is_object() {}
     sender.send("after").await;
-    hears(&mut listener, "after").await;
+    receives(&mut listener, "after").await;
     for replica in [&one, &two] {
         let log = replica.process.output();
         assert!(!log.contains("guest:guest"), "no secret in a log");
@@ -108,7 +108,7 @@ async fn replica_without_rabbitmq_starts_and_reports_errors_to_publishers() {
     assert!(rejected.clone().count() > 3 && rejected.clone().all(|line| line.ends_with(" 0")));
     rabbitmq.start_again().await;
     replica.becomes_ready(true).await;
-    gets_through(&mut client, "at last").await;
+    is_delivered(&mut client, "at last").await;
 }
 
 /// The queues bound to an exchange.
@@ -131,7 +131,7 @@ async fn deleted_queue_or_exchange_is_declared_again() {
     let refused = other.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
     assert!(refused.await.is_err(), "it is exclusive");
     rabbitmq.ctl(&["delete_queue", &queue]).await;
-    gets_through(&mut client, "without a queue").await;
+    is_delivered(&mut client, "without a queue").await;
     replica.becomes_ready(true).await;
 
     let other = AmqpPeer::connect(&rabbitmq.url(), &unique("elsewhere")).await;
@@ -140,7 +140,7 @@ async fn deleted_queue_or_exchange_is_declared_again() {
         .exchange_delete(exchange.as_str().into(), ExchangeDeleteOptions::default())
         .await
         .unwrap();
-    gets_through(&mut client, "without an exchange").await;
+    is_delivered(&mut client, "without an exchange").await;
     replica.becomes_ready(true).await;
 }
 
@@ -161,7 +161,7 @@ async fn unbound_replica_without_publishers_detects_it() {
     assert_eq!(deaf["missing"], 2, "within three intervals: {deaf}");
     replica.becomes_ready(true).await;
     peer.publish("", b"{\"text\":\"heard again\"}", lapin::BasicProperties::default()).await;
-    hears(&mut client, "heard again").await;
+    receives(&mut client, "heard again").await;
 }
 
 #[tokio::test]
@@ -195,9 +195,9 @@ async fn memory_alarm_delays_messages_and_keeps_clients() {
 #[tokio::test]
 async fn unreachable_node_makes_replica_try_the_next() {
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let nobody = warren_testkit::ports::free_port();
-    let urls = format!("amqp://guest:guest@127.0.0.1:{nobody}, {}", rabbitmq.url());
+    let unused_port = warren_testkit::ports::free_port();
+    let urls = format!("amqp://guest:guest@127.0.0.1:{unused_port}, {}", rabbitmq.url());
     let replica = Replica::on_rabbitmq("host", &urls, &exchange, &[]).await;
     let mut client = replica.client("").await;
-    gets_through(&mut client, "hello").await;
+    is_delivered(&mut client, "hello").await;
 }

@@ -15,7 +15,7 @@ use warren_testkit::raw::{HANDSHAKE, Raw};
 use warren_testkit::replica::Replica;
 use warren_testkit::{LIMIT, open_files};
 
-const CROWD: usize = 5_000;
+const SOCKETS: usize = 5_000;
 /// Clients that connect while no file is left, and clients that leave to free files for them.
 const NEWCOMERS: usize = 50;
 /// Memory of an idle connection, and of the process itself, as in docs/operations.md.
@@ -34,22 +34,22 @@ async fn open(addr: SocketAddr, beginning: &[u8]) -> Option<Raw> {
 #[tokio::test]
 async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
     let _heavy = heavy().await;
-    open_files::allow_open_files(3 * CROWD as u64);
+    open_files::allow_open_files(3 * SOCKETS as u64);
     let replica = Replica::ready(&[]).await;
     let mut client = replica.client("").await;
     for beginning in ["", &HANDSHAKE[..HANDSHAKE.len() - 2]] {
         replica.reset_peak_memory();
         let before = replica.memory();
-        let mut crowd = Vec::new();
-        for n in 0..CROWD {
-            crowd.extend(open(replica.addr, beginning.as_bytes()).await);
+        let mut sockets = Vec::new();
+        for n in 0..SOCKETS {
+            sockets.extend(open(replica.addr, beginning.as_bytes()).await);
             if n % 500 == 0 {
                 client.send(n.to_string()).await;
                 assert_eq!(client.text().await, n.to_string());
             }
         }
         // Each is answered within the time limit of a head.
-        for raw in &mut crowd {
+        for raw in &mut sockets {
             let mut answer = Vec::new();
             let ended = timeout(LIMIT, raw.stream.read_to_end(&mut answer)).await;
             let _ = ended.expect("it is sent away");
@@ -58,7 +58,7 @@ async fn thousands_of_unfinished_requests_are_refused_and_others_served() {
         }
         let grown = replica.peak_memory().saturating_sub(before);
         eprintln!("grew by {} KiB", grown >> 10);
-        assert!(grown < CROWD * CONNECTION + SLACK, "grew by {grown} bytes");
+        assert!(grown < SOCKETS * CONNECTION + SLACK, "grew by {grown} bytes");
         client.send("still here").await;
         assert_eq!(client.text().await, "still here");
         replica.client("?channel=new").await;
@@ -86,7 +86,7 @@ async fn exhausted_file_limit_keeps_existing_clients_and_recovers() {
         sleep(Duration::from_millis(100)).await;
     }
     let busy = (replica.cpu() - before) / start.elapsed().as_secs_f64();
-    assert!(busy < 0.5, "{busy} of a core, to accept nobody");
+    assert!(busy < 0.5, "{busy} of a core, without accepting anyone");
     // Some got a file that an earlier request had freed.
     let answered = newcomers[NEWCOMERS - 1].stream.try_read(&mut [0; 16]);
     assert_eq!(

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 use warren_testkit::replica::Replica;
 
 /// Threads and open files of a process.
-fn things(pid: u32) -> usize {
+fn threads_and_files(pid: u32) -> usize {
     ["task", "fd"].iter().map(|it| fs::read_dir(format!("/proc/{pid}/{it}")).unwrap().count()).sum()
 }
 
@@ -20,7 +20,7 @@ async fn failed_connection_attempts_leak_nothing() {
         for _ in 0..2 {
             held.push(rabbitmq.accept().await.unwrap());
         }
-        things(replica.process.id())
+        threads_and_files(replica.process.id())
     };
     two_more().await;
     let first = two_more().await;

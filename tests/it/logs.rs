@@ -231,14 +231,14 @@ async fn failed_publish_is_logged_with_trace_id() {
         // The two are summarized in one line, which has the trace of the last.
         fails(&replica, &PARENT.replace(TRACE, &TRACE.replace('0', "1"))).await;
         let events = events(&end(&mut replica).await);
-        let told: Vec<_> = lines(&events, "publish_failed")
+        let logged: Vec<_> = lines(&events, "publish_failed")
             .into_iter()
             .map(|line| (line["count"].as_u64(), line["trace_id"].as_str(), &line["outcome"]))
             .collect();
         let other = TRACE.replace('0', "1");
         let outcome = Value::from("publish_timeout");
         let expected = [(Some(1), Some(TRACE), &outcome), (Some(1), Some(&*other), &outcome)];
-        assert_eq!(told, expected, "traces: {traces}");
+        assert_eq!(logged, expected, "traces: {traces}");
         assert!(lines(&events, "message_rejected").is_empty(), "once is enough");
     }
     // Without a trace there is no trace id.

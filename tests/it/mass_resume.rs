@@ -47,20 +47,20 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     let before = replica.memory();
     let replays = format!("warren {name} replay");
     let back = Cell::new(false);
-    let crowd = async {
-        let crowd = join_all((0..CLIENTS).map(async |n| {
+    let followers = async {
+        let followers = join_all((0..CLIENTS).map(async |n| {
             let mut follower = Follower::new(&book, n * SPREAD / CLIENTS, &start);
             follower.connect(replica.addr).await.expect("it is let in");
             follower
         }));
-        let mut crowd = crowd.await;
+        let mut followers = followers.await;
         // Their sockets are full now, and replays wait for room.
-        join_all(crowd.iter_mut().map(async |follower| {
+        join_all(followers.iter_mut().map(async |follower| {
             assert!(follower.read(MISSED + SPREAD).await, "it stays connected");
         }))
         .await;
         back.set(true);
-        crowd
+        followers
     };
     let watching = async {
         let (mut memory, mut readers) = (0, 0.0);
@@ -82,7 +82,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
             }
         }
     };
-    let (mut crowd, (memory, readers), consumers) = tokio::join!(crowd, watching, counting);
+    let (mut followers, (memory, readers), consumers) = tokio::join!(followers, watching, counting);
     assert!((1..=READERS).contains(&consumers), "{consumers} consumers");
     let grown = memory.saturating_sub(before);
     assert!(grown < 150 << 20, "grew by {grown} bytes");
@@ -92,7 +92,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
 
     // All of them receive the next message.
     peer.publish_all("", [body(MISSED + SPREAD)]).await;
-    for follower in &mut crowd {
+    for follower in &mut followers {
         assert!(follower.read(MISSED + SPREAD + 1).await);
     }
     replica.metric_becomes("warren_replay_consumers", |readers| readers == 0.0).await;

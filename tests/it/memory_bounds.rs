@@ -22,12 +22,12 @@ const CONTINUATION: u8 = 0x00;
 const PING: u8 = 0x89;
 
 /// A replica that has served a client of each kind, and its memory before the test.
-struct Patient {
+struct MeasuredReplica {
     replica: Replica,
     before: usize,
 }
 
-impl Patient {
+impl MeasuredReplica {
     async fn new(settings: &[(&str, &str)]) -> Self {
         let replica = Replica::ready(settings).await;
         let mut client = replica.v1("?channel=lobby").await;
@@ -55,7 +55,7 @@ impl Patient {
 }
 
 /// Sends these bytes so many times and reads nothing, until the replica reads no further.
-async fn pour(raw: &mut Raw, bytes: &[u8], times: usize) {
+async fn send_repeatedly(raw: &mut Raw, bytes: &[u8], times: usize) {
     for _ in 0..times {
         match timeout(PATIENCE, raw.stream.write_all(bytes)).await {
             Ok(Ok(())) => {}
@@ -78,7 +78,7 @@ fn command(command: &serde_json::Value) -> Vec<u8> {
 
 #[tokio::test]
 async fn unread_errors_stay_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     // Errors name the mistake without repeating all of it.
     for mistake in [
         json!({ "x".repeat(60_000): 1 }),
@@ -86,15 +86,15 @@ async fn unread_errors_stay_bounded() {
         json!({ "subscribe": { "ref": 1, "channel": "x".repeat(60_000) } }),
         json!({ "publish": { "ref": 1, "text": 1, "y".repeat(60_000): 1 } }),
     ] {
-        let mut raw = v1(&patient.replica, "").await;
-        pour(&mut raw, &command(&mistake), 200).await;
-        patient.grew_by_less_than(CLIENT + SLACK).await;
+        let mut raw = v1(&measured.replica, "").await;
+        send_repeatedly(&mut raw, &command(&mistake), 200).await;
+        measured.grew_by_less_than(CLIENT + SLACK).await;
     }
 }
 
 #[tokio::test]
 async fn unread_command_answers_stay_bounded() {
-    let patient = Patient::new(&[("CLIENT_RATE", "1000000/s")]).await;
+    let measured = MeasuredReplica::new(&[("CLIENT_RATE", "1000000/s")]).await;
     let name = "\"".repeat(255);
     for commands in [
         vec![
@@ -108,51 +108,51 @@ async fn unread_command_answers_stay_bounded() {
             json!({ "unsubscribe": { "ref": 1, "channel": name } }),
         ],
     ] {
-        let mut raw = v1(&patient.replica, "").await;
+        let mut raw = v1(&measured.replica, "").await;
         let commands: Vec<u8> = commands.iter().flat_map(command).collect();
-        pour(&mut raw, &commands.repeat(100), 400).await;
-        patient.grew_by_less_than(CLIENT + SLACK).await;
+        send_repeatedly(&mut raw, &commands.repeat(100), 400).await;
+        measured.grew_by_less_than(CLIENT + SLACK).await;
     }
 }
 
 #[tokio::test]
 async fn unread_pongs_and_garbage_stay_bounded() {
-    let patient = Patient::new(&[]).await;
-    let mut raw = Raw::send_first_narrow(patient.replica.addr, HANDSHAKE.as_bytes()).await;
-    pour(&mut raw, &frame(PING, &[b'p'; 125]).repeat(400), 400).await;
-    patient.grew_by_less_than(CLIENT + SLACK).await;
+    let measured = MeasuredReplica::new(&[]).await;
+    let mut raw = Raw::send_first_narrow(measured.replica.addr, HANDSHAKE.as_bytes()).await;
+    send_repeatedly(&mut raw, &frame(PING, &[b'p'; 125]).repeat(400), 400).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
     let mut rng = fastrand::Rng::with_seed(7);
     for opening in ["", HANDSHAKE] {
-        let mut raw = Raw::send_first_narrow(patient.replica.addr, opening.as_bytes()).await;
+        let mut raw = Raw::send_first_narrow(measured.replica.addr, opening.as_bytes()).await;
         let garbage: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(1 << 20).collect();
-        pour(&mut raw, &garbage, 20).await;
-        patient.grew_by_less_than(CLIENT + SLACK).await;
+        send_repeatedly(&mut raw, &garbage, 20).await;
+        measured.grew_by_less_than(CLIENT + SLACK).await;
     }
 }
 
 #[tokio::test]
 async fn endless_messages_stay_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     let half = frame(TEXT, &[b'x'; MESSAGE]);
-    let mut raw = Raw::connect(patient.replica.addr).await;
-    pour(&mut raw, &half[..half.len() - 1], 1).await;
-    patient.grew_by_less_than(CLIENT + SLACK).await;
+    let mut raw = Raw::connect(measured.replica.addr).await;
+    send_repeatedly(&mut raw, &half[..half.len() - 1], 1).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
 
-    let mut fragments = v1(&patient.replica, "").await;
-    pour(&mut fragments, &frame(BEGINNING, b"\""), 1).await;
-    pour(&mut fragments, &frame(CONTINUATION, b"x").repeat(1000), 300).await;
-    patient.grew_by_less_than(CLIENT + SLACK).await;
+    let mut fragments = v1(&measured.replica, "").await;
+    send_repeatedly(&mut fragments, &frame(BEGINNING, b"\""), 1).await;
+    send_repeatedly(&mut fragments, &frame(CONTINUATION, b"x").repeat(1000), 300).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
 
     // Frames without payload.
-    let mut empty = Raw::connect(patient.replica.addr).await;
-    pour(&mut empty, &frame(BEGINNING, b""), 1).await;
-    pour(&mut empty, &frame(CONTINUATION, b"").repeat(1000), 1000).await;
-    patient.grew_by_less_than(CLIENT + SLACK).await;
+    let mut empty = Raw::connect(measured.replica.addr).await;
+    send_repeatedly(&mut empty, &frame(BEGINNING, b""), 1).await;
+    send_repeatedly(&mut empty, &frame(CONTINUATION, b"").repeat(1000), 1000).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
 }
 
 #[tokio::test]
 async fn endless_requests_stay_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     let post = "POST /messages HTTP/1.1\r\nHost: x\r\n";
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000)).into_bytes();
     for (head, body) in [
@@ -163,16 +163,16 @@ async fn endless_requests_stay_bounded() {
         (post.to_owned(), b"X: y\r\n".repeat(100_000)),
         ("GET /".to_owned(), vec![b'x'; 1 << 20]),
     ] {
-        let mut raw = Raw::send_first_narrow(patient.replica.addr, head.as_bytes()).await;
-        pour(&mut raw, &body, 64).await;
-        patient.grew_by_less_than(CLIENT + SLACK).await;
+        let mut raw = Raw::send_first_narrow(measured.replica.addr, head.as_bytes()).await;
+        send_repeatedly(&mut raw, &body, 64).await;
+        measured.grew_by_less_than(CLIENT + SLACK).await;
     }
 }
 
 #[tokio::test]
 async fn unread_responses_stay_bounded() {
-    let patient = Patient::new(&[]).await;
-    let page = warren_testkit::http::get(patient.replica.addr, "/app.js").await;
+    let measured = MeasuredReplica::new(&[]).await;
+    let page = warren_testkit::http::get(measured.replica.addr, "/app.js").await;
     let known = format!("If-None-Match: {}\r\n", page.header("etag"));
     let bad = format!("/messages?limit={}", "x".repeat(8000));
     for (path, header) in [
@@ -184,54 +184,54 @@ async fn unread_responses_stay_bounded() {
         ("/messages", "Content-Length: 5\r\nExpect: 100-continue\r\n\r\nhello\r\n"),
     ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n");
-        let mut raw = Raw::send_first_narrow(patient.replica.addr, b"").await;
+        let mut raw = Raw::send_first_narrow(measured.replica.addr, b"").await;
         let times = (4 << 20) / request.len() / 16;
-        pour(&mut raw, &request.as_bytes().repeat(16), times).await;
+        send_repeatedly(&mut raw, &request.as_bytes().repeat(16), times).await;
         eprintln!("{:.30} {header:?}", path);
-        patient.grew_by_less_than(CLIENT + SLACK).await;
+        measured.grew_by_less_than(CLIENT + SLACK).await;
     }
 }
 
 #[tokio::test]
 async fn pipelined_requests_behind_pending_one_cost_nothing() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     let requests = "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".repeat(10_000);
     let stream = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut raws = Vec::new();
     for _ in 0..2 {
-        let mut raw = Raw::send_first(patient.replica.addr, stream.as_bytes()).await;
-        pour(&mut raw, requests.as_bytes(), 10).await;
+        let mut raw = Raw::send_first(measured.replica.addr, stream.as_bytes()).await;
+        send_repeatedly(&mut raw, requests.as_bytes(), 10).await;
         raws.push(raw);
     }
-    let (before, start) = (patient.replica.cpu(), Instant::now());
+    let (before, start) = (measured.replica.cpu(), Instant::now());
     tokio::time::sleep(2 * PATIENCE).await;
-    let busy = (patient.replica.cpu() - before) / start.elapsed().as_secs_f64();
+    let busy = (measured.replica.cpu() - before) / start.elapsed().as_secs_f64();
     assert!(busy < 0.5, "{busy} of a core");
-    patient.grew_by_less_than(2 * CLIENT + SLACK).await;
+    measured.grew_by_less_than(2 * CLIENT + SLACK).await;
 }
 
 #[tokio::test]
 async fn unread_pages_stay_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     let text = "x".repeat(60_000);
     for _ in 0..100 {
-        assert_eq!(patient.replica.post("lobby", text.as_str()).await.status, 202);
+        assert_eq!(measured.replica.post("lobby", text.as_str()).await.status, 202);
     }
     let filled = 100 * MESSAGE;
     let request = "GET /messages?limit=1000 HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut raw = Raw::send_first_narrow(patient.replica.addr, b"").await;
-    pour(&mut raw, &request.as_bytes().repeat(1000), 100).await;
-    patient.grew_by_less_than(filled + CLIENT + SLACK).await;
+    let mut raw = Raw::send_first_narrow(measured.replica.addr, b"").await;
+    send_repeatedly(&mut raw, &request.as_bytes().repeat(1000), 100).await;
+    measured.grew_by_less_than(filled + CLIENT + SLACK).await;
 }
 
 #[tokio::test]
 async fn repeated_subscriptions_stay_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     let name = |n: usize| format!("{n:0255}");
     let channels: String = (0..64).map(|n| format!("&channel={}", name(n))).collect();
     for after in ["", "after=0-0123456789abcdef", "after=fffff-0123456789abcdef", "after=x"] {
         for _ in 0..3 {
-            let mut raw = v1(&patient.replica, &format!("?{after}{channels}")).await;
+            let mut raw = v1(&measured.replica, &format!("?{after}{channels}")).await;
             let commands = (0..64).map(|n| {
                 let unsubscribe = json!({ "unsubscribe": { "ref": n, "channel": name(n) } });
                 let after = after.strip_prefix("after=");
@@ -239,23 +239,23 @@ async fn repeated_subscriptions_stay_bounded() {
                 [command(&unsubscribe), command(&json!({ "subscribe": subscribe }))].concat()
             });
             let commands = commands.collect::<Vec<_>>().concat();
-            pour(&mut raw, &commands, 1).await;
+            send_repeatedly(&mut raw, &commands, 1).await;
             drop(raw);
             let open = "warren_connections{transport=\"websocket\"}";
-            patient.replica.metric_becomes(open, |open| open == 0.0).await;
+            measured.replica.metric_becomes(open, |open| open == 0.0).await;
         }
     }
-    patient.grew_by_less_than(CLIENT + SLACK).await;
-    patient.replica.metric_becomes("warren_channels", |channels| channels < 5.0).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
+    measured.replica.metric_becomes("warren_channels", |channels| channels < 5.0).await;
 }
 
 #[tokio::test]
 async fn ever_new_channels_stay_bounded() {
     const HISTORY: usize = 8 << 20;
     let settings = [("HISTORY_BYTES", "8MiB"), ("CLIENT_RATE", "1000000/s")];
-    let patient = Patient::new(&settings).await;
+    let measured = MeasuredReplica::new(&settings).await;
     // Several times the history.
-    let mut raw = v1(&patient.replica, "").await;
+    let mut raw = v1(&measured.replica, "").await;
     raw.switched().await;
     for n in (0..40_000).step_by(100) {
         let publish =
@@ -266,19 +266,19 @@ async fn ever_new_channels_stay_bounded() {
             raw.json().await;
         }
     }
-    patient.grew_by_less_than(HISTORY + CLIENT + SLACK).await;
+    measured.grew_by_less_than(HISTORY + CLIENT + SLACK).await;
 }
 
 #[tokio::test]
 async fn reconnect_loop_stays_bounded() {
-    let patient = Patient::new(&[]).await;
+    let measured = MeasuredReplica::new(&[]).await;
     for n in 0..3000 {
-        let mut raw = Raw::send_first(patient.replica.addr, HANDSHAKE.as_bytes()).await;
+        let mut raw = Raw::send_first(measured.replica.addr, HANDSHAKE.as_bytes()).await;
         if n % 2 == 0 {
             raw.switched().await;
         }
     }
-    patient.grew_by_less_than(CLIENT + SLACK).await;
+    measured.grew_by_less_than(CLIENT + SLACK).await;
 }
 
 #[tokio::test]

@@ -98,11 +98,9 @@ async fn oversized_request_is_refused_in_bounded_memory() {
             assert!((400..500).contains(&status), "{name} through the proxy: {status}");
         }
         // Many at a time.
-        let crowd = heads.iter().chain(&bodies).cycle().take(5 * (heads.len() + bodies.len()));
-        join_all(
-            crowd.map(async |(_, begins, again, _)| status(replica.addr, begins, again).await),
-        )
-        .await;
+        let many = heads.iter().chain(&bodies).cycle().take(5 * (heads.len() + bodies.len()));
+        join_all(many.map(async |(_, begins, again, _)| status(replica.addr, begins, again).await))
+            .await;
     };
     let served = async {
         loop {

@@ -22,14 +22,14 @@ async fn pages_of_any_size_from_any_replica_make_up_the_log() {
         for channels in ["channel=a&channel=b&channel=c", "channel=c&channel=a", "channel=b"] {
             for limit in [1000, 100, COUNT / 3, 7] {
                 let messages = replica.all_pages(channels, limit).await;
-                let told = messages.iter().map(|message| {
+                let received = messages.iter().map(|message| {
                     (message["id"].as_str().unwrap(), message["text"][0].as_u64().unwrap())
                 });
                 let wanted = expected.iter().filter(|(_, channel, _)| {
                     channels.split('&').any(|name| name == format!("channel={channel}"))
                 });
                 let wanted: Vec<_> = wanted.map(|(id, _, n)| (&**id, *n as u64)).collect();
-                assert_eq!(told.collect::<Vec<_>>(), wanted, "{channels} by {limit}");
+                assert_eq!(received.collect::<Vec<_>>(), wanted, "{channels} by {limit}");
             }
         }
         // A message has the same four members as on other transports.
@@ -68,7 +68,7 @@ async fn rare_channel_is_found_in_busy_log() {
     assert_eq!((ids(&page), &page["more"]), (vec![second.clone()], &json!(false)));
     let page = replica.page("?channel=rare&limit=1").await;
     assert_eq!((ids(&page), &page["more"]), (vec![first.clone()], &json!(true)));
-    let page = replica.page("?channel=nobody").await;
+    let page = replica.page("?channel=unused").await;
     assert_eq!(page, json!({ "messages": [], "recovered": true, "more": false }));
     let mut back = replica.client(&format!("?channel=rare&after={first}")).await;
     assert_eq!(back.ready["recovered"], true);

@@ -31,7 +31,7 @@ const MESSAGES: usize = 40;
 const GENEROUS: Duration = Duration::from_secs(60);
 
 /// A client that reconnects.
-struct Client {
+struct ReconnectingClient {
     stream: Option<TcpStream>,
     buffer: Vec<u8>,
     /// Id and number of the last message.
@@ -40,7 +40,7 @@ struct Client {
     hints: Duration,
 }
 
-impl Client {
+impl ReconnectingClient {
     fn new(start: &str) -> Self {
         let last = (start.to_owned(), 0);
         Self { stream: None, buffer: Vec::new(), last, hints: Duration::ZERO }
@@ -49,7 +49,7 @@ impl Client {
     /// Reconnects, and waits as long as each 503 asks for. Any other answer is a failure.
     async fn connect(&mut self, addr: SocketAddr, refused: &watch::Sender<usize>) -> String {
         loop {
-            let Some(answer) = self.knock(addr).await else { break };
+            let Some(answer) = self.handshake(addr).await else { break };
             assert_eq!(answer.status, 503, "{answer:?}");
             assert_eq!(answer.error(), "too_many_connections", "{answer:?}");
             let seconds: u64 = answer.header("retry-after").parse().expect("a hint");
@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// Makes a handshake with its cursor. Returns the answer if it is refused.
-    async fn knock(&mut self, addr: SocketAddr) -> Option<Response> {
+    async fn handshake(&mut self, addr: SocketAddr) -> Option<Response> {
         let request = HANDSHAKE.replace("/ws", &format!("/ws?after={}", self.last.0));
         let mut stream = TcpStream::connect(addr).await.expect("the load balancer is there");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -161,7 +161,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
         let few = Semaphore::new(500);
         let connected = (0..count).map(async |_| {
             let _turn = few.acquire().await.unwrap();
-            let mut client = Client::new(start);
+            let mut client = ReconnectingClient::new(start);
             client.connect(addr, &refused).await;
             client
         });
@@ -169,7 +169,7 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     };
     // All on one replica.
     let start = second.publish("lobby", 0).await;
-    let mut herd = connect_all(first.addr, CLIENTS, &start).await;
+    let mut clients = connect_all(first.addr, CLIENTS, &start).await;
     let visitors = [
         connect_all(second.addr, VISITORS, &start).await,
         connect_all(third.addr, VISITORS, &start).await,
@@ -179,16 +179,16 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     for number in 1..=MESSAGES {
         second.publish("lobby", number).await;
     }
-    join_all(herd.iter_mut().enumerate().map(async |(n, client)| {
+    join_all(clients.iter_mut().enumerate().map(async |(n, client)| {
         client.read(1 + n % MESSAGES).await;
     }))
     .await;
 
     first.kill();
     let died = Instant::now();
-    join_all(herd.iter_mut().map(Client::cut)).await;
+    join_all(clients.iter_mut().map(ReconnectingClient::cut)).await;
     let (served, back) = (RefCell::new(BTreeMap::<String, usize>::new()), Cell::new(died));
-    let returning = join_all(herd.iter_mut().map(async |client| {
+    let returning = join_all(clients.iter_mut().map(async |client| {
         let replica = client.connect(haproxy.addr(), &refused).await;
         *served.borrow_mut().entry(replica).or_default() += 1;
         let took = died.elapsed();
@@ -202,14 +202,14 @@ async fn reconnect_of_5000_clients_is_served_by_two_replicas() {
     };
     tokio::join!(returning, leaving);
     let refusals = *refused.borrow();
-    let most = herd.iter().map(|client| client.hints).max().unwrap();
+    let most = clients.iter().map(|client| client.hints).max().unwrap();
     eprintln!("{refusals} refusals, hints of {most:?} at most, back in {:?}", back.get() - died);
     let served = served.into_inner();
     assert!(!served.contains_key("first") && served.len() == 2, "{served:?}");
 
     // The missed messages, and the next one.
     second.publish("lobby", MESSAGES + 1).await;
-    join_all(herd.iter_mut().map(|client| client.read(MESSAGES + 1))).await;
+    join_all(clients.iter_mut().map(|client| client.read(MESSAGES + 1))).await;
     third.publish("lobby", MESSAGES + 2).await;
-    join_all(herd.iter_mut().map(|client| client.read(MESSAGES + 2))).await;
+    join_all(clients.iter_mut().map(|client| client.read(MESSAGES + 2))).await;
 }

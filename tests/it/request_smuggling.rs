@@ -44,7 +44,7 @@ async fn answers(addr: SocketAddr, request: &str) -> Vec<u16> {
 }
 
 /// Asserts that the witness receives a visible message next, and hence nothing hidden before it.
-async fn nothing_came(replica: &Replica, witness: &mut Client, case: &str) {
+async fn only_visible_message_comes(replica: &Replica, witness: &mut Client, case: &str) {
     replica.publish("lobby", case).await;
     assert_eq!(witness.text().await, case, "smuggled: {case}");
 }
@@ -139,7 +139,7 @@ async fn ambiguous_request_is_refused_and_closes_connection() {
     let mut witness = replica.client("").await;
     for (case, request, status) in cases() {
         assert_eq!(answers(replica.addr, &request).await, [status], "{case:?}");
-        nothing_came(&replica, &mut witness, case).await;
+        only_visible_message_comes(&replica, &mut witness, case).await;
     }
     // A valid pipelined request is served, so a smuggled one would have been received.
     let open = get("/nowhere", "", HIDDEN);
@@ -163,6 +163,6 @@ async fn hidden_request_does_not_pass_load_balancer_rules() {
         // Requests that the proxy sees as separate ones get an answer each, which is a refusal.
         let served = answers.iter().skip(1).filter(|status| **status < 400).count();
         assert!(served == 0, "{case:?}: {answers:?}");
-        nothing_came(&replica, &mut witness, case).await;
+        only_visible_message_comes(&replica, &mut witness, case).await;
     }
 }

@@ -107,28 +107,28 @@ async fn replay_meets_new_messages_without_loss_or_duplicate() {
         ids.push(one.publish("lobby", json!([n, padding])).await);
     }
 
-    let (said, wanted) = (watch::Sender::new(OLD), Cell::new(CLIENTS));
-    let talking = async {
+    let (published, wanted) = (watch::Sender::new(OLD), Cell::new(CLIENTS));
+    let publishing = async {
         while wanted.get() > 0 {
-            let n = *said.borrow();
+            let n = *published.borrow();
             one.publish("lobby", json!([n, padding])).await;
-            said.send_replace(n + 1);
+            published.send_replace(n + 1);
         }
     };
     let returning = (0..CLIENTS).map(async |client| {
         let (transport, replica) = (TRANSPORTS[client % 5], [&one, &two][client % 2]);
         // One after the other, while messages are published.
-        said.subscribe().wait_for(|said| *said >= OLD + client).await.unwrap();
+        published.subscribe().wait_for(|published| *published >= OLD + client).await.unwrap();
         let from = client * OLD / CLIENTS;
         let mut back = Subscriber::connect(transport, replica, &["lobby"], &ids[from], 0).await;
         assert_eq!(back.ready["recovered"], true, "{transport:?}: {}", back.ready);
-        let last = *said.borrow() + FURTHER;
+        let last = *published.borrow() + FURTHER;
         for expected in from + 1..last {
             assert_eq!(number(&back.message().await), expected, "{transport:?} after {from}");
         }
         wanted.set(wanted.get() - 1);
     });
-    tokio::join!(talking, join_all(returning));
+    tokio::join!(publishing, join_all(returning));
     let series = "warren_resumes_total{outcome=\"log\"}";
     assert!(one.metric(series).await + two.metric(series).await > 0.0);
 }

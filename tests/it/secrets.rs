@@ -28,7 +28,7 @@ fn settings<'a>(url: &'a str, exchange: &'a str) -> Vec<(&'a str, &'a str)> {
 }
 
 /// Waits for `trouble` in the log, and asserts that the secret is in no answer and no line.
-async fn says_nothing(mut replica: Replica, trouble: &str) {
+async fn shows_no_secret(mut replica: Replica, trouble: &str) {
     replica.process.line(LIMIT, |line| line.contains(trouble)).await;
     let message = replica.post("lobby", "lost").await;
     assert_eq!(message.status, 503, "{trouble}: {message:?}");
@@ -74,12 +74,12 @@ async fn broker_errors_contain_no_password() {
         (url("amqps", &user, port, ""), &exchange, "cannot connect to RabbitMQ"),
         (url("amqp", &user, free_port(), ""), &exchange, "cannot connect to RabbitMQ"),
     ] {
-        says_nothing(Replica::start(&settings(&url, exchange)).await, trouble).await;
+        shows_no_secret(Replica::start(&settings(&url, exchange)).await, trouble).await;
     }
     let all = [".*"; 3];
     rabbitmq.ctl(&[&["set_permissions", user.as_str()][..], &all].concat()).await;
     let url = url("amqp", &user, port, "");
-    says_nothing(Replica::start(&settings(&url, &other)).await, "no longer reading").await;
+    shows_no_secret(Replica::start(&settings(&url, &other)).await, "no longer reading").await;
 
     // While connected, with only the permissions that docs/operations.md asks for.
     let rights = format!("^{exchange}(\\.log)?$");
@@ -87,7 +87,7 @@ async fn broker_errors_contain_no_password() {
     let replica = Replica::ready(&settings(&url, &exchange)).await;
     rabbitmq.ctl(&["change_password", &user, "another"]).await;
     rabbitmq.ctl(&["close_all_user_connections", &user, "revoked"]).await;
-    says_nothing(replica, "ACCESS_REFUSED").await;
+    shows_no_secret(replica, "ACCESS_REFUSED").await;
 }
 
 #[test]

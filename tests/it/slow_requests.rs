@@ -17,7 +17,7 @@ const EACH: usize = 20;
 const CHUNKED: &str = "Host: x\r\nTransfer-Encoding: chunked\r\n";
 
 /// Sends `begins`, then one byte after the other until the connection ends. Returns the answer.
-async fn drips(addr: SocketAddr, begins: &str) -> String {
+async fn send_slowly(addr: SocketAddr, begins: &str) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(begins.as_bytes()).await.unwrap();
     let (mut reading, mut writing) = stream.split();
@@ -70,7 +70,7 @@ async fn slow_requests_time_out_and_others_are_served() {
     ];
     let slow =
         join_all(cases.iter().cycle().take(cases.len() * EACH).map(async |(begins, status)| {
-            let got = drips(replica.addr, begins).await;
+            let got = send_slowly(replica.addr, begins).await;
             assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{begins:?}: {got:?}");
             assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{begins:?}: {got:?}");
         }));
@@ -94,9 +94,9 @@ async fn slow_requests_time_out_and_others_are_served() {
 }
 
 /// A client that keeps its connection open between requests.
-struct Keeper(TcpStream);
+struct KeepAliveClient(TcpStream);
 
-impl Keeper {
+impl KeepAliveClient {
     async fn connect(addr: SocketAddr) -> Self {
         Self(TcpStream::connect(addr).await.unwrap())
     }
@@ -114,13 +114,13 @@ impl Keeper {
 async fn unfinished_second_head_times_out() {
     let replica = Replica::ready(&[]).await;
     for begins in ["G", "GET / HTTP/1.1\r\nHost: x\r\n"] {
-        let mut keeper = Keeper::connect(replica.addr).await;
+        let mut client = KeepAliveClient::connect(replica.addr).await;
         for _ in 0..2 {
-            let answer = keeper.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
+            let answer = client.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
             assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         }
-        keeper.0.write_all(begins.as_bytes()).await.unwrap();
-        let end = timeout(LIMIT / 4, keeper.0.read(&mut [0; 1])).await.expect("the end");
+        client.0.write_all(begins.as_bytes()).await.unwrap();
+        let end = timeout(LIMIT / 4, client.0.read(&mut [0; 1])).await.expect("the end");
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     }
 }
@@ -128,24 +128,24 @@ async fn unfinished_second_head_times_out() {
 #[tokio::test]
 async fn idle_connection_with_slow_body_is_served() {
     let replica = Replica::ready(&[("PUBLISH_TIMEOUT", "200ms")]).await;
-    let mut keeper = Keeper::connect(replica.addr).await;
+    let mut client = KeepAliveClient::connect(replica.addr).await;
     // Longer than the limit of a head, and nearly as long as idle connections are kept.
     for pause in [6, 6, 13] {
-        let answer = keeper.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let answer = client.ask("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         sleep(Duration::from_secs(pause)).await;
     }
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(60_000));
     let head =
         format!("POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-    keeper.0.write_all(head.as_bytes()).await.unwrap();
+    client.0.write_all(head.as_bytes()).await.unwrap();
     let mut beat = interval(Duration::from_millis(250));
     let (most, last) = body.split_at(body.len() - 1);
     for piece in most.as_bytes().chunks(most.len() / 10) {
-        keeper.0.write_all(piece).await.unwrap();
+        client.0.write_all(piece).await.unwrap();
         beat.tick().await;
     }
-    let answer = keeper.ask(last).await;
+    let answer = client.ask(last).await;
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
 }
 

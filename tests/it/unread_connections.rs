@@ -29,13 +29,13 @@ const LOG: usize = (32 << 20) + 4 * 256 * PIECE;
 const APART: usize = 32;
 const SLACK: usize = 4 << 20;
 
-/// Growth of a replica's memory.
-struct Growth<'a> {
+/// MemoryGrowth of a replica's memory.
+struct MemoryGrowth<'a> {
     replica: &'a Replica,
     before: usize,
 }
 
-impl<'a> Growth<'a> {
+impl<'a> MemoryGrowth<'a> {
     fn begin(replica: &'a Replica) -> Self {
         replica.reset_peak_memory();
         let before = replica.memory();
@@ -50,7 +50,7 @@ impl<'a> Growth<'a> {
 }
 
 /// Clients that send these requests and read nothing.
-async fn deaf(replica: &Replica, requests: impl Iterator<Item = String>) -> Vec<Raw> {
+async fn unread_clients(replica: &Replica, requests: impl Iterator<Item = String>) -> Vec<Raw> {
     let mut clients = Vec::new();
     for request in requests {
         clients.push(Raw::send_first_narrow(replica.addr, request.as_bytes()).await);
@@ -73,9 +73,9 @@ async fn unread_connections_stay_bounded_under_publishing() {
     for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
         let replica = Replica::ready(&SETTINGS).await;
         replica.publish("elsewhere", "x".repeat(MESSAGE)).await;
-        let growth = Growth::begin(&replica);
+        let growth = MemoryGrowth::begin(&replica);
         let request = if transport == "events" { get("/events") } else { handshake("") };
-        let clients = deaf(&replica, std::iter::repeat_n(request, CLIENTS)).await;
+        let clients = unread_clients(&replica, std::iter::repeat_n(request, CLIENTS)).await;
         let open = format!("warren_connections{{transport=\"{transport}\"}}");
         replica.metric_becomes(&open, |open| open == CLIENTS as f64).await;
         // More than the kernel's buffers and the backlogs.
@@ -94,7 +94,8 @@ async fn unread_connections_stay_bounded_during_replays() {
     let _heavy = heavy().await;
     allow_open_files(4096);
     let (rabbitmq, exchange) = (shared(), unique("messages"));
-    let replica = Replica::on_rabbitmq("deaf", &rabbitmq.url(), &exchange, &SETTINGS).await;
+    let replica =
+        Replica::on_rabbitmq("unread_clients", &rabbitmq.url(), &exchange, &SETTINGS).await;
     let peer = AmqpPeer::connect(&rabbitmq.url(), &exchange).await;
     let first = replica.publish("lobby", 0).await;
     let text = "x".repeat(PIECE - 100);
@@ -117,12 +118,12 @@ async fn unread_connections_stay_bounded_during_replays() {
     for (path, of_each) in
         [("/ws", WEBSOCKET_PIECES), ("/events", EVENTS_PIECES), ("/messages", PAGE)]
     {
-        let growth = Growth::begin(&replica);
+        let growth = MemoryGrowth::begin(&replica);
         let requests = cursors().map(|id| match path {
             "/ws" => handshake(&format!("?after={id}")),
             path => get(&format!("{path}?limit=1000&after={id}")),
         });
-        clients.push(deaf(&replica, requests).await);
+        clients.push(unread_clients(&replica, requests).await);
         // All clients resume from the log, wherever their page begins.
         let most = before + cursors().count() as f64;
         before = replica.metric_becomes(resumed, |resumes| resumes >= most).await;

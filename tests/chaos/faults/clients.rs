@@ -17,7 +17,7 @@ const MAX_MESSAGE: usize = 64 << 10;
 /// Clients of each kind, in each deployment.
 const SLOW: usize = 30;
 const HANDSHAKES: usize = 2_500;
-const CROWD: usize = 500;
+const RECONNECTING: usize = 500;
 /// Time limit until all clients are connected again.
 const BACK: Duration = Duration::from_secs(30);
 
@@ -160,20 +160,20 @@ pub async fn too_large(system: &System, _: &mut Rng) -> FaultOutcome {
 }
 
 /// Many clients connect at once, three times in a row.
-pub async fn crowd(system: &System, _: &mut Rng) -> FaultOutcome {
+pub async fn reconnect(system: &System, _: &mut Rng) -> FaultOutcome {
     let began = Instant::now();
-    let came = join_all(system.deployments.iter().map(async |deployment| {
+    let results = join_all(system.deployments.iter().map(async |deployment| {
         let addr = deployment.addr();
-        join_all((0..CROWD).map(async |_| {
+        join_all((0..RECONNECTING).map(async |_| {
             for _ in 0..3 {
-                come(addr).await?;
+                connect_until_accepted(addr).await?;
             }
             Ok(())
         }))
         .await
     }))
     .await;
-    let wrong = came.into_iter().flatten().find_map(Result::err);
+    let wrong = results.into_iter().flatten().find_map(Result::err);
     let late = began.elapsed() > 3 * BACK;
     FaultOutcome {
         wrong: wrong.or(late.then(|| "reconnecting takes too long".to_owned())),
@@ -181,8 +181,8 @@ pub async fn crowd(system: &System, _: &mut Rng) -> FaultOutcome {
     }
 }
 
-/// Connects until it is accepted. Only a 503 may come before that.
-async fn come(addr: SocketAddr) -> Result<(), String> {
+/// Connects until it is accepted. Only a 503 may connect_until_accepted before that.
+async fn connect_until_accepted(addr: SocketAddr) -> Result<(), String> {
     loop {
         let mut stream = TcpStream::connect(addr).await.map_err(|error| error.to_string())?;
         stream.write_all(HANDSHAKE.as_bytes()).await.map_err(|error| error.to_string())?;

@@ -134,7 +134,7 @@ pub static FAULTS: &[Fault] = &[
     fault!("incomplete frames and garbage", Client, clients::garbage),
     fault!("incomplete handshakes", Client, clients::handshakes).selected(),
     fault!("messages beyond the limits", Client, clients::too_large),
-    fault!("many clients reconnect at once", Client, clients::crowd),
+    fault!("many clients reconnect at once", Client, clients::reconnect),
 ];
 
 /// Waits while something is broken.
