@@ -20,19 +20,19 @@ use warren_server::fanout::{self, WorkerMessage, WorkerSenders};
 use warren_server::replay_cache::ReplayCache;
 use warren_server::{AppState, Connections};
 
-/// How long the acceptor may take to pause.
+/// Time that the acceptor takes at most to pause.
 const PAUSE_TIME: Duration = Duration::from_millis(100);
-/// What event streams may take to end, once all WebSockets have.
+/// Time for event streams to end after the last WebSocket has.
 const STREAM_SLACK: Duration = Duration::from_secs(2);
-/// What the last connections may take beyond the drain period and their publishes.
+/// Time for the last connections to end, beyond the drain period and the publish timeout.
 const DRAIN_SLACK: Duration = Duration::from_secs(10);
 
-/// A replica whose ports are bound and which serves nobody yet.
+/// A replica with bound ports that does not serve yet.
 #[derive(Debug)]
 pub struct Application {
     config: Config,
     reporter: Arc<Reporter>,
-    /// `None`: nothing is exported.
+    /// `None`: no traces are exported.
     traces: Option<TraceSettings>,
     clients: TcpListener,
     admin: TcpListener,
@@ -40,13 +40,13 @@ pub struct Application {
     admin_addr: SocketAddr,
 }
 
-/// Why a replica cannot serve.
+/// Reason why a replica cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address} ({variable}): {source}")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
-    #[error("{0} ended by itself")]
-    Ended(&'static str),
+    #[error("{0} exited unexpectedly")]
+    Exited(&'static str),
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
 }
@@ -71,38 +71,38 @@ impl Application {
         Ok(Self { config, reporter, traces: None, clients, admin, addr, admin_addr })
     }
 
-    /// With traces, if they are asked for.
+    /// Sets the export of traces.
     pub fn traces(self, traces: Option<TraceSettings>) -> Self {
         Self { traces, ..self }
     }
 
-    /// Counting in the same place as its caller.
+    /// Sets the reporter, which the caller also uses.
     pub fn reporter(self, reporter: Arc<Reporter>) -> Self {
         Self { reporter, ..self }
     }
 
-    /// Where clients connect.
+    /// Address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where health checks and metrics are served.
+    /// Address for health checks and metrics.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin_addr
     }
 
-    /// Serves until `shutdown` resolves and everything promised is kept.
+    /// Serves until `shutdown` resolves. Then drains, and publishes all accepted messages.
     ///
     /// # Errors
-    /// When serving cannot begin, or ends by itself.
+    /// When serving cannot begin, or a task that serves exits unexpectedly.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let config = self.config;
         let reporter = self.reporter;
         reporter.limits(&config);
         let thread = reporter.main_thread();
-        let measuring = tokio::spawn(async move { thread.measure().await });
-        let journal = reporter.clone();
-        let summing = tokio::spawn(async move { journal.sum_up().await });
+        let lag_task = tokio::spawn(async move { thread.measure().await });
+        let writer = reporter.clone();
+        let log_task = tokio::spawn(async move { writer.write_due_lines().await });
         let traces = Traces::start(self.traces.as_ref(), &config.replica.0, &reporter)?;
         let tracer = traces.tracer.clone();
         let phases = Phases::new(&reporter);
@@ -135,7 +135,7 @@ impl Application {
             roster: broker.roster.clone(),
             reporter: reporter.clone(),
         };
-        let door = self.clients.try_clone()?;
+        let listener = self.clients.try_clone()?;
         let clients = warren_server::serve(self.clients, state)?;
         let admin = admin::serve(self.admin, health)?;
         let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
@@ -159,12 +159,12 @@ impl Application {
             version: env!("CARGO_PKG_VERSION"),
         });
 
-        // Nobody told these to end: a replica that is only half there must not look alive.
+        // None of these ends before the shutdown. A replica of which one part has exited must exit as a whole.
         tokio::select! {
             () = shutdown => {}
-            _ = &mut clients => return Err(Error::Ended("the server")),
-            _ = &mut fanout => return Err(Error::Ended("a worker")),
-            () = broker.ended() => return Err(Error::Ended("the bond with RabbitMQ")),
+            _ = &mut clients => return Err(Error::Exited("the server")),
+            _ = &mut fanout => return Err(Error::Exited("a worker")),
+            () = broker.ended() => return Err(Error::Exited("the RabbitMQ task")),
         }
 
         phases.enter(Phase::Unready);
@@ -173,24 +173,24 @@ impl Application {
         phases.enter(Phase::Draining);
         clients_handle.pause().await;
         workers.post(&WorkerMessage::Drain(config.drain_period)).await;
-        // Pausing alone would leave newcomers waiting; this has them refused, and go elsewhere. The
-        // acceptor pauses in its own time, and would take it for an error before.
+        // While the acceptor only pauses, new clients would wait. A listener that is shut down refuses them,
+        // so that they connect to another replica. The acceptor must have paused, or it reports an error.
         sleep(PAUSE_TIME).await;
-        if let Err(error) = SockRef::from(&door).shutdown(Shutdown::Both) {
+        if let Err(error) = SockRef::from(&listener).shutdown(Shutdown::Both) {
             reporter.emit(Event::ListenerCloseFailed { problem: SanitizedText::of(error) });
         }
-        let patience = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
-        if timeout(patience, connections.no_sockets()).await.is_err() {
+        let limit = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
+        if timeout(limit, connections.no_sockets()).await.is_err() {
             reporter.emit(Event::DrainTimedOut { connections: connections.open() });
         }
-        // An event stream that is not read cannot be ended in order.
+        // An event stream whose client does not read cannot end in order.
         let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();
         clients_handle.stop(ended).await;
 
         phases.enter(Phase::Closed);
         fanout.abort();
-        measuring.abort();
-        summing.abort();
+        lag_task.abort();
+        log_task.abort();
         broker.close().await;
         traces.close().await;
         admin_handle.stop(false).await;

@@ -1,4 +1,4 @@
-//! The phases of a replica's end, in their order.
+//! Moves a replica through its phases.
 
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -6,7 +6,7 @@ use warren_observe::events::Event;
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
 
-/// Moves the phase on.
+/// The current phase of the replica. Each change is an event.
 #[derive(Debug)]
 pub struct Phases {
     phase: watch::Sender<Phase>,

@@ -1,24 +1,24 @@
-//! Whether the bond to the other replicas holds, for readiness and metrics.
+//! State of the broker, for readiness and metrics.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// How the broker is. What is false tells why the replica is not ready.
+/// State of the broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerStatus {
     /// Messages can be published.
     pub publishing: bool,
     /// Messages are being read.
     pub consuming: bool,
-    /// A message published here came back here, lately.
+    /// The replica receives what it publishes.
     pub hearing: bool,
-    /// The broker asked publishers to wait, because of an alarm of its own.
+    /// RabbitMQ blocks publishers because of an alarm.
     pub blocked: bool,
-    /// Why messages are not being read, as far as known. Holds no secret.
+    /// Last error of the consumer, without secrets.
     pub problem: Option<Arc<str>>,
 }
 
-/// Why a replica should get no new clients.
+/// Reason why a replica should get no new clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
     NotConsuming,
@@ -27,7 +27,8 @@ pub enum Unready {
 }
 
 impl BrokerStatus {
-    /// Why the broker is not ready, if it is not. A blocked broker is: it still delivers.
+    /// The reason why the broker is not ready, if it is not. A blocked broker is ready, because it still
+    /// delivers.
     pub fn unready(&self) -> Option<Unready> {
         if !self.consuming {
             Some(Unready::NotConsuming)

@@ -1,4 +1,4 @@
-//! Logs on standard error, as text or JSON lines.
+//! The format and filter of the log output, which is text or JSON lines on standard error.
 
 use std::io::IsTerminal;
 use tracing::Subscriber;
@@ -7,17 +7,17 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use warren_config::{Config, LogFormat};
 
-/// Libraries that log what Warren says itself, or that is no concern of an operator.
-const QUIET: &str = "lapin=off,async_rs=off,actix_server=warn,actix_http=off,mio=off,\
+/// Libraries whose lines repeat Warren's events or do not concern operators.
+const LIBRARIES: &str = "lapin=off,async_rs=off,actix_server=warn,actix_http=off,mio=off,\
                      hyper=off,hyper_util=off,reqwest=off,rustls=off";
 
-/// Begins to log. Once in a process; later calls change nothing.
+/// Starts the log output of the process. Later calls change nothing.
 pub fn start(config: &Config) {
     let ansi = std::io::stderr().is_terminal();
     let _ = set_global_default(subscriber(config.log_format, &config.log.0, ansi, std::io::stderr));
 }
 
-/// What writes lines. The target is for filters only: `event` says what it is.
+/// Writes lines. The target is only for filters; the field `event` identifies an event.
 pub(crate) fn subscriber<W>(
     format: LogFormat,
     filter: &str,
@@ -27,7 +27,7 @@ pub(crate) fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(format!("{QUIET},{filter}")).unwrap_or_default();
+    let filter = EnvFilter::try_new(format!("{LIBRARIES},{filter}")).unwrap_or_default();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(ansi)

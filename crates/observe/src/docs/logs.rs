@@ -7,30 +7,32 @@ use std::fmt::Write;
 const HEAD: &str = "\
 # Logs
 
-<!-- Made from crates/observe/src/events/table.rs by `make docs`. -->
+<!-- Generated from crates/observe/src/events/table.rs by `make docs`. -->
 
-Every event is one line on standard error, as text or as a JSON object (`WARREN_LOG_FORMAT`), and one
-rise of a counter, so that the two agree.
+Each event has one line on standard error, as text or as a JSON object (`WARREN_LOG_FORMAT`), and one
+increment of a counter, so that lines and counters agree.
 
 ```text
 {\"timestamp\":\"2026-01-02T03:04:05.678901Z\",\"level\":\"WARN\",\"message\":\"a message was not published\",\"event\":\"publish_failed\",\"count\":1,\"outcome\":\"publish_timeout\",\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"}
 2026-01-02T03:04:05.678901Z  WARN a message was not published event=\"publish_failed\" count=1 outcome=\"publish_timeout\" trace_id=0af7651916cd43dd8448eb211c80319c
 ```
 
-- **`event`** is the name, and stays when the message is worded anew. A line without it is a library's.
-- **Counters.** What another metric counts, it counts; the field with the name of its label says in which
-  series. All else counts in `warren_events_total`, by `event`.
-- **Bursts.** Where the table says `10 s` or `60 s`, the first is told at once, and then there is one line
-  in that time at most, for each event and series. `count` says how many it stands for; the other fields
-  are those of the last. What is left is told when it is due, and when the replica ends, so that the
-  counts of all lines are what the counter rose by. Only a replica that is killed takes some with it.
-- **`trace_id`** is of the [trace](tracing.md) that the message is in, recorded or not. A caller's own is
-  shown even where no traces are exported. A message that is in none has none.
-- **What is not in it**: what was said, names that clients choose (channels, origins, keys, ids), and
+- **`event`** is the name of the event. It stays the same when the message changes. A line without it
+  comes from a library.
+- **Counters.** If another metric counts an event, the field with the name of its label identifies the
+  series. All other events count in `warren_events_total`, by `event`.
+- **Bursts.** Where the table says `10 s` or `60 s`, the first event has a line at once. Then there is
+  at most one line in that time, for each event and series. `count` is the number of events that it stands
+  for; its other fields are those of the last one. The rest of a burst has a line when that time is over,
+  and when the replica stops. The counts of all lines add up to the increase of the counter, unless the
+  replica is killed.
+- **`trace_id`** is the id of the message's [trace](tracing.md), recorded or not. A caller's own id is
+  shown even if no traces are exported. The field is missing if the message has no trace.
+- **Not in the lines:** texts of messages, names that clients choose (channels, origins, keys, ids), and
   secrets. Text of other programs, such as RabbitMQ's reasons, is cut at 1 KiB and cannot begin a line.
-- **Levels.** INFO is usual, or a client's doing; WARN is worth a look; ERROR is for somebody to act on.
-- **Less of it.** `WARREN_LOG=warn`, or without one event `WARREN_LOG=info,warren::client_closed=off`.
-  What is not shown is counted all the same.
+- **Levels.** INFO: normal, or caused by a client. WARN: worth a look. ERROR: someone must act.
+- **Fewer lines.** `WARREN_LOG=warn`, or all but one event: `WARREN_LOG=info,warren::client_closed=off`.
+  Events that have no line are still counted.
 ";
 
 /// The text of docs/logs.md.
@@ -44,9 +46,10 @@ pub fn markdown() -> String {
         );
         for event in section.events {
             let Declaration { name, level, message, meaning, .. } = event;
-            let lines = event.quiet.map_or("each".to_owned(), |it| format!("{} s", it.as_secs()));
+            let lines =
+                event.quiet.map_or("each".to_owned(), |quiet| format!("{} s", quiet.as_secs()));
             let fields = event.fields.iter().map(|field| format!("`{field}`"));
-            let (fields, counter) = (fields.collect::<Vec<_>>().join(", "), event.rise());
+            let (fields, counter) = (fields.collect::<Vec<_>>().join(", "), event.increment());
             let _ = writeln!(
                 text,
                 "| `{name}` | {level} | {lines} | {message} | {fields} | {counter} | {meaning} |"
@@ -57,16 +60,16 @@ pub fn markdown() -> String {
 }
 
 impl Declaration {
-    /// The metric that counts it.
-    #[expect(clippy::expect_used, reason = "a row that names another field does not compile")]
+    /// The metric that counts the event.
+    #[expect(clippy::expect_used, reason = "a row that names a missing metric does not compile")]
     pub fn metric(&self) -> &'static metrics::Declaration {
         let field = self.counter.unwrap_or("events");
         let mut metrics = metrics::SECTIONS.iter().flat_map(|section| section.metrics);
-        metrics.find(|metric| metric.field == field).expect("a row names a metric")
+        metrics.find(|metric| metric.field == field).expect("each row names a metric")
     }
 
-    /// The counter, and which of its series, as the document has it.
-    fn rise(&self) -> String {
+    /// The counter and its series, in the form of the document.
+    fn increment(&self) -> String {
         let metric = self.metric();
         let name = metric.name;
         match self.series {

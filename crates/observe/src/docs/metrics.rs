@@ -8,26 +8,26 @@ use std::fmt::Write;
 const HEAD: &str = "\
 # Metrics
 
-<!-- Made from crates/observe/src/metrics/table.rs by `make docs`. -->
+<!-- Generated from crates/observe/src/metrics/table.rs by `make docs`. -->
 
-`GET /metrics` on the admin port, in Prometheus' text format. What to do when an alert fires is in
-[operations.md](operations.md#runbook).
+`GET /metrics` on the admin port, in Prometheus' text format. [operations.md](operations.md#runbook)
+describes what to do when an alert fires.
 
-## The law
+## Rules
 
-- A name begins with `warren_`. The usual `process_*` are the exception.
-- Seconds and bytes are the only units of measure, and stand in the name. All else is counted, and the
-  name says what.
-- A counter ends in `_total`, and nothing else does. Rates and ratios are left to the query.
+- A name begins with `warren_`, except for the usual `process_*`.
+- Seconds and bytes are the only units, and are part of the name. All other metrics count things, and
+  the name says which.
+- A counter ends in `_total`; no other metric does. Rates and ratios are computed by queries.
 - The values of a label are listed here. None comes from a client, a message or another program, so
-  that nobody outside can make series.
-- Series that are known beforehand begin at 0: a rate sees the first rise.
-- One fact is one metric: what can be added up is not counted a second time.
-- The help text says what it is, and what a rise means where that is not plain.
+  that no outsider can create series.
+- Declared series begin at 0, so that a rate includes the first increase.
+- One fact is one metric: sums are computed by queries.
+- The help text says what a metric is, and what an increase means unless that is obvious.
 
-Tests hold all of it: the names, this page, and that a scrape has what is declared and nothing else.
-Counting takes no lock and no memory where messages are delivered: each worker has figures of its
-own, which a scrape adds up.
+Tests verify these rules, this page, and that a scrape contains the declared metrics and no others.
+Counting on the way of a message takes no lock and allocates no memory: each worker has its own
+counters, which a scrape adds up.
 ";
 
 /// The text of docs/metrics.md.
@@ -46,7 +46,7 @@ pub fn markdown() -> String {
             let _ = writeln!(text, "| `{name}` | {kind} | {unit} | {labels} | {help} |");
         }
     }
-    text.push_str("\n## Which alert reads what\n\n| alert | metrics |\n| --- | --- |\n");
+    text.push_str("\n## Metrics of the alerts\n\n| alert | metrics |\n| --- | --- |\n");
     for (alert, names) in alerts() {
         let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let link = alert.to_lowercase();
@@ -55,7 +55,7 @@ pub fn markdown() -> String {
     text
 }
 
-/// Each alert, with the metrics that it reads.
+/// Each alert with the metrics that it uses.
 fn alerts() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut alerts = BTreeMap::<_, Vec<_>>::new();
     for metric in SECTIONS.iter().flat_map(|section| section.metrics) {
@@ -76,7 +76,7 @@ fn describe(labels: &Labels) -> String {
         // The version would change the document with every release.
         names if names == Version::NAMES => "`version`: of the program".to_owned(),
         [WORKER] => {
-            "`worker`: `main`, which speaks to RabbitMQ, and `0`, `1`, … for each of `WARREN_WORKERS`"
+            "`worker`: `main`, which communicates with RabbitMQ, and `0`, `1`, … for each of `WARREN_WORKERS`"
                 .to_owned()
         }
         _ => {

@@ -25,103 +25,104 @@ use tracing::Level;
 macro_rules! event_table {
     ($callback:ident) => {
         $callback! {
-        "Start and end" {
-            /// Clients can connect; `connections` is how many. It may not be ready yet.
+        "Start and shutdown" {
+            /// The replica accepts clients at `address`, with the health checks and metrics at `admin`.
             Serving = "serving", INFO, EACH, "serving: open http://{address}",
                 {address: SocketAddr, admin: SocketAddr, replica: SanitizedText, workers: usize, connections: usize, version: &'static str}, own;
-            /// There is no RabbitMQ: fine to try it out, wrong for more than one replica.
+            /// No RabbitMQ is configured. Fine for a trial; wrong for more than one replica.
             EmbeddedBroker = "embedded_broker", WARN, EACH,
                 "embedded broker: messages reach the clients of this process only; set WARREN_AMQP_URL to join replicas through RabbitMQ", own;
-            /// Which nodes are tried, and which exchange is shared.
+            /// The nodes that are tried, and the exchange that the replicas share.
             Connecting = "connecting", INFO, EACH, "joining replicas through RabbitMQ", {nodes: SanitizedText, exchange: SanitizedText}, own;
-            /// Spans go to this collector.
+            /// Spans are sent to this collector.
             ExportingTraces = "exporting_traces", INFO, EACH, "exporting traces", {to: SanitizedText, sampling: SanitizedText}, own;
-            /// Raise the file limit, or set `WARREN_MAX_CONNECTIONS` to what there is.
+            /// Raise the file limit, or set `WARREN_MAX_CONNECTIONS` to what it allows.
             ConnectionsLimited = "connections_limited", WARN, EACH,
-                "WARREN_MAX_CONNECTIONS is more than the file limit allows; the lower counts",
+                "WARREN_MAX_CONNECTIONS is more than the file limit allows; the file limit applies",
                 {configured: usize, allowed: usize}, own;
-            /// SIGTERM or SIGINT has come.
-            ShutdownRequested = "shutdown_requested", INFO, EACH, "stopping; a second signal ends it at once", own;
-            /// A phase of the end began: `unready`, `draining`, `closed`.
-            PhaseChanged = "phase_changed", INFO, EACH, "shutdown", {phase: Phase}, own;
-            /// Newcomers wait until the end instead of going elsewhere.
+            /// SIGTERM or SIGINT was received.
+            ShutdownRequested = "shutdown_requested", INFO, EACH, "shutdown requested; a second signal exits at once", own;
+            /// A phase of the shutdown began: `unready`, `draining`, `closed`.
+            PhaseChanged = "phase_changed", INFO, EACH, "shutdown phase changed", {phase: Phase}, own;
+            /// New clients wait until the end of the drain instead of connecting to another replica.
             ListenerCloseFailed = "listener_close_failed", WARN, EACH, "cannot close the listener early", {problem: SanitizedText}, own;
-            /// So many did not settle in time and are cut: RabbitMQ did not confirm what they sent, or they do
-            /// not read.
+            /// Clients that did not finish in time, and are disconnected: RabbitMQ did not confirm their
+            /// messages, or they do not read.
             DrainTimedOut = "drain_timed_out", WARN, EACH, "clients remain after the drain period", {connections: usize}, own;
-            /// The last line of an end in order.
-            Stopped = "stopped", INFO, EACH, "done", own;
-            /// A second signal came before that.
-            ForcedExit = "forced_exit", WARN, EACH, "ended at once", own;
-            /// The last line of one that cannot go on; the exit code is 70.
-            Failed = "failed", ERROR, EACH, "cannot go on", {problem: SanitizedText}, own;
+            /// The last line of a complete shutdown.
+            Stopped = "stopped", INFO, EACH, "stopped", own;
+            /// A second signal was received before the shutdown was complete.
+            ForcedExit = "forced_exit", WARN, EACH, "second signal: exiting at once", own;
+            /// The last line of a replica that cannot continue; its exit code is 70.
+            Failed = "failed", ERROR, EACH, "fatal error", {problem: SanitizedText}, own;
         }
         "Clients" {
-            /// A handshake was answered with an error: `too_many_connections` asks for more replicas,
-            /// `shutting_down` is usual in an update, all else is a client that does it wrong.
+            /// A handshake was answered with an error. `too_many_connections`: more replicas are needed.
+            /// `shutting_down` is normal during an update. With any other cause the client is at fault.
             HandshakeRefused = "handshake_refused", INFO, SUMMED, "a handshake was refused", {cause: HandshakeRefusal}, refused[cause];
-            /// A client was closed because of what it did, or did not: `too_slow` does not read, `no_pong`
-            /// vanished, `log_unreadable` and `replay_expired` could not get what they missed; all else is a client
-            /// that does it wrong.
+            /// The replica closed a connection. `too_slow`: the client does not read. `no_pong`: it vanished.
+            /// `log_unreadable`, `replay_expired`: it could not get the messages that it missed. With any other
+            /// reason the client is at fault.
             ClientClosed = "client_closed", INFO, SUMMED, "a client was closed", {reason: ConnectionEnd}, closed[reason];
-            /// A client came back and was told that what it missed is not known: `expired` was away for longer
-            /// than is kept, `unknown` comes from another log, `malformed` sent no id of ours, and with `live`
-            /// nothing is kept.
-            ResumeFailed = "resume_failed", INFO, SUMMED, "a client could not go on where it was", {outcome: ResumeOutcome}, resumes[outcome];
-            /// A client came back and the log could not be read for it. It is closed and tries again.
-            LogUnreadable = "log_unreadable", WARN, SUMMED, "the log cannot be read for those who come back", {problem: SanitizedText}, resumes[ResumeOutcome::Unreadable];
+            /// A client could not resume, and was told. `expired`: it was away for longer than messages are
+            /// kept. `unknown`: its id is of another log. `malformed`: its id has no valid form. `live`: nothing
+            /// is kept in this delivery mode.
+            ResumeFailed = "resume_failed", INFO, SUMMED, "a client could not resume", {outcome: ResumeOutcome}, resumes[outcome];
+            /// The log could not be read for a client that resumes. Its connection is closed, and it retries.
+            LogUnreadable = "log_unreadable", WARN, SUMMED, "the log cannot be read for clients that resume", {problem: SanitizedText}, resumes[ResumeOutcome::Unreadable];
         }
-        "Messages in" {
-            /// A message was answered with an error, and not even tried to publish: the sender's doing, but for
-            /// `shutting_down`, which is usual in an update.
+        "Publishing" {
+            /// A message was answered with an error before any attempt to publish it. The sender is at fault,
+            /// except for `shutting_down`, which is normal during an update.
             MessageRejected = "message_rejected", INFO, SUMMED, "a message was rejected", {cause: MessageRejection, trace_id: TraceField}, rejected[cause];
-            /// A message did not get out, or is not known to; its sender was told. RabbitMQ is away, slow or
-            /// refuses; `shutting_down` is usual in the last moment of a drain.
+            /// A message was not published, or not known to be; its sender was told. RabbitMQ is unavailable,
+            /// slow or refuses it; `shutting_down` is normal at the end of a drain.
             PublishFailed = "publish_failed", WARN, SUMMED, "a message was not published", {outcome: PublishOutcome, trace_id: TraceField}, published[outcome];
-            /// Nothing was bound to the exchange. Everything is declared anew, and the message published again.
-            /// Somebody deletes queues or bindings.
+            /// Nothing was bound to the exchange. The topology is declared again, and the message published
+            /// again. Another program deletes queues or bindings.
             MessageReturned = "message_returned", WARN, SUMMED, "RabbitMQ returned a message", {trace_id: TraceField}, returned;
         }
-        "Messages out" {
-            /// Another program publishes what is no message. Its trace may tell which.
-            MessageMalformed = "message_malformed", WARN, SUMMED, "messages on the exchange that cannot be delivered", {reason: MalformedReason, trace_id: TraceField}, malformed[reason];
-            /// Messages may have been missed while this replica was away; its clients were told. With `log` the
-            /// log was deleted, or too short. With `live` it comes with each connection, the first one included.
+        "Delivery" {
+            /// Another program publishes messages of an invalid form. The trace may show which.
+            MessageMalformed = "message_malformed", WARN, SUMMED, "a message on the exchange cannot be delivered", {reason: MalformedReason, trace_id: TraceField}, malformed[reason];
+            /// Messages may be missing because this replica was not reading; its clients were told. With `log`:
+            /// the log was deleted, or is too short. With `live`: logged for each connection, the first included.
             Gap = "gap", WARN, SUMMED, "messages may be missing; clients were told", gaps;
         }
         "RabbitMQ" {
-            /// A connection stands.
+            /// A connection is established.
             Connected = "connected", INFO, EACH, "connected to RabbitMQ", {role: ConnectionRole, node: SanitizedText}, own;
-            /// A node does not take a connection; the next one is tried. `replay` is for clients that come back.
+            /// A node did not accept a connection; the next one is tried. `replay` is for clients that resume.
             ConnectFailed = "connect_failed", WARN, SUMMED, "cannot connect to RabbitMQ", {role: ConnectionRole, problem: SanitizedText}, amqp_reconnects[role];
-            /// A session for reading begins.
+            /// A session for reading began.
             ConsumingStarted = "consuming_started", INFO, EACH, "reading from RabbitMQ", {exchange: SanitizedText}, own;
-            /// It ended, and another follows. The replica is unready meanwhile.
+            /// The session for reading ended, and another one follows. Until then the replica is unready.
             ConsumingStopped = "consuming_stopped", WARN, EACH, "no longer reading from RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Consume];
-            /// A session for publishing began. What waited is published.
+            /// A session for publishing began. Messages that were waiting are published.
             PublishingStarted = "publishing_started", INFO, EACH, "publishing to RabbitMQ", {exchange: SanitizedText}, own;
-            /// It ended, and another follows. What is sent meanwhile waits.
+            /// The session for publishing ended, and another one follows. Until then messages wait.
             PublishingStopped = "publishing_stopped", WARN, EACH, "no longer publishing to RabbitMQ", {problem: SanitizedText}, amqp_reconnects[ConnectionRole::Publish];
-            /// The log is there with another `WARREN_LOG_MAX_AGE` or `_BYTES`, which cannot be changed from here.
-            RetentionMismatch = "retention_mismatch", WARN, SUMMED, "the log stays as it is", {problem: SanitizedText}, own;
-            /// RabbitMQ is short of memory or of disk.
-            AlarmRaised = "alarm_raised", WARN, EACH, "RabbitMQ has an alarm and takes no messages", {reason: SanitizedText}, own;
-            /// No longer.
-            AlarmCleared = "alarm_cleared", INFO, EACH, "RabbitMQ takes messages again", own;
-            /// A canary had not come back when the next was due. Something takes seconds; after two in a row
-            /// it is deaf.
-            CanaryMissed = "canary_missed", WARN, SUMMED, "a canary did not come back in time", canary_misses;
-            /// Both connections stand, and yet `missing` canaries in a row did not come back.
-            Deaf = "deaf", ERROR, EACH, "deaf: own messages do not come back; rebuilding the topology", {missing: u32}, deaf;
-            /// What this replica publishes comes back to it: it is ready.
-            Hearing = "hearing", INFO, EACH, "hears its own messages", own;
+            /// The log exists with other values of `WARREN_LOG_MAX_AGE` or `_BYTES`, which Warren cannot change.
+            RetentionMismatch = "retention_mismatch", WARN, SUMMED, "the log keeps its present retention", {problem: SanitizedText}, own;
+            /// RabbitMQ blocks publishers: low memory or disk.
+            AlarmRaised = "alarm_raised", WARN, EACH, "RabbitMQ has an alarm and blocks publishers", {reason: SanitizedText}, own;
+            /// The alarm ended.
+            AlarmCleared = "alarm_cleared", INFO, EACH, "RabbitMQ accepts messages again", own;
+            /// A canary had not returned when the next one was due: something takes seconds. After two in a
+            /// row the replica is deaf.
+            CanaryMissed = "canary_missed", WARN, SUMMED, "a canary did not return in time", canary_misses;
+            /// Both sessions are established, but `missing` canaries in a row did not return.
+            Deaf = "deaf", ERROR, EACH, "deaf: own messages do not return; rebuilding the topology", {missing: u32}, deaf;
+            /// The replica receives what it publishes, and is ready.
+            Hearing = "hearing", INFO, EACH, "hearing: own messages return", own;
         }
         "Traces" {
-            /// Spans come faster than they are exported. `count` is of spans.
-            SpansQueueFull = "spans_queue_full", WARN, SELDOM, "spans come faster than they are exported", spans_dropped[SpanDropCause::QueueFull];
-            /// The collector is away or refuses them, all or some. `count` is of spans.
+            /// Spans are created faster than they are exported. `count` is the number of spans.
+            SpansQueueFull = "spans_queue_full", WARN, SELDOM, "spans were dropped because the queue is full", spans_dropped[SpanDropCause::QueueFull];
+            /// The collector is unavailable, or refuses some or all spans. `count` is the number of spans.
             SpansNotExported = "spans_not_exported", WARN, SELDOM, "traces cannot be exported", {problem: SanitizedText}, spans_dropped[SpanDropCause::NotExported];
-            /// The replica ended with spans that the collector did not take in time. `count` is of spans.
+            /// The replica stopped with spans that the collector had not accepted in time. `count` is the number
+            /// of spans.
             SpansAbandoned = "spans_abandoned", WARN, SELDOM, "the last spans were not exported in time", spans_dropped[SpanDropCause::NotExported];
         }
         }

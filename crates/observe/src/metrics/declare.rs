@@ -5,16 +5,16 @@ use crate::labels::{Label, Worker};
 /// One metric, as it is declared.
 #[derive(Debug)]
 pub struct Declaration {
-    /// What it is called where it is counted.
+    /// Name of the handle in the table.
     pub field: &'static str,
     pub name: &'static str,
-    /// What it is, and what a rise means.
+    /// Description, and the meaning of an increase.
     pub help: &'static str,
     pub kind: Kind,
-    /// `seconds` and `bytes` are in the name; all else is what is counted.
+    /// `seconds` or `bytes`, which are in the name, or the things that are counted.
     pub unit: &'static str,
     pub labels: Labels,
-    /// The alerts that read it.
+    /// The alerts that use it.
     pub alerts: &'static [&'static str],
 }
 
@@ -25,7 +25,7 @@ pub struct Section {
     pub metrics: &'static [Declaration],
 }
 
-/// The types that Prometheus knows, without summaries.
+/// The types of Prometheus, without summaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Counter,
@@ -71,8 +71,8 @@ impl Labels {
     }
 }
 
-/// From each row: its [`Declaration`], and a field of the struct that is counted with. The type of the
-/// field is the type of the metric.
+/// Makes of each row its [`Declaration`] and a field of [`Table`]. The type of the field determines the
+/// type and the labels of the metric.
 macro_rules! metrics {
     ($($title:literal {
         $($(#[doc = $help:literal])+ $field:ident: $handle:ty =
@@ -99,10 +99,10 @@ macro_rules! metrics {
         }
 
         impl Table {
-            /// Registers all of it, with the series that are known beforehand at zero.
+            /// Registers all metrics, with a series at zero for each declared value of a label.
             pub(crate) fn new(registry: &Registry) -> Self {
                 let mut declarations = SECTIONS.iter().flat_map(|section| section.metrics);
-                // In the order in which they are declared, as in the list.
+                // The fields are in the order of the declarations.
                 Self { $($($field: register(declarations.next(), registry),)+)+ }
             }
         }

@@ -1,4 +1,4 @@
-//! The usual figures of the process, as the kernel has them.
+//! The usual metrics of a process, from the kernel.
 
 use super::table::Table;
 use rustix::process::{Resource, getrlimit};
@@ -6,19 +6,19 @@ use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The process begins about now.
+/// Sets the start time to now.
 pub(crate) fn begin(table: &Table) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     table.process_start.set(now.as_secs() as i64);
 }
 
-/// Asks for all of it. What cannot be told stays as it was.
+/// Updates all of them. A value that cannot be read stays the same.
 pub(crate) fn update(table: &Table) {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let used = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
     table.process_cpu.inc_by((used - table.process_cpu.get()).max(0.0));
-    if let Some(most) = getrlimit(Resource::Nofile).current {
-        table.process_max_fds.set(i64::try_from(most).unwrap_or(i64::MAX));
+    if let Some(limit) = getrlimit(Resource::Nofile).current {
+        table.process_max_fds.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
     if let Some(open) = open_files() {
         table.process_fds.set(open);
@@ -38,7 +38,7 @@ pub(crate) fn update(table: &Table) {
     }
 }
 
-/// Linux 6.2 and later say it at once. On others they have to be counted, one by one.
+/// Number of open files. Linux 6.2 and later provide it; on older kernels it is counted.
 fn open_files() -> Option<i64> {
     const FILES: &str = "/proc/self/fd";
     let count = match fs::metadata(FILES).ok()?.len() {

@@ -1,4 +1,4 @@
-//! What each thread counts for itself, so that none waits for another: put together at a scrape.
+//! Counters of each thread, which a scrape adds up, so that threads do not contend for them.
 
 use super::declare::MAIN;
 use super::table::Table;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::time::{Instant, sleep};
 
-/// How often a thread is asked how late it is.
-const ASK: Duration = Duration::from_millis(200);
+/// Interval at which the lag of a thread is measured.
+const LAG_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One thread with a runtime of its own.
+/// The metrics of one thread, which has a runtime of its own.
 #[derive(Debug)]
 pub struct WorkerCounters {
-    /// It serves no clients.
+    /// The main thread, which serves no clients.
     main: bool,
     lag: Histogram,
     busy: Counter,
@@ -22,14 +22,14 @@ pub struct WorkerCounters {
     tasks: IntGauge,
     queued: IntGauge,
     runtime: RuntimeMetrics,
-    figures: Figures,
+    values: Values,
 }
 
-/// What a worker does for its clients. Only its own thread writes them: no lock, and no line of cache
-/// that goes back and forth.
+/// Counters and gauges of a worker. Only its own thread writes them, without a lock and in a cache line of
+/// their own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Figures {
+struct Values {
     writes: AtomicU64,
     deliveries: AtomicU64,
     bytes: AtomicU64,
@@ -40,20 +40,20 @@ struct Figures {
     slow: AtomicU64,
 }
 
-/// What a worker finds when it looks at its clients and its hub, once a second.
+/// State of a worker's hub and clients, taken once a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WorkerSnapshot {
     pub channels: usize,
     pub subscriptions: usize,
     pub history: usize,
-    /// Bytes that wait for the slowest client.
+    /// The largest backlog of a client, in bytes.
     pub backlog: u64,
-    /// Clients for which more than half of what may wait does.
+    /// Clients whose backlog exceeds half of the limit.
     pub slow: usize,
 }
 
 impl WorkerCounters {
-    /// The present thread, under this name.
+    /// Begins the series of the current thread.
     pub(crate) fn new(table: &Table, name: &str) -> Self {
         Self {
             main: name == MAIN,
@@ -63,7 +63,7 @@ impl WorkerCounters {
             tasks: table.runtime_tasks.begin(name),
             queued: table.runtime_queued.begin(name),
             runtime: Handle::current().metrics(),
-            figures: Figures::default(),
+            values: Values::default(),
         }
     }
 
@@ -71,52 +71,53 @@ impl WorkerCounters {
         self.main
     }
 
-    /// Measures for ever how late this thread, to which it is to be spawned, gets around to things.
+    /// Measures the lag of the thread that runs this, and never returns.
     pub async fn measure(&self) {
         loop {
-            let due = Instant::now() + ASK;
-            sleep(ASK).await;
+            let due = Instant::now() + LAG_INTERVAL;
+            sleep(LAG_INTERVAL).await;
             self.lag.observe(due.elapsed().as_secs_f64());
         }
     }
 
-    /// So many writes that took so many messages, and bytes in all. From its own thread only.
+    /// Adds writes, and the messages and bytes that they carried. Called by its own thread only.
     pub fn written(&self, writes: usize, messages: usize, bytes: usize) {
-        let Figures { writes: all_writes, deliveries, bytes: all_bytes, .. } = &self.figures;
+        let Values { writes: all_writes, deliveries, bytes: all_bytes, .. } = &self.values;
         for (sum, more) in [(all_writes, writes), (deliveries, messages), (all_bytes, bytes)] {
             sum.store(sum.load(Ordering::Relaxed) + more as u64, Ordering::Relaxed);
         }
     }
 
-    pub fn surveyed(&self, survey: WorkerSnapshot) {
-        let Figures { channels, subscriptions, history, backlog, slow, .. } = &self.figures;
-        for (figure, value) in [
-            (channels, survey.channels as u64),
-            (subscriptions, survey.subscriptions as u64),
-            (history, survey.history as u64),
-            (backlog, survey.backlog),
-            (slow, survey.slow as u64),
+    /// Replaces the gauges. Called by its own thread only.
+    pub fn set_snapshot(&self, snapshot: WorkerSnapshot) {
+        let Values { channels, subscriptions, history, backlog, slow, .. } = &self.values;
+        for (gauge, value) in [
+            (channels, snapshot.channels as u64),
+            (subscriptions, snapshot.subscriptions as u64),
+            (history, snapshot.history as u64),
+            (backlog, snapshot.backlog),
+            (slow, snapshot.slow as u64),
         ] {
-            figure.store(value, Ordering::Relaxed);
+            gauge.store(value, Ordering::Relaxed);
         }
     }
 }
 
-/// Puts together what the threads have.
+/// Adds up the values of all threads.
 pub(crate) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a WorkerCounters> + Clone) {
-    let each = |figure: fn(&Figures) -> &AtomicU64| {
-        threads.clone().map(move |thread| figure(&thread.figures).load(Ordering::Relaxed))
+    let each = |value: fn(&Values) -> &AtomicU64| {
+        threads.clone().map(move |thread| value(&thread.values).load(Ordering::Relaxed))
     };
-    catch_up(&table.writes, each(|figures| &figures.writes).sum());
-    catch_up(&table.deliveries, each(|figures| &figures.deliveries).sum());
-    catch_up(&table.delivered_bytes, each(|figures| &figures.bytes).sum());
+    catch_up(&table.writes, each(|values| &values.writes).sum());
+    catch_up(&table.deliveries, each(|values| &values.deliveries).sum());
+    catch_up(&table.delivered_bytes, each(|values| &values.bytes).sum());
     let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    set(&table.channels, each(|figures| &figures.channels).sum());
-    set(&table.subscriptions, each(|figures| &figures.subscriptions).sum());
-    // The workers keep the same messages, and each accounts for all of them.
-    set(&table.history, each(|figures| &figures.history).max().unwrap_or_default());
-    set(&table.backlog, each(|figures| &figures.backlog).max().unwrap_or_default());
-    set(&table.slow_clients, each(|figures| &figures.slow).sum());
+    set(&table.channels, each(|values| &values.channels).sum());
+    set(&table.subscriptions, each(|values| &values.subscriptions).sum());
+    // All workers share the same messages, and each counts all of them.
+    set(&table.history, each(|values| &values.history).max().unwrap_or_default());
+    set(&table.backlog, each(|values| &values.backlog).max().unwrap_or_default());
+    set(&table.slow_clients, each(|values| &values.slow).sum());
     for thread in threads {
         let runtime = &thread.runtime;
         let busy = runtime.worker_total_busy_duration(0).as_secs_f64();
@@ -127,7 +128,7 @@ pub(crate) fn update<'a>(table: &Table, threads: impl Iterator<Item = &'a Worker
     }
 }
 
-/// Has a counter show a sum that only rises.
+/// Raises a counter to a sum that never decreases.
 fn catch_up(counter: &IntCounter, sum: u64) {
     counter.inc_by(sum.saturating_sub(counter.get()));
 }

@@ -21,20 +21,20 @@ use warren_config::Config;
 use warren_protocol::message::Message;
 use warren_protocol::websocket::CloseReason;
 
-/// How often it is looked what is left of bursts.
-const LOOK: Duration = Duration::from_secs(1);
-/// Seconds that the date of a message may be off. One further off is of something else, and would spoil
-/// every mean that it is part of.
-const CREDIBLE: f64 = 3600.0;
+/// Interval at which lines that are due are written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum difference in seconds between the date of a message and now. A larger one has another cause, and
+/// would distort every mean.
+const MAX_DATE_OFFSET: f64 = 3600.0;
 
-/// See the module.
+/// Counts what happens. An event also gets a line in the log output.
 #[derive(Debug)]
 pub struct Reporter {
     registry: Registry,
     table: Table,
-    /// The threads of which the figures are put together at a scrape.
+    /// The threads whose counters a scrape adds up.
     threads: Mutex<Vec<Arc<WorkerCounters>>>,
-    /// Until when the time was counted that RabbitMQ takes no messages.
+    /// Time up to which the blocking of publishers is counted. `None` while RabbitMQ does not block.
     blocked: Mutex<Option<Instant>>,
     log: LogRateLimiter,
 }
@@ -46,7 +46,7 @@ impl Default for Reporter {
 }
 
 impl Reporter {
-    /// All that is declared, with the series that are known beforehand at zero.
+    /// A reporter with all declared series at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
         let table = Table::new(&registry);
@@ -61,52 +61,52 @@ impl Reporter {
         }
     }
 
-    /// Counts an event, and writes its line, or has it summed for one.
+    /// Counts an event and writes its line, or adds it to the sum of a later line.
     pub fn emit(&self, event: Event) {
         self.emit_times(1, event);
     }
 
-    /// The same, for something that happened so many times at once.
+    /// Does the same for a number of like events at once.
     pub fn emit_times(&self, times: u64, event: Event) {
         count::count(&event, &self.table, times);
         self.log.emit(event, times);
     }
 
-    /// Writes for ever what is left of bursts, when it is due.
-    pub async fn sum_up(&self) {
+    /// Writes the lines of summed events when they are due, and never returns.
+    pub async fn write_due_lines(&self) {
         loop {
-            sleep(LOOK).await;
+            sleep(WRITE_INTERVAL).await;
             self.log.write_due();
         }
     }
 
-    /// Writes what is left of bursts, due or not: the end is near.
+    /// Writes the lines of all summed events, before the program exits.
     pub fn flush_log(&self) {
         self.log.write_rest();
     }
 
-    /// The exposition in Prometheus' text format.
+    /// The metrics in Prometheus' text format.
     pub fn render(&self) -> Vec<u8> {
         worker_counters::update(&self.table, self.threads().iter().map(|thread| &**thread));
         process::update(&self.table);
         self.count_blocked(self.table.amqp_blocked.get() == 1);
         let mut text = Vec::new();
-        // Writing to memory fails only for a family without series, which is then left out.
+        // Writing to memory fails only for a metric without series, which is then omitted.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         text
     }
 
-    /// The present thread, which speaks to RabbitMQ.
+    /// Registers the current thread as the main thread, which communicates with RabbitMQ.
     pub fn main_thread(&self) -> Arc<WorkerCounters> {
         self.thread(|_| MAIN.to_owned())
     }
 
-    /// The present thread, which is a worker.
+    /// Registers the current thread as a worker.
     pub fn worker(&self) -> Arc<WorkerCounters> {
         self.thread(|before| before.to_string())
     }
 
-    /// The name is told how many workers there are.
+    /// Registers the current thread. `name` gets the number of workers so far.
     fn thread(&self, name: impl FnOnce(usize) -> String) -> Arc<WorkerCounters> {
         let mut threads = self.threads();
         let workers = threads.iter().filter(|thread| !thread.is_main()).count();
@@ -119,7 +119,7 @@ impl Reporter {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The limits that figures are held against.
+    /// Sets the gauges of configured limits.
     pub fn limits(&self, config: &Config) {
         let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.table.publish_buffer_limit.set(bytes(config.publish_buffer.0));
@@ -131,7 +131,7 @@ impl Reporter {
         self.table.opened.at(transport).inc();
     }
 
-    /// `None`: the client vanished without a word.
+    /// Counts the end of a connection. `None`: without a close frame.
     pub fn connection_closed(&self, transport: Transport, close: Option<CloseReason>) {
         self.table.connections.at(transport).dec();
         let reason = close.map_or(ConnectionEnd::Gone, ConnectionEnd::Closed);
@@ -147,7 +147,7 @@ impl Reporter {
         self.table.received.at(transport).inc();
     }
 
-    /// The sender of a message was told that it is out.
+    /// Counts a confirmed message.
     pub fn published(&self) {
         self.table.published.at(PublishOutcome::Confirmed).inc();
     }
@@ -160,7 +160,7 @@ impl Reporter {
         self.table.duplicates.inc();
     }
 
-    /// A client goes on where it was, with what is in `memory` or in the `log`.
+    /// Counts a client that recovered from memory or from the log.
     pub fn resumed(&self, outcome: ResumeOutcome) {
         self.table.resumes.at(outcome).inc();
     }
@@ -173,29 +173,29 @@ impl Reporter {
         self.table.replay_pages.inc();
     }
 
-    /// The collector has taken so many spans.
+    /// Counts spans that the collector accepted.
     pub fn spans_exported(&self, spans: u64) {
         self.table.spans_exported.inc_by(spans);
     }
 
-    /// A message was published somewhere, and has now been handed to the workers.
+    /// Observes the latency of a message that has just been handed to the workers.
     pub fn broadcast(&self, message: &Message) {
-        // Whole seconds would tell a latency that is off by up to one.
+        // A date in whole seconds would make the latency wrong by up to a second.
         if message.dated
             && message.date.contains('.')
             && let Ok(date) = message.date.parse::<Timestamp>()
         {
-            let took = Timestamp::now().duration_since(date).as_secs_f64();
-            if took.abs() <= CREDIBLE {
-                self.table.broadcast_latency.observe(took.max(0.0));
+            let latency = Timestamp::now().duration_since(date).as_secs_f64();
+            if latency.abs() <= MAX_DATE_OFFSET {
+                self.table.broadcast_latency.observe(latency.max(0.0));
             }
         }
     }
 
-    /// A message was compressed, from so many bytes to so many.
-    pub fn compressed(&self, from: usize, to: usize) {
-        self.table.compression_input.inc_by(from as u64);
-        self.table.compression_output.inc_by(to as u64);
+    /// Counts the size of a message before and after its compression.
+    pub fn compressed(&self, before: usize, after: usize) {
+        self.table.compression_input.inc_by(before as u64);
+        self.table.compression_output.inc_by(after as u64);
     }
 
     pub fn broker_status(&self, status: &BrokerStatus) {
@@ -206,13 +206,13 @@ impl Reporter {
         self.hearing(status.hearing);
     }
 
-    /// There is no RabbitMQ to be joined to.
+    /// Sets the metrics of a replica without RabbitMQ.
     pub fn embedded(&self) {
         self.table.amqp_up.clear();
         self.hearing(true);
     }
 
-    /// Counts the time up to now in which RabbitMQ took no messages. `blocked`: it takes none now.
+    /// Counts the time up to now in which RabbitMQ blocked publishers. `blocked`: it blocks them now.
     fn count_blocked(&self, blocked: bool) {
         let mut since = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -227,8 +227,8 @@ impl Reporter {
         self.table.hearing.set(hearing.into());
     }
 
-    pub fn canary_round_trip(&self, took: Duration) {
-        self.table.canary_round_trip.observe(took.as_secs_f64());
+    pub fn canary_round_trip(&self, time: Duration) {
+        self.table.canary_round_trip.observe(time.as_secs_f64());
     }
 
     pub fn replicas(&self, replicas: usize) {
@@ -243,31 +243,31 @@ impl Reporter {
         self.table.connections_limit.set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
-    pub fn phase(&self, present: Phase) {
+    pub fn phase(&self, current: Phase) {
         for phase in Phase::ALL {
-            self.table.phase.at(*phase).set((*phase == present).into());
+            self.table.phase.at(*phase).set((*phase == current).into());
         }
     }
 
-    /// A message of another program was read.
+    /// Counts a message of another program.
     pub fn foreign(&self) {
         self.table.foreign.inc();
     }
 
-    /// A message waits to be confirmed, and takes so much of the buffer.
+    /// Adds an unconfirmed message, with its size in the publish buffer.
     pub fn submitted(&self, bytes: usize) {
         self.table.unconfirmed.inc();
         self.table.publish_buffer.add(bytes as i64);
     }
 
-    /// It waits no longer.
+    /// Removes an unconfirmed message.
     pub fn settled(&self, bytes: usize) {
         self.table.unconfirmed.dec();
         self.table.publish_buffer.sub(bytes as i64);
     }
 
-    /// So long after it was accepted, a message was confirmed.
-    pub fn confirmed(&self, took: Duration) {
-        self.table.confirm_latency.observe(took.as_secs_f64());
+    /// Observes the time from the acceptance of a message to its confirm.
+    pub fn confirmed(&self, latency: Duration) {
+        self.table.confirm_latency.observe(latency.as_secs_f64());
     }
 }

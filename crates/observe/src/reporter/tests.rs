@@ -1,4 +1,4 @@
-//! Every event of the table: that its line is as declared, and agrees with its counter.
+//! Every event of the table: its line is as declared, and agrees with its counter.
 
 use super::Reporter;
 use crate::events::{Event, SECTIONS, SanitizedText, Series, TraceField};
@@ -24,22 +24,22 @@ impl io::Write for Written {
     }
 }
 
-/// The lines that are written meanwhile.
-fn lines(format: LogFormat, tell: impl FnOnce()) -> Vec<String> {
+/// The lines that are written during a call.
+fn lines(format: LogFormat, emit: impl FnOnce()) -> Vec<String> {
     let written = Written::default();
     let writer = written.clone();
     let subscriber = subscriber(format, "info", false, move || writer.clone());
-    tracing::subscriber::with_default(subscriber, tell);
+    tracing::subscriber::with_default(subscriber, emit);
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     text.lines().map(ToOwned::to_owned).collect()
 }
 
-/// All series that have been counted.
-fn counted(metrics: &Reporter) -> BTreeMap<String, f64> {
+/// All counters of events that are not zero.
+fn counted(reporter: &Reporter) -> BTreeMap<String, f64> {
     let counters = metrics::SECTIONS.iter().flat_map(|section| section.metrics);
     let counters: BTreeSet<_> =
         counters.filter(|it| it.kind == metrics::Kind::Counter).map(|it| it.name).collect();
-    let text = String::from_utf8(metrics.render()).unwrap();
+    let text = String::from_utf8(reporter.render()).unwrap();
     let series = text.lines().filter_map(|line| line.rsplit_once(' '));
     let series = series.filter(|(series, _)| {
         let name = series.split('{').next().unwrap();
@@ -50,12 +50,12 @@ fn counted(metrics: &Reporter) -> BTreeMap<String, f64> {
 }
 
 #[test]
-fn every_event_has_the_line_and_the_counter_that_are_declared() {
+fn event_has_declared_line_and_counter() {
     for (declaration, event) in Event::samples() {
-        let metrics = Reporter::new();
-        let said = format!("{event:?}");
-        let lines = lines(LogFormat::Json, || metrics.emit(event));
-        let [line] = &lines[..] else { panic!("{said}: {lines:?}") };
+        let reporter = Reporter::new();
+        let event_text = format!("{event:?}");
+        let lines = lines(LogFormat::Json, || reporter.emit(event));
+        let [line] = &lines[..] else { panic!("{event_text}: {lines:?}") };
         let line: Value = serde_json::from_str(line).unwrap();
         assert_eq!(line["event"], declaration.name);
         assert_eq!(line["level"], declaration.level.to_string());
@@ -70,16 +70,16 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
         let keys: BTreeSet<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(keys, fields.into_iter().collect(), "{line}");
 
-        // One series has risen, and the line says which.
-        let counted: Vec<_> = counted(&metrics).into_iter().collect();
-        let [(series, count)] = &counted[..] else { panic!("{said}: {counted:?}") };
+        // One series has increased, and the line identifies it.
+        let counted: Vec<_> = counted(&reporter).into_iter().collect();
+        let [(series, count)] = &counted[..] else { panic!("{event_text}: {counted:?}") };
         assert_eq!(*count, 1.0, "{series}");
         let metric = declaration.metric();
-        assert!(series.starts_with(metric.name), "{series} for {said}");
+        assert!(series.starts_with(metric.name), "{series} for {event_text}");
         if let Some(label) = metric.labels.names.last() {
             let shown = declaration.fields.contains(label);
             let by_label = declaration.series == Some(Series::Field(label));
-            assert!(!shown || by_label, "{said} shows another series");
+            assert!(!shown || by_label, "{event_text} shows another series");
             let value = match declaration.series {
                 None => declaration.name,
                 Some(Series::Value(value)) => value,
@@ -88,24 +88,24 @@ fn every_event_has_the_line_and_the_counter_that_are_declared() {
                     line[field].as_str().unwrap()
                 }
             };
-            assert!(series.contains(&format!("{label}=\"{value}\"")), "{series} for {said}");
+            assert!(series.contains(&format!("{label}=\"{value}\"")), "{series} for {event_text}");
         }
     }
 }
 
 #[test]
-fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
-    let metrics = Reporter::new();
-    let tell = |cause| {
-        metrics.emit(Event::MessageRejected { cause, trace_id: TraceField::of(None) });
+fn burst_has_few_lines_with_the_counts_of_the_counter() {
+    let reporter = Reporter::new();
+    let emit = |cause| {
+        reporter.emit(Event::MessageRejected { cause, trace_id: TraceField::of(None) });
     };
     let lines = lines(LogFormat::Json, || {
         for _ in 0..500 {
-            tell(MessageRejection::RateLimited);
-            tell(MessageRejection::TooLarge);
+            emit(MessageRejection::RateLimited);
+            emit(MessageRejection::TooLarge);
         }
-        metrics.flush_log();
-        metrics.flush_log();
+        reporter.flush_log();
+        reporter.flush_log();
     });
     assert_eq!(lines.len(), 4, "{lines:?}");
     let mut sums = BTreeMap::<_, f64>::new();
@@ -117,28 +117,28 @@ fn a_burst_is_few_lines_whose_counts_are_what_was_counted() {
         );
         *sums.entry(series).or_default() += line["count"].as_f64().unwrap();
     }
-    assert_eq!(sums, counted(&metrics));
+    assert_eq!(sums, counted(&reporter));
     assert!(sums.values().all(|sum| *sum == 500.0));
 }
 
 #[test]
-fn no_text_can_forge_a_line() {
+fn text_cannot_forge_a_line() {
     let forged = "x\"\r\n2026-01-02T03:04:05Z ERROR done event=\"stopped\"\u{1b}[2J\u{9b}31m\u{2028}\0{}\
                   \",\"event\":\"stopped\"}\n{\"event\":\"stopped\"}";
-    let tell = || {
-        let metrics = Reporter::new();
-        metrics.emit(Event::ConsumingStopped { problem: SanitizedText::of(forged) });
-        metrics.emit(Event::AlarmRaised { reason: SanitizedText::of(forged) });
-        metrics.emit(Event::LogUnreadable { problem: SanitizedText::of(forged.repeat(1000)) });
+    let emit = || {
+        let reporter = Reporter::new();
+        reporter.emit(Event::ConsumingStopped { problem: SanitizedText::of(forged) });
+        reporter.emit(Event::AlarmRaised { reason: SanitizedText::of(forged) });
+        reporter.emit(Event::LogUnreadable { problem: SanitizedText::of(forged.repeat(1000)) });
     };
-    let text = lines(LogFormat::Text, tell);
+    let text = lines(LogFormat::Text, emit);
     assert_eq!(text.len(), 3, "{text:?}");
     for line in &text {
         assert!(!line.contains(char::is_control) && line.len() < 3000, "{line:?}");
-        // What is within quotes cannot end them.
+        // A quoted text cannot end the quotes.
         assert!(!line.contains(" event=\"stopped\""), "{line:?}");
     }
-    let json = lines(LogFormat::Json, tell);
+    let json = lines(LogFormat::Json, emit);
     assert_eq!(json.len(), 3, "{json:?}");
     for line in &json {
         assert!(!line.contains(char::is_control), "{line:?}");
@@ -148,13 +148,13 @@ fn no_text_can_forge_a_line() {
 }
 
 #[test]
-fn names_are_told_apart() {
+fn event_names_are_unique_prefixes() {
     let declared = || SECTIONS.iter().flat_map(|section| section.events);
     for event in declared() {
         let letters = event.name.chars().all(|sign| sign.is_ascii_lowercase() || sign == '_');
         assert!(letters && !event.name.is_empty(), "{}", event.name);
         assert!(event.meaning.ends_with('.') && event.meaning.len() > 7, "{}", event.name);
-        // A filter for one also applies to those that begin like it.
+        // A filter for an event also applies to events whose name begins with it.
         let like: Vec<_> = declared().filter(|it| it.name.starts_with(event.name)).collect();
         assert_eq!(like.len(), 1, "{like:?}");
     }

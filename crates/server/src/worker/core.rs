@@ -262,7 +262,7 @@ impl Worker {
             survey.backlog = survey.backlog.max(backlog);
             survey.slow += usize::from(backlog > much);
         }
-        self.thread.surveyed(survey);
+        self.thread.set_snapshot(survey);
     }
 
     /// Closes all clients, evenly over `period` and in no order.
