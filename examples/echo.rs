@@ -1,38 +1,38 @@
-//! A WebSocket echo server: what serves Warren's clients, with nothing behind it.
+//! A WebSocket echo server, made of the connections that serve Warren's clients.
 //!
-//! It is what the conformance tests talk to: `cargo run --example echo -- 9001`.
+//! The conformance tests run against it: `cargo run --example echo -- 9001`.
 
 use actix_http::ws::hash_key;
 use bytes::{Bytes, BytesMut};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::error::Error;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::sleep;
 use warren_protocol::websocket::{
-    Deflater, Inflater, ReadLimits, Window, binary_frame, deflated, negotiate, text_frame,
+    CloseReason, Deflater, Inflater, ReadLimits, Window, binary_frame, deflated, negotiate,
+    text_frame,
 };
-use warren_server::connection::{Connection, ConnectionCommand, MessageHandler, WriteQueue};
+use warren_server::connection::{
+    Connection, ConnectionCommand, ConnectionHandle, KeepAlive, MessageHandler, WriteQueue,
+};
 
-/// Says what it hears, compressed if it may be.
+/// Answers every message with the same message, compressed if the client agreed on that.
 struct Echo {
+    handle: Rc<ConnectionHandle>,
     window: Window,
-    tools: Rc<Tools>,
-    deadline: Option<Pin<Box<Sleep>>>,
-    late: bool,
+    shared: Rc<Shared>,
 }
 
 /// What all connections share.
 #[derive(Default)]
-struct Tools {
-    scratch: Rc<RefCell<Vec<u8>>>,
+struct Shared {
+    read_buffer: Rc<RefCell<Vec<u8>>>,
     deflater: RefCell<Deflater>,
     inflater: RefCell<Inflater>,
 }
@@ -42,38 +42,46 @@ impl Echo {
         if !self.window.holds(frame.len()) {
             return frame;
         }
-        deflated(&frame, &mut self.tools.deflater.borrow_mut()).unwrap_or(frame)
+        deflated(&frame, &mut self.shared.deflater.borrow_mut()).unwrap_or(frame)
     }
 }
 
 impl MessageHandler for Echo {
-    fn accept(&self) -> ReadLimits<'_> {
-        let inflater = Some(&self.tools.inflater).filter(|_| self.window != Window::NONE);
+    fn handle(&self) -> &ConnectionHandle {
+        &self.handle
+    }
+
+    fn read_limits(&self) -> ReadLimits<'_> {
+        let inflater = Some(&self.shared.inflater);
         ReadLimits { max_message: 16 << 20, binary: true, inflater }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, _: &mut WriteQueue) {
-        self.late |= self.deadline.as_mut().is_some_and(|d| d.as_mut().poll(context).is_ready());
+    fn poll(&mut self, _: &mut Context<'_>, _: &mut WriteQueue) -> Result<(), CloseReason> {
+        Ok(())
     }
 
-    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
-        output.push(self.deflated(text_frame(&text)));
+    fn text(&mut self, text: Cow<'_, str>, queue: &mut WriteQueue) {
+        queue.push(self.deflated(text_frame(&text)));
     }
 
-    fn binary(&mut self, data: Cow<'_, [u8]>, output: &mut WriteQueue) {
-        output.push(self.deflated(binary_frame(&data)));
-    }
-
-    fn set_deadline(&mut self, deadline: Instant) {
-        self.deadline = Some(Box::pin(sleep_until(deadline.into())));
-    }
-
-    fn take_order(&mut self) -> Option<ConnectionCommand> {
-        self.late.then_some(ConnectionCommand::Abort)
+    fn binary(&mut self, data: Cow<'_, [u8]>, queue: &mut WriteQueue) {
+        queue.push(self.deflated(binary_frame(&data)));
     }
 }
 
-/// Answers a handshake, if it is one: what was agreed on, and what was read behind it.
+/// Resolves when a connection must be aborted.
+async fn abort_due(handle: &ConnectionHandle) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        // Idle clients are not pinged: only the deadline of a close is left to be due.
+        let due = handle.due_command(Instant::now(), Duration::MAX / 2);
+        if due == Some(ConnectionCommand::Abort) {
+            return;
+        }
+    }
+}
+
+/// Answers a handshake. Returns the deflate window that was agreed on, and the input that followed.
 async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Error>> {
     let mut read = BytesMut::with_capacity(8192);
     let end = loop {
@@ -106,17 +114,22 @@ async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Err
 async fn serve(port: u16) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("ws://{}", listener.local_addr()?);
-    let scratch = Rc::new(RefCell::new(vec![0; 64 << 10]));
-    let tools = Rc::new(Tools { scratch, ..Tools::default() });
+    let read_buffer = Rc::new(RefCell::new(vec![0; 64 << 10]));
+    let shared = Rc::new(Shared { read_buffer, ..Shared::default() });
     loop {
         let (mut io, _) = listener.accept().await?;
         io.set_nodelay(true)?;
-        let tools = tools.clone();
+        let shared = shared.clone();
         spawn_local(async move {
-            if let Ok((window, early)) = handshake(&mut io).await {
-                let scratch = tools.scratch.clone();
-                let echo = Echo { window, tools, deadline: None, late: false };
-                Connection::new(io, scratch, early, WriteQueue::new(window), echo).await;
+            if let Ok((window, read_ahead)) = handshake(&mut io).await {
+                let handle = Rc::new(ConnectionHandle::new(KeepAlive::Pings));
+                let read_buffer = shared.read_buffer.clone();
+                let echo = Echo { handle: handle.clone(), window, shared };
+                let queue = WriteQueue::new(window);
+                tokio::select! {
+                    () = Connection::new(io, read_buffer, read_ahead, queue, echo) => {}
+                    () = abort_due(&handle) => {}
+                }
             }
         });
     }

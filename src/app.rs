@@ -172,7 +172,8 @@ impl Application {
 
         phases.enter(Phase::Draining);
         clients_handle.pause().await;
-        workers.post(&WorkerMessage::Drain(config.drain_period)).await;
+        // A worker that has stopped has no connections to drain.
+        let _ = workers.broadcast(&WorkerMessage::Drain(config.drain_period)).await;
         // While the acceptor only pauses, new clients would wait. A listener that is shut down refuses them,
         // so that they connect to another replica. The acceptor must have paused, or it reports an error.
         sleep(PAUSE_TIME).await;
@@ -180,11 +181,11 @@ impl Application {
             reporter.emit(Event::ListenerCloseFailed { problem: SanitizedText::of(error) });
         }
         let limit = config.drain_period + config.publish_timeout.0 + DRAIN_SLACK;
-        if timeout(limit, connections.no_sockets()).await.is_err() {
+        if timeout(limit, connections.sockets_closed()).await.is_err() {
             reporter.emit(Event::DrainTimedOut { connections: connections.open() });
         }
         // An event stream whose client does not read cannot end in order.
-        let ended = timeout(STREAM_SLACK, connections.empty()).await.is_ok();
+        let ended = timeout(STREAM_SLACK, connections.all_closed()).await.is_ok();
         clients_handle.stop(ended).await;
 
         phases.enter(Phase::Closed);

@@ -1,6 +1,7 @@
 //! Plain data: messages, ids, WebSocket frames and trace context. No I/O.
 
 pub mod body;
+pub mod commands;
 pub mod encoded;
 pub mod error;
 pub mod message;

@@ -1,4 +1,4 @@
-//! The admin port: is it alive, is it ready, and what does it count.
+//! The admin port: liveness, readiness and metrics.
 
 use actix_web::dev::Server;
 use actix_web::http::header::ContentType;
@@ -12,7 +12,7 @@ use warren_observe::events::SanitizedText;
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
 
-/// What health is judged by.
+/// What the answers of the admin port depend on.
 #[derive(Clone, Debug)]
 pub struct Health {
     pub phase: watch::Receiver<Phase>,
@@ -22,15 +22,15 @@ pub struct Health {
 }
 
 impl Health {
-    /// Why this replica should get no new clients, if it should not.
-    fn unready(&self) -> Option<String> {
+    /// Why this replica must get no new clients, if it must not.
+    fn unready_reason(&self) -> Option<String> {
         if *self.phase.borrow() != Phase::Running {
             return Some("shutting down".to_owned());
         }
         let status = self.status.borrow();
         let reason = status.unready()?.to_string();
         Some(match &status.problem {
-            // It is read on a terminal, as a line of the log is.
+            // It may be read on a terminal.
             Some(problem) => format!("{reason}: {}", SanitizedText::of(problem)),
             None => reason,
         })
@@ -53,13 +53,14 @@ pub fn serve(listener: TcpListener, health: Health) -> std::io::Result<Server> {
     Ok(server.workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
 
-/// Alive as long as it answers: nothing outside the process can change that.
+/// Liveness: the process is alive as long as it answers. Nothing outside of it is asked.
 async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type(ContentType::plaintext()).body("alive\n")
 }
 
+/// Readiness: 200, or 503 with the reason.
 async fn readyz(health: web::Data<Health>) -> HttpResponse {
-    match health.unready() {
+    match health.unready_reason() {
         None => HttpResponse::Ok().content_type(ContentType::plaintext()).body("ready\n"),
         Some(reason) => HttpResponse::ServiceUnavailable()
             .content_type(ContentType::plaintext())
@@ -67,9 +68,10 @@ async fn readyz(health: web::Data<Health>) -> HttpResponse {
     }
 }
 
+/// All metrics, in the text format of Prometheus.
 async fn metrics(health: web::Data<Health>) -> HttpResponse {
     health.reporter.phase(*health.phase.borrow());
-    health.reporter.ready(health.unready().is_none());
+    health.reporter.ready(health.unready_reason().is_none());
     health.reporter.replicas(health.roster.list().len());
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")

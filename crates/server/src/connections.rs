@@ -1,4 +1,4 @@
-//! How many clients there are, and how many there may be.
+//! The open connections of a replica, and their limit.
 
 use crate::fanout::compression::DeflateClientCount;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -10,18 +10,18 @@ use warren_observe::events::Event;
 use warren_observe::labels::Transport;
 use warren_observe::reporter::Reporter;
 
-/// One in so many files may be an event stream, unless WebSockets are to have it.
-const STREAMS: usize = 8;
+/// Event streams may use the `1 / n`-th of all files, as far as WebSockets leave it.
+const STREAM_SHARE: usize = 8;
 
-/// Counts open WebSockets and event streams up to a limit.
+/// The open WebSockets and event streams of a replica, and their limit.
 #[derive(Debug)]
 pub struct Connections {
     open: AtomicUsize,
     limit: usize,
-    /// Those of them that are event streams, and how many these may be.
+    /// The event streams among the open connections.
     streams: AtomicUsize,
-    most_streams: usize,
-    /// File descriptors kept for handshakes, plain HTTP, RabbitMQ and the rest.
+    max_streams: usize,
+    /// File descriptors reserved for handshakes, plain HTTP, RabbitMQ and the rest.
     reserve: usize,
     changed: Notify,
     roster: Arc<Roster>,
@@ -29,18 +29,18 @@ pub struct Connections {
     reporter: Arc<Reporter>,
 }
 
-/// Leave for one connection; given back when dropped.
+/// One connection within the limit. It is given back when dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     connections: Arc<Connections>,
-    stream: bool,
-    /// It takes compressed messages.
-    compressed: bool,
+    transport: Transport,
+    /// Whether it counts as a client that receives compressed messages.
+    is_deflate_client: bool,
 }
 
 impl Connections {
-    /// `configured` connections, or as many as the file limit allows if it is 0. The soft file limit
-    /// is raised to the hard one first.
+    /// A limit of `configured` connections, or of as many as the file limit allows if it is 0. Raises
+    /// the soft file limit to the hard one first.
     pub fn new(
         configured: usize,
         roster: Arc<Roster>,
@@ -49,7 +49,7 @@ impl Connections {
     ) -> Self {
         let files = raise_file_limit();
         let reserve = (files / 20).clamp(256, 8192);
-        let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAMS);
+        let (allowed, share) = (files.saturating_sub(reserve).max(1), files / STREAM_SHARE);
         if configured > allowed {
             reporter.emit(Event::ConnectionsLimited { configured, allowed });
         }
@@ -57,14 +57,14 @@ impl Connections {
             0 => allowed.saturating_sub(share).max(1),
             configured => configured.min(allowed),
         };
-        // They count where plain HTTP does, so that both together never use up all files.
-        let most_streams = share.min(allowed - limit).max(16).min(limit);
+        // Event streams count as plain HTTP as well: both together must leave files free.
+        let max_streams = share.min(allowed - limit).max(16).min(limit);
         reporter.connections_limit(limit);
         Self {
             open: AtomicUsize::new(0),
             limit,
             streams: AtomicUsize::new(0),
-            most_streams,
+            max_streams,
             reserve,
             changed: Notify::new(),
             roster,
@@ -73,76 +73,75 @@ impl Connections {
         }
     }
 
-    /// Leave for one more, if there is room.
-    pub fn acquire(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        self.permit(false)
+    /// A permit for one more WebSocket, if the limit allows it.
+    pub fn acquire_socket(self: &Arc<Self>) -> Option<ConnectionPermit> {
+        self.acquire(Transport::WebSocket)
     }
 
-    /// Leave for one more event stream, if there is room.
+    /// A permit for one more event stream, if the limits allow it.
     pub fn acquire_stream(self: &Arc<Self>) -> Option<ConnectionPermit> {
-        self.permit(true)
+        self.acquire(Transport::Sse)
     }
 
-    fn permit(self: &Arc<Self>, stream: bool) -> Option<ConnectionPermit> {
+    fn acquire(self: &Arc<Self>, transport: Transport) -> Option<ConnectionPermit> {
+        let stream = usize::from(is_stream(transport));
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let streams = self.streams.fetch_add(stream.into(), Ordering::Relaxed);
-        let permit = ConnectionPermit { connections: self.clone(), stream, compressed: false };
-        // Counts again when dropped.
-        (before < self.limit && !(stream && streams >= self.most_streams)).then_some(permit)
+        let streams = self.streams.fetch_add(stream, Ordering::Relaxed);
+        let permit =
+            ConnectionPermit { connections: self.clone(), transport, is_deflate_client: false };
+        let allowed = before < self.limit && (stream == 0 || streams < self.max_streams);
+        // A permit that is not returned is dropped here, and given back.
+        allowed.then_some(permit)
     }
 
-    /// Sockets that actix may hold at a time: plain HTTP, handshakes and event streams.
+    /// Sockets that actix may hold at once: plain HTTP, handshakes and event streams.
     pub fn plain(&self) -> usize {
-        self.reserve * 3 / 4 + self.most_streams
+        self.reserve * 3 / 4 + self.max_streams
     }
 
-    /// Resolves when nobody is connected.
-    pub async fn empty(&self) {
+    /// Resolves when no connection is open.
+    pub async fn all_closed(&self) {
         self.at_most(|| 0).await;
     }
 
-    /// Resolves when there are only event streams.
-    pub async fn no_sockets(&self) {
+    /// Resolves when no WebSocket is open.
+    pub async fn sockets_closed(&self) {
         self.at_most(|| self.streams.load(Ordering::Acquire)).await;
     }
 
-    async fn at_most(&self, rest: impl Fn() -> usize) {
+    async fn at_most(&self, allowed: impl Fn() -> usize) {
         loop {
             let changed = self.changed.notified();
-            if self.open.load(Ordering::Acquire) <= rest() {
+            if self.open.load(Ordering::Acquire) <= allowed() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Connections that may be open.
+    /// Connections that may be open at once.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Connections that are open.
+    /// Connections open now.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 }
 
 impl ConnectionPermit {
-    /// For a client that takes compressed messages.
-    pub fn take_compressed(&mut self) {
-        if !std::mem::replace(&mut self.compressed, true) {
+    /// Counts the client as one that receives compressed messages.
+    pub fn count_deflate_client(&mut self) {
+        if !std::mem::replace(&mut self.is_deflate_client, true) {
             self.connections.deflate_clients.enter();
         }
     }
 
-    /// The handshake is done: from now on this is a connection.
+    /// Reports the connection as opened, once its handshake is done.
     pub fn opened(&self) {
         let connections = &self.connections;
-        connections.reporter.connection_opened(if self.stream {
-            Transport::Sse
-        } else {
-            Transport::WebSocket
-        });
+        connections.reporter.connection_opened(self.transport);
         connections.roster.set_connections(connections.open());
     }
 }
@@ -150,22 +149,26 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let connections = &self.connections;
-        if self.compressed {
+        if self.is_deflate_client {
             connections.deflate_clients.leave();
         }
-        connections.streams.fetch_sub(self.stream.into(), Ordering::Relaxed);
+        connections.streams.fetch_sub(is_stream(self.transport).into(), Ordering::Relaxed);
         let before = connections.open.fetch_sub(1, Ordering::AcqRel);
         connections.changed.notify_waiters();
         connections.roster.set_connections(before - 1);
     }
 }
 
-/// The number of files that may be open, after raising it as far as is allowed.
+fn is_stream(transport: Transport) -> bool {
+    matches!(transport, Transport::Sse)
+}
+
+/// Raises the soft file limit to the hard one. Returns the files that may be open.
 fn raise_file_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let soft = limit.current;
     limit.current = limit.maximum;
     let raised = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { soft };
-    // No limit at all still means one in the kernel; a million is what its default allows.
+    // Without a limit the kernel still has one, by default a million.
     raised.map_or(1 << 20, |files| files.min(1 << 30) as usize)
 }

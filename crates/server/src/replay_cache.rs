@@ -1,4 +1,4 @@
-//! Stretches of the log that clients come back for: read once for all who ask, and kept a while.
+//! Pages of the log that resuming clients need: read once for all of them, and kept for a while.
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -11,41 +11,50 @@ use tokio::sync::Notify;
 use warren_broker::{LogError, PAGE_LEN, ReplayConsumers};
 use warren_protocol::encoded::EncodedMessage;
 
-/// Bytes of frames that are kept for the next who asks, and how long.
-const KEPT: usize = 32 << 20;
-const KEPT_FOR: Duration = Duration::from_secs(30);
-/// Pages that may be on their way at a time; who asks for another one waits for its turn.
-const MAX_FLIGHTS: usize = 256;
+/// Bytes of frames kept for later reads.
+const MAX_KEPT_BYTES: usize = 32 << 20;
+/// Time that a page is kept.
+const KEEP_TIME: Duration = Duration::from_secs(30);
+/// Pages that may be read at a time. Reads of others wait.
+const MAX_INFLIGHT: usize = 256;
 
-/// Messages of one stretch, in the form that goes to clients.
+/// A page of the log, in the form that clients receive.
 #[derive(Debug)]
-pub struct LogPage {
-    /// Which log it is of.
+pub struct EncodedPage {
+    /// Epoch of the log.
     pub epoch: u64,
-    /// The first position that it has; what was before it is gone if this is not where it begins.
+    /// First position in it. If the page starts before, what was there is no longer in the log.
     pub from: u64,
-    /// The first position that it does not have.
+    /// First position after it.
     pub to: u64,
     pub messages: Vec<Arc<EncodedMessage>>,
 }
 
-/// On its way, or there.
-type InflightRead = Shared<BoxFuture<'static, Result<Arc<LogPage>, LogError>>>;
+/// A read in progress, or its result.
+type InflightRead = Shared<BoxFuture<'static, Result<Arc<EncodedPage>, LogError>>>;
 
-/// See the module.
+/// A read of a page.
+enum StartedRead {
+    /// Begun just now.
+    New(InflightRead),
+    /// Begun earlier, for another client.
+    Shared(InflightRead),
+}
+
+/// Pages of the log that are being read or kept.
 pub struct ReplayCache {
     log: Arc<ReplayConsumers>,
     runtime: Handle,
     pages: Mutex<Pages>,
-    /// A page has landed: one more may be on its way.
-    landed: Notify,
+    /// Signals that a read is done, and another one may start.
+    read_done: Notify,
 }
 
 #[derive(Default)]
 struct Pages {
     epoch: u64,
-    flights: HashMap<u64, InflightRead>,
-    /// Whole pages that are there, oldest first, with their size and when they were read.
+    reads: HashMap<u64, InflightRead>,
+    /// Complete pages, oldest first, with their bytes and when they were read.
     kept: VecDeque<(u64, usize, Instant)>,
     bytes: usize,
 }
@@ -57,84 +66,85 @@ impl fmt::Debug for ReplayCache {
 }
 
 impl ReplayCache {
-    /// Reads on the current runtime, which outlives those who ask.
+    /// Reads on the current runtime, which must outlive the workers.
     pub fn new(log: Arc<ReplayConsumers>) -> Arc<Self> {
-        let (pages, landed) = (Mutex::default(), Notify::new());
-        Arc::new(Self { log, runtime: Handle::current(), pages, landed })
+        let (pages, read_done) = (Mutex::default(), Notify::new());
+        Arc::new(Self { log, runtime: Handle::current(), pages, read_done })
     }
 
     pub fn log(&self) -> &ReplayConsumers {
         &self.log
     }
 
-    /// The page with this position, if this replica has read so far; else as far as there is something.
+    /// The page with this position. It may end before the position, if this replica has not read that far.
     ///
     /// # Errors
     /// When the log cannot be read.
-    pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<LogPage>, LogError> {
-        let page = self.turn(position / PAGE_LEN).await.await?;
+    pub async fn page(self: Arc<Self>, position: u64) -> Result<Arc<EncodedPage>, LogError> {
+        let page = self.read(position / PAGE_LEN).await.await?;
         if page.to > position {
             return Ok(page);
         }
-        // It was on its way when there was less to be read.
-        self.turn(position / PAGE_LEN).await.await
+        // The read began when there was less to read.
+        self.read(position / PAGE_LEN).await.await
     }
 
-    /// The way of a page here, once it may be.
-    async fn turn(self: &Arc<Self>, number: u64) -> InflightRead {
+    /// The read of a page, once it may start.
+    async fn read(self: &Arc<Self>, number: u64) -> InflightRead {
         let mut waited = false;
         loop {
-            if let Some((flight, new)) = self.flight(number) {
-                if waited && !new {
-                    // The turn was for one that is on its way already.
-                    self.landed.notify_one();
+            if let Some(read) = self.try_read(number) {
+                if waited && matches!(read, StartedRead::Shared(_)) {
+                    // Another read may start in place of this one.
+                    self.read_done.notify_one();
                 }
-                return flight;
+                let (StartedRead::New(read) | StartedRead::Shared(read)) = read;
+                return read;
             }
-            self.landed.notified().await;
+            self.read_done.notified().await;
             waited = true;
         }
     }
 
-    /// The way of a page here, and whether it has just begun; nothing while there are enough.
-    fn flight(self: &Arc<Self>, number: u64) -> Option<(InflightRead, bool)> {
+    /// The read of a page. `None` while too many others are in progress.
+    fn try_read(self: &Arc<Self>, number: u64) -> Option<StartedRead> {
         let epoch = self.log.head().borrow().map_or(0, |head| head.epoch);
         let mut pages = self.pages();
         if pages.epoch != epoch {
             *pages = Pages { epoch, ..Pages::default() };
         }
-        // What the log has dropped meanwhile must not be taken for its present state.
-        while pages.kept.front().is_some_and(|(.., since)| since.elapsed() > KEPT_FOR) {
+        // An old page may have messages that the log has dropped meanwhile.
+        while pages.kept.front().is_some_and(|(.., since)| since.elapsed() > KEEP_TIME) {
             pages.drop_oldest();
         }
-        if let Some(flight) = pages.flights.get(&number) {
-            return Some((flight.clone(), false));
+        if let Some(read) = pages.reads.get(&number) {
+            return Some(StartedRead::Shared(read.clone()));
         }
-        if pages.flights.len() - pages.kept.len() >= MAX_FLIGHTS {
+        if pages.reads.len() - pages.kept.len() >= MAX_INFLIGHT {
             return None;
         }
-        let flight = self.clone().load(number, epoch).boxed().shared();
-        pages.flights.insert(number, flight.clone());
-        // It goes on if those who asked first hang up.
-        self.runtime.spawn(flight.clone());
-        Some((flight, true))
+        let read = self.clone().load(number, epoch).boxed().shared();
+        pages.reads.insert(number, read.clone());
+        // The read goes on if the client that needed it first hangs up.
+        self.runtime.spawn(read.clone());
+        Some(StartedRead::New(read))
     }
 
-    async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<LogPage>, LogError> {
-        let read = self.log.stretch(number).await.map(|stretch| {
-            let (epoch, from, to) = (stretch.epoch, stretch.from, stretch.to);
-            // Each as it is, or as it goes out: not all of them both ways.
-            let messages = stretch.messages.into_iter();
+    async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<EncodedPage>, LogError> {
+        let read = self.log.stretch(number).await.map(|page| {
+            let (epoch, from, to) = (page.epoch, page.from, page.to);
+            // Encoded one by one, so that a page is never in memory in both forms.
+            let messages = page.messages.into_iter();
             let messages =
                 messages.map(|message| Arc::new(EncodedMessage::new(&message))).collect();
-            Arc::new(LogPage { epoch, from, to, messages })
+            Arc::new(EncodedPage { epoch, from, to, messages })
         });
         let mut pages = self.pages();
         if pages.epoch == epoch {
-            pages.landed(number, read.as_deref().ok());
+            pages.read_done(number, read.as_deref().ok());
         }
         drop(pages);
-        self.landed.notify_one();
+        self.read_done.notify_one();
         read
     }
 
@@ -144,18 +154,18 @@ impl ReplayCache {
 }
 
 impl Pages {
-    /// Keeps a page that is whole, and as many others as there is room for.
-    fn landed(&mut self, number: u64, page: Option<&LogPage>) {
-        let whole = page.filter(|page| page.to == (number + 1) * PAGE_LEN);
-        let Some(page) = whole.filter(|page| page.epoch == self.epoch) else {
-            self.flights.remove(&number);
+    /// Keeps a page that is complete, and as many earlier ones as there is room for.
+    fn read_done(&mut self, number: u64, page: Option<&EncodedPage>) {
+        let complete = page.filter(|page| page.to == (number + 1) * PAGE_LEN);
+        let Some(page) = complete.filter(|page| page.epoch == self.epoch) else {
+            self.reads.remove(&number);
             return;
         };
         const BOOKKEEPING: usize = 256;
         let size = page.messages.iter().map(|message| message.frame.len() + BOOKKEEPING).sum();
         self.kept.push_back((number, size, Instant::now()));
         self.bytes += size;
-        while self.bytes > KEPT {
+        while self.bytes > MAX_KEPT_BYTES {
             self.drop_oldest();
         }
     }
@@ -163,7 +173,7 @@ impl Pages {
     fn drop_oldest(&mut self) {
         if let Some((oldest, size, _)) = self.kept.pop_front() {
             self.bytes -= size;
-            self.flights.remove(&oldest);
+            self.reads.remove(&oldest);
         }
     }
 }

@@ -1,56 +1,45 @@
-//! The client port: a listener, worker threads, and the routes that each of them serves.
+//! The client port: its socket, its limits, and the worker threads that serve it.
 
-use crate::endpoints::{history, page, publish, replicas};
-use crate::http::error::{ApiError, only};
-use crate::http::guarded_body::GuardedBody;
-use crate::http::guarded_stream::{GuardedStream, REQUEST_TIMEOUT, RequestPacing};
-use crate::http::held_payload::{self, HeldPayload};
-use crate::worker::Worker;
-use crate::{AppState, sse, upgrade, ws};
+use crate::http::guarded_stream::{GuardedStream, REQUEST_TIMEOUT};
+use crate::routes::app;
+use crate::state::AppState;
+use crate::{upgrade, worker};
 use actix_http::HttpService;
 use actix_server::Server;
-use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
-};
-use actix_web::body::BoxBody;
-use actix_web::dev::{AppConfig, ServiceResponse};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use actix_web::{App, web};
+use actix_service::{ServiceFactoryExt, fn_service};
 use socket2::{Domain, Socket, Type};
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use warren_observe::phase::Phase;
 
-/// Connections that the kernel may hold for us before they are accepted.
+/// Connections that the kernel may queue before they are accepted.
 const BACKLOG: i32 = 4096;
-/// What the kernel keeps of one client's unread data, in bytes; it doubles the figure for its own use.
+/// Bytes that the kernel buffers for a client to read. It doubles the figure for its own use.
 const SEND_BUFFER: usize = 128 << 10;
-/// What the kernel takes from one client ahead of us, likewise.
+/// Bytes that the kernel buffers from a client, likewise.
 const RECEIVE_BUFFER: usize = 128 << 10;
-/// How long a client may take nothing of what is sent to it: longer than a WebSocket may be silent with
-/// the default ping interval, and all that limits who asks over HTTP and does not read.
+/// Time after which a client that acknowledges nothing is dropped. It is longer than a WebSocket may be
+/// silent with the default ping interval, and the only limit for HTTP clients that do not read.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an idle HTTP connection is kept.
+/// Time that an idle HTTP connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// How long what a client goes on to send is thrown away once it was answered: a socket that is closed
-/// at once resets, and its answer is lost. Less than a second, and actix leaves sockets open.
+/// Time that input is discarded after a final response. A socket that is closed with unread input is
+/// reset, and the response is lost. With less than a second, actix leaves sockets open.
 const LINGER: Duration = Duration::from_secs(1);
-/// What HTTP requests may take to end when the server stops, beyond what RabbitMQ may take, in seconds.
+/// Time that HTTP requests have to end when the server stops, beyond the publish timeout, in seconds.
 const STOP_SLACK: u64 = 5;
 
-/// Binds the client port.
+/// Binds a port.
 ///
 /// # Errors
 /// When the address cannot be bound.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    // Accepted connections inherit all of it.
+    // Accepted connections inherit these options.
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     socket.set_send_buffer_size(SEND_BUFFER)?;
@@ -67,16 +56,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// When the listener cannot be used.
 pub fn serve(listener: TcpListener, state: Arc<AppState>) -> io::Result<Server> {
     let workers = state.config.workers.0;
-    // Upgraded sockets do not count here; they have a limit of their own.
-    let plain = (state.connections.plain() / workers).max(16);
+    // WebSockets do not count here. They have a limit of their own.
+    let http_connections = (state.connections.plain() / workers).max(16);
     let server = Server::build()
         .workers(workers)
         .worker_max_blocking_threads(1)
-        .max_concurrent_connections(plain)
+        .max_concurrent_connections(http_connections)
         .shutdown_timeout(state.config.publish_timeout.0.as_secs() + STOP_SLACK)
         .disable_signals()
         .listen("clients", listener, move || {
-            let worker = Worker::start(state.clone());
+            let worker = worker::start(state.clone());
             let phase = state.phase.clone();
             let http = HttpService::build()
                 // Idle connections need not be waited for.
@@ -89,75 +78,14 @@ pub fn serve(listener: TcpListener, state: Arc<AppState>) -> io::Result<Server> 
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .keep_alive(KEEP_ALIVE)
-                .on_connect_ext(|gate: &GuardedStream, data| drop(data.insert(gate.line().clone())))
+                .on_connect_ext(|io: &GuardedStream, data| drop(data.insert(io.pacing().clone())))
                 .upgrade(upgrade::factory(worker.clone()))
                 .h1(app(worker));
-            // Nobody asks whose address it is: it would be a load balancer's.
-            let accepted = |io| ready(Ok((GuardedStream::new(io), None)));
-            fn_service(accepted).and_then(http)
+            // The peer address is not passed on: behind a load balancer it is not the client's.
+            let accept = |io| ready(Ok((GuardedStream::new(io), None)));
+            fn_service(accept).and_then(http)
         })?;
     Ok(server.run())
-}
-
-/// All that actix-web routes, for one worker.
-pub fn app(
-    worker: Rc<Worker>,
-) -> impl ServiceFactory<
-    actix_http::Request,
-    Config = (),
-    Response = ServiceResponse<BoxBody>,
-    Error = actix_web::Error,
-    InitError = (),
-> {
-    let app = App::new()
-        .app_data(worker)
-        .wrap_fn(|mut request, service| {
-            let line = RequestPacing::of(request.request());
-            line.iter().for_each(|line| line.begin());
-            let unread = held_payload::hold(&mut request);
-            let answer = service.call(request);
-            async move {
-                let answer: ServiceResponse<BoxBody> = answer.await?;
-                Ok(finish(answer, line, unread))
-            }
-        })
-        .service(
-            web::resource("/ws").route(web::get().to(ws::handshake)).default_service(only("GET")),
-        )
-        .service(
-            web::resource("/messages")
-                .route(web::get().to(history::page))
-                .route(web::post().to(publish::publish))
-                .default_service(only("GET, POST")),
-        )
-        .service(
-            web::resource("/events").route(web::get().to(sse::events)).default_service(only("GET")),
-        )
-        .service(
-            web::resource("/replicas")
-                .route(web::get().to(replicas::list))
-                .default_service(only("GET")),
-        )
-        .configure(page::routes)
-        .default_service(web::to(not_found));
-    map_config(app.into_factory(), |()| AppConfig::default())
-}
-
-/// What all answers have in common.
-fn finish(
-    mut answer: ServiceResponse<BoxBody>,
-    line: Option<Rc<RequestPacing>>,
-    unread: Option<HeldPayload>,
-) -> ServiceResponse<BoxBody> {
-    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let nosniff = HeaderValue::from_static("nosniff");
-        answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, nosniff);
-    }
-    answer.map_body(|_, body| BoxBody::new(GuardedBody { body, line, _unread: unread }))
-}
-
-async fn not_found() -> Result<&'static str, ApiError> {
-    Err(ApiError::NotFound)
 }
 
 #[cfg(test)]
@@ -167,7 +95,7 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn accepted_connections_send_at_once_and_have_bounded_buffers() {
+    fn accepted_connections_have_no_delay_and_bounded_buffers() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();

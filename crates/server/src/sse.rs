@@ -1,15 +1,15 @@
-//! `GET /events`: what is said in channels, as server-sent events.
+//! `GET /events`: the messages of channels as server-sent events.
 //!
-//! The response stays with actix, whose buffers cost more than a WebSocket of ours; it is for clients
-//! that have nothing better.
+//! The response stays with actix, whose buffers cost more memory than a WebSocket does. It is for
+//! clients that cannot use WebSockets.
 
-use crate::connection::ConnectionCommand;
+use crate::connection::{ConnectionCommand, HubSource, KeepAlive};
 use crate::connections::ConnectionPermit;
 use crate::http::error::ApiError;
 use crate::http::guarded_stream::RequestPacing;
 use crate::http::origin;
 use crate::http::query::{self, Query};
-use crate::session::subscriptions::{SubscriptionEvent, Subscriptions};
+use crate::session::{SubscriptionEvent, Subscriptions};
 use crate::worker::Worker;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,59 +25,58 @@ use warren_observe::phase::Phase;
 use warren_protocol::encoded::write_data;
 use warren_protocol::websocket::CloseReason;
 
-/// Where a browser that comes back says what it has.
+/// The cursor of a browser that reconnects.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Keeps nginx from holding events back.
+/// Keeps nginx from buffering events.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Bytes of events handed over at a time.
+/// Bytes of events handed to actix at a time.
 const CHUNK: usize = 32 << 10;
-/// What keeps proxies from taking the connection for dead.
+/// Comment that keeps proxies from closing an idle connection.
 const HEARTBEAT: &[u8] = b":\n\n";
 
-/// Begins a stream of events, or says why not.
+/// Starts an event stream.
 pub async fn events(request: HttpRequest, query: Query) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let result = begin(&request, query, &worker);
+    let result = start(&request, query, &worker);
     if let Err(error) = &result {
         worker.state.reporter.emit(Event::HandshakeRefused { cause: error.handshake_refusal() });
     }
     result
 }
 
-fn begin(
+fn start(
     request: &HttpRequest,
     query: Query,
     worker: &Rc<Worker>,
 ) -> Result<HttpResponse, ApiError> {
     let state = &worker.state;
-    let allowed = origin::check(&state.config.allowed_origins, request.headers())?;
-    let mut wish = query::wish(query, |_, _| Ok(()))?.or_lobby();
+    let origin = origin::check(&state.config.allowed_origins, request.headers())?;
+    let mut subscribe = query::subscribe_request(query, |_, _| Ok(()))?.or_default_channel();
     if let Some(id) = last_event_id(request.headers()) {
-        wish.after = Some(id);
+        subscribe.after = Some(id);
     }
     if *state.phase.borrow() >= Phase::Draining {
         return Err(ApiError::ShuttingDown);
     }
     let permit = state.connections.acquire_stream().ok_or(ApiError::TooManyConnections)?;
     permit.opened();
-    let mut listener = Subscriptions::new(worker, false);
-    listener.wish((), wish);
-    let events = Events {
-        worker: worker.clone(),
-        listener,
-        line: RequestPacing::of(request),
-        greeted: false,
+    let mut subscriptions = Subscriptions::new(worker, KeepAlive::Heartbeats);
+    subscriptions.subscribe((), subscribe);
+    let stream = EventStream {
+        subscriptions,
+        pacing: RequestPacing::of(request),
+        ready_sent: false,
         ended: false,
-        close: None,
+        close_reason: None,
         _permit: permit,
     };
     let mut response = HttpResponse::Ok();
-    origin::allow(&mut response, allowed);
+    origin::allow(&mut response, origin);
     Ok(response
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
         .insert_header((BUFFERING, HeaderValue::from_static("no")))
-        .streaming(events))
+        .streaming(stream))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Option<String> {
@@ -85,107 +84,107 @@ fn last_event_id(headers: &HeaderMap) -> Option<String> {
     (!id.is_empty()).then(|| id.to_owned())
 }
 
-/// The body: events, as they come.
-struct Events {
-    worker: Rc<Worker>,
-    listener: Subscriptions<()>,
-    line: Option<Rc<RequestPacing>>,
-    /// It was told what it begins with; nothing is said before that.
-    greeted: bool,
+/// The body of the response: events as they come.
+struct EventStream {
+    subscriptions: Subscriptions<()>,
+    pacing: Option<Rc<RequestPacing>>,
+    /// The ready event was sent. Nothing is sent before it.
+    ready_sent: bool,
     ended: bool,
-    /// Why, if it was this side that ended it.
-    close: Option<CloseReason>,
+    /// Why this side ended the stream, if it did.
+    close_reason: Option<CloseReason>,
     _permit: ConnectionPermit,
 }
 
-impl Events {
-    fn end(&mut self, close: CloseReason) {
+impl EventStream {
+    fn end(&mut self, reason: CloseReason) {
         self.ended = true;
-        self.close = Some(close);
+        self.close_reason = Some(reason);
     }
 
-    /// That messages may be missing, if so.
+    /// Tells the client of a gap, if there is one.
     fn write_gap(&self, out: &mut Vec<u8>) {
-        if self.listener.client.missed.take() {
+        if self.subscriptions.handle().take_gap() {
             out.extend_from_slice(b"event: gap\n");
-            write_data(out, self.worker.gap_text().as_bytes());
+            write_data(out, Worker::gap_json().as_bytes());
             out.push(b'\n');
         }
     }
 
-    /// What the listener has to say, then what waits in the hub.
+    /// Writes what the subscriptions have to send, then the messages in the hub.
     fn write(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>) {
-        let mut deliveries = 0;
+        let mut replayed = 0;
         while out.len() < CHUNK {
-            let Poll::Ready(said) = self.listener.poll(context) else { break };
-            match said {
-                SubscriptionEvent::SubscribeResult((), met) => {
+            let Poll::Ready(event) = self.subscriptions.poll(context) else { break };
+            match event {
+                SubscriptionEvent::Subscribed((), result) => {
                     out.extend_from_slice(b"event: ready\n");
-                    if let Some(cursor) = &met.cursor {
+                    if let Some(cursor) = &result.cursor {
                         out.extend_from_slice(format!("id: {cursor}\n").as_bytes());
                     }
-                    write_data(out, self.worker.ready(&met).as_bytes());
+                    let replica = &self.subscriptions.worker().state.config.replica.0;
+                    write_data(out, result.ready_json(replica).as_bytes());
                     out.push(b'\n');
-                    self.greeted = true;
+                    self.ready_sent = true;
                     self.write_gap(out);
                 }
                 SubscriptionEvent::Message(message) => {
                     out.extend_from_slice(message.event());
-                    deliveries += 1;
+                    replayed += 1;
                 }
-                SubscriptionEvent::Failed(close) => return self.end(close),
+                SubscriptionEvent::Failed(reason) => return self.end(reason),
             }
         }
-        let reader = self.listener.client.reader;
-        let mut hub = self.worker.hub.borrow_mut();
-        let mut taken = 0;
         let full = out.len() >= CHUNK;
         if full {
-            self.listener.rest();
+            self.subscriptions.release_buffers();
         }
-        let shown = hub.peek(reader, |message| {
+        let HubSource { hub, subscriber } = self.subscriptions.source();
+        let mut hub = hub.borrow_mut();
+        let mut live = 0;
+        let peeked = hub.peek(subscriber, |message| {
             if !full {
                 out.extend_from_slice(message.event());
-                taken += 1;
+                live += 1;
             }
             out.len() < CHUNK && !full
         });
-        hub.advance(reader, taken);
+        hub.advance(subscriber, live);
         drop(hub);
-        if shown.is_err() {
-            // It comes back with the id that it saw last.
+        if peeked.is_err() {
+            // The client reconnects with the id that it saw last.
             self.end(CloseReason::TooSlow);
         }
-        if deliveries + taken > 0 {
-            self.worker.thread.written(1, deliveries + taken, out.len());
+        let deliveries = replayed + live;
+        if deliveries > 0 {
+            self.subscriptions.worker().counters.written(1, deliveries, out.len());
         }
     }
 }
 
-impl Stream for Events {
+impl Stream for EventStream {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Nobody who still listens stops talking.
-        self.ended |= self.line.as_ref().is_some_and(|line| line.has_ended());
+        // A client that shuts down its side of the socket is taken to be gone.
+        self.ended |= self.pacing.as_ref().is_some_and(|pacing| pacing.input_ended());
         if self.ended {
             return Poll::Ready(None);
         }
-        let client = self.listener.client.clone();
-        self.worker.hub.borrow_mut().set_waker(client.reader, context.waker());
+        let HubSource { hub, subscriber } = self.subscriptions.source();
+        hub.borrow_mut().set_waker(subscriber, context.waker());
         let mut out = Vec::new();
-        if self.greeted {
+        if self.ready_sent {
             self.write_gap(&mut out);
         }
         self.write(context, &mut out);
-        match client.take_order() {
+        match self.subscriptions.handle().take_command() {
             Some(ConnectionCommand::Ping) => out.extend_from_slice(HEARTBEAT),
-            Some(ConnectionCommand::Close(close, hint)) => {
-                if let Some(hint) = hint {
-                    out.extend_from_slice(format!("retry: {hint}\n\n").as_bytes());
-                }
-                self.end(close);
+            Some(ConnectionCommand::Drain { retry_hint_ms }) => {
+                out.extend_from_slice(format!("retry: {retry_hint_ms}\n\n").as_bytes());
+                self.end(CloseReason::Restart);
             }
+            Some(ConnectionCommand::Close(reason)) => self.end(reason),
             Some(ConnectionCommand::Abort) => self.ended = true,
             None => {}
         }
@@ -197,8 +196,9 @@ impl Stream for Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for EventStream {
     fn drop(&mut self) {
-        self.worker.state.reporter.connection_closed(Transport::Sse, self.close);
+        let reporter = &self.subscriptions.worker().state.reporter;
+        reporter.connection_closed(Transport::Sse, self.close_reason);
     }
 }

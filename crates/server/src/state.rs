@@ -1,4 +1,4 @@
-//! What all workers share.
+//! The state that all workers share.
 
 use crate::connections::Connections;
 use crate::fanout::WorkerSenders;
@@ -12,7 +12,7 @@ use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
 use warren_observe::traces::Tracer;
 
-/// What all workers share.
+/// The state that all workers share.
 #[derive(Debug)]
 pub struct AppState {
     pub config: Config,
@@ -20,7 +20,7 @@ pub struct AppState {
     pub tracer: Tracer,
     pub publisher: Publisher,
     pub status: watch::Receiver<BrokerStatus>,
-    /// What was said before, where that is kept outside this process.
+    /// The log, if messages are kept outside of this process.
     pub replays: Option<Arc<ReplayCache>>,
     pub roster: Arc<Roster>,
     pub workers: Arc<WorkerSenders>,

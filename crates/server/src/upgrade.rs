@@ -1,8 +1,8 @@
-//! How a socket leaves actix: requests that ask for a WebSocket come here with their socket, are routed
-//! like any other, and if the answer is 101 the socket goes to a connection of our own.
+//! Takes the sockets of WebSockets from actix. actix-http hands WebSocket requests over with their socket.
+//! They are routed like any other request, and if the response is 101 the socket becomes a connection.
 
 use crate::http::guarded_stream::GuardedStream;
-use crate::server::app;
+use crate::routes::app;
 use crate::worker::Worker;
 use crate::ws::{self, AcceptedUpgrade, UpgradeMarker};
 use actix_codec::Encoder;
@@ -20,11 +20,11 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 
-/// A socket with the HTTP/1 codec that read its request, and what was read behind it.
+/// A socket with the HTTP/1 codec that decoded its request, and the input that followed it.
 type Framed = actix_codec::Framed<GuardedStream, Codec>;
 
-/// What the answer to a handshake takes, or a little more.
-const ANSWER: usize = 512;
+/// Bytes of the response to a handshake, or a little more.
+const RESPONSE_SIZE: usize = 512;
 
 /// The service that actix-http hands WebSocket requests to.
 pub fn factory(
@@ -40,8 +40,8 @@ pub fn factory(
                 async move {
                     request.extensions_mut().insert(UpgradeMarker);
                     let response = app.call(request).await?;
-                    // A client that is gone before it has its answer is nobody's error.
-                    let _ = answer(response, framed, &worker).await;
+                    // A client that is gone before it is answered is not an error.
+                    let _ = respond(response, framed, &worker).await;
                     Ok::<_, Error>(())
                 }
             }))
@@ -49,25 +49,26 @@ pub fn factory(
     })
 }
 
-async fn answer(
+/// Starts the session of an accepted handshake, or sends any other response.
+async fn respond(
     response: ServiceResponse<BoxBody>,
     mut framed: Framed,
     worker: &Rc<Worker>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let (_, mut response) = response.into_parts();
-    let admitted = response.extensions_mut().remove::<AcceptedUpgrade>();
-    if let Some(admitted) =
-        admitted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
+    let accepted = response.extensions_mut().remove::<AcceptedUpgrade>();
+    if let Some(accepted) =
+        accepted.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS)
     {
-        // It is written together with the first frames, behind answers to what was asked before.
+        // The response is written together with the first frames, after responses to earlier requests.
         let (head, mut parts) = (response.drop_body().into(), framed.into_parts());
-        let mut answer = BytesMut::with_capacity(parts.write_buf.len() + ANSWER);
+        let mut answer = BytesMut::with_capacity(parts.write_buf.len() + RESPONSE_SIZE);
         answer.extend_from_slice(&parts.write_buf);
         parts.codec.encode(Message::Item((head, BodySize::None)), &mut answer)?;
-        ws::spawn(worker, parts.io.into_inner(), parts.read_buf, answer.freeze(), admitted);
+        ws::spawn(worker, parts.io.into_inner(), parts.read_buf, answer.freeze(), accepted);
         return Ok(());
     }
-    // Whatever else it is: one answer, and the socket is done with.
+    // Any other response is the last one on this socket.
     response.head_mut().set_connection_type(ConnectionType::Close);
     let (response, body) = response.into_parts();
     let size = body.size();
@@ -75,10 +76,10 @@ async fn answer(
     if matches!(size, BodySize::None | BodySize::Sized(0)) {
         return Ok(());
     }
-    // Piece by piece: events have no end.
+    // Chunk by chunk: an event stream has no end.
     let mut body = pin!(body);
-    while let Some(piece) = poll_fn(|context| body.as_mut().poll_next(context)).await {
-        framed.send(Message::Chunk(Some(piece?))).await?;
+    while let Some(chunk) = poll_fn(|context| body.as_mut().poll_next(context)).await {
+        framed.send(Message::Chunk(Some(chunk?))).await?;
     }
     framed.send(Message::Chunk(None)).await?;
     Ok(())

@@ -1,84 +1,114 @@
-//! A connection as the rest of its worker sees it.
+//! The state that a connection and its worker share.
 
-use crate::worker::Worker;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
-use warren_hub::SubscriberId;
 use warren_protocol::websocket::CloseReason;
 
-/// What the worker wants of a connection.
+/// A command of the worker to one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionCommand {
     Ping,
-    /// Close with this code, and a pause in milliseconds to ask the client for.
-    Close(CloseReason, Option<u32>),
-    /// End at once: the deadline for a clean end has passed.
+    /// Close at once.
+    Close(CloseReason),
+    /// Answer what was accepted, then close with [`CloseReason::Restart`].
+    Drain {
+        /// Pause before the client reconnects.
+        retry_hint_ms: u32,
+    },
+    /// Drop the socket: the deadline for an orderly close has passed.
     Abort,
 }
 
-/// Shared between a connection and its worker.
+/// How an idle connection is kept alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// Pings that the client must answer.
+    Pings,
+    /// Heartbeats, which a client cannot answer.
+    Heartbeats,
+}
+
+/// The state that a connection and its worker share.
 #[derive(Debug)]
 pub struct ConnectionHandle {
-    pub reader: SubscriberId,
-    /// When the client was last heard of.
-    pub heard: Cell<Instant>,
+    /// When the client last sent something.
+    last_seen: Cell<Instant>,
     /// A ping is unanswered.
-    pub pinged: Cell<bool>,
-    /// When the connection is to end, whatever is still to be said.
-    pub deadline: Cell<Option<Instant>>,
-    /// Messages may be missing, and the client is to be told.
-    pub missed: Cell<bool>,
-    /// It can show that it lives: it is closed if it does not.
-    answers: bool,
-    order: Cell<Option<ConnectionCommand>>,
+    ping_pending: Cell<bool>,
+    /// When the connection is aborted.
+    deadline: Cell<Option<Instant>>,
+    /// Messages may be missing, and the client was not told yet.
+    gap_pending: Cell<bool>,
+    keep_alive: KeepAlive,
+    command: Cell<Option<ConnectionCommand>>,
 }
 
 impl ConnectionHandle {
-    pub fn new(reader: SubscriberId, answers: bool) -> Self {
+    pub fn new(keep_alive: KeepAlive) -> Self {
         Self {
-            reader,
-            heard: Cell::new(Instant::now()),
-            pinged: Cell::new(false),
+            last_seen: Cell::new(Instant::now()),
+            ping_pending: Cell::new(false),
             deadline: Cell::new(None),
-            missed: Cell::new(false),
-            answers,
-            order: Cell::new(None),
+            gap_pending: Cell::new(false),
+            keep_alive,
+            command: Cell::new(None),
         }
     }
 
-    /// Gives an order, and wakes the connection to carry it out. A harder one replaces a softer.
-    pub fn give(&self, worker: &Worker, order: ConnectionCommand) {
-        if self.order.get().is_none_or(|present| present == ConnectionCommand::Ping)
-            || order == ConnectionCommand::Abort
-        {
-            self.order.set(Some(order));
+    /// Sets the next command. A pending command other than a ping is replaced by an abort only.
+    pub fn set_command(&self, command: ConnectionCommand) {
+        let replaceable =
+            self.command.get().is_none_or(|pending| pending == ConnectionCommand::Ping);
+        if replaceable || command == ConnectionCommand::Abort {
+            self.command.set(Some(command));
         }
-        worker.hub.borrow_mut().wake(self.reader);
     }
 
-    pub fn take_order(&self) -> Option<ConnectionCommand> {
-        self.order.take()
+    pub fn take_command(&self) -> Option<ConnectionCommand> {
+        self.command.take()
     }
 
-    /// What is due for this client at `now`, if anything.
-    pub fn due(&self, now: Instant, ping: Duration) -> Option<ConnectionCommand> {
+    /// Has the connection aborted at `deadline`.
+    pub fn set_deadline(&self, deadline: Instant) {
+        self.deadline.set(Some(deadline));
+    }
+
+    /// Notes that the client is alive.
+    pub fn mark_seen(&self) {
+        self.last_seen.set(Instant::now());
+        self.ping_pending.set(false);
+    }
+
+    /// Notes that messages may be missing.
+    pub fn mark_gap(&self) {
+        self.gap_pending.set(true);
+    }
+
+    /// Whether the client is to be told of a gap; at most once for each.
+    pub fn take_gap(&self) -> bool {
+        self.gap_pending.take()
+    }
+
+    /// The command that is due at `now`, if any.
+    pub fn due_command(&self, now: Instant, ping_interval: Duration) -> Option<ConnectionCommand> {
         if let Some(deadline) = self.deadline.get() {
             return (deadline <= now).then_some(ConnectionCommand::Abort);
         }
-        let silent = now.saturating_duration_since(self.heard.get());
-        if !self.answers {
-            let due = silent >= ping;
-            if due {
-                self.heard.set(now);
+        let silence = now.saturating_duration_since(self.last_seen.get());
+        let ping_due = silence >= ping_interval;
+        match self.keep_alive {
+            KeepAlive::Heartbeats => {
+                if ping_due {
+                    self.last_seen.set(now);
+                }
+                ping_due.then_some(ConnectionCommand::Ping)
             }
-            return due.then_some(ConnectionCommand::Ping);
-        }
-        if silent >= ping * 2 {
-            Some(ConnectionCommand::Close(CloseReason::NoPong, None))
-        } else if silent >= ping && !self.pinged.replace(true) {
-            Some(ConnectionCommand::Ping)
-        } else {
-            None
+            KeepAlive::Pings if silence >= ping_interval * 2 => {
+                Some(ConnectionCommand::Close(CloseReason::NoPong))
+            }
+            KeepAlive::Pings => {
+                (ping_due && !self.ping_pending.replace(true)).then_some(ConnectionCommand::Ping)
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What waits to be written to one socket, and the writing of it.
+//! Frames that wait to be written to one socket, and the writing of them.
 //!
-//! A connection's own frames wait here; the shared ones stay in the hub, and are written from there
-//! without a copy. Of either, what a full socket cut in two is kept until it is whole.
+//! The frames of one connection alone wait here. Messages stay in the hub, and are written from there
+//! without a copy. Of either kind, the rest of a frame that a full socket cut in two is kept here.
 
 use bytes::Bytes;
 use std::cell::RefCell;
@@ -16,159 +16,171 @@ use warren_protocol::websocket::Window;
 /// Frames handed to the kernel in one call.
 const SLICES: usize = 64;
 
-/// Where shared frames come from.
-pub type Source<'a> = (&'a RefCell<Hub>, SubscriberId);
+/// The hub that messages are written from, and the subscriber that they are for.
+#[derive(Clone, Copy, Debug)]
+pub struct HubSource<'a> {
+    pub hub: &'a RefCell<Hub>,
+    pub subscriber: SubscriberId,
+}
 
-/// See the module.
+/// Frames that wait to be written to one socket.
 #[derive(Debug, Default)]
 pub struct WriteQueue {
-    /// The rest of a frame whose beginning is written.
-    torn: Bytes,
-    own: VecDeque<QueuedFrame>,
+    /// The rest of a frame that is written in part.
+    partial_frame: Bytes,
+    frames: VecDeque<QueuedFrame>,
     finished: bool,
-    /// Which form of a shared frame the client takes.
+    /// Deflate window of the client, which selects the form of a message.
     window: Window,
 }
 
-/// A frame that waits here.
+/// A frame in the queue.
 #[derive(Debug)]
 struct QueuedFrame {
     frame: Bytes,
-    /// A message that others get, too.
-    shared: bool,
+    /// A message, counted as a delivery.
+    is_message: bool,
 }
 
 /// How far writing came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
-    /// Nothing waits any more.
+    /// Nothing is left to write.
     All,
-    /// The socket takes no more; the task is woken when it does.
+    /// The socket takes no more. The task is woken when it does.
     Blocked,
-    /// The shared frames were not read in time and are gone.
+    /// The subscriber lagged too far behind, and its messages are gone.
     Overrun,
 }
 
-/// Sums of what was written.
+/// Totals of one flush.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Written {
+pub struct WriteStats {
+    /// System calls.
     pub writes: usize,
     pub bytes: usize,
-    /// Shared frames.
+    /// Messages.
     pub deliveries: usize,
 }
 
 impl WriteQueue {
-    /// For a client with this window.
+    /// A queue for a client with this deflate window.
     pub fn new(window: Window) -> Self {
         Self { window, ..Self::default() }
     }
 
-    /// Adds a frame of this connection alone. They precede shared frames, in their order.
+    /// Whether the client agreed on compression.
+    pub fn is_compressed(&self) -> bool {
+        self.window != Window::NONE
+    }
+
+    /// Queues a frame. Queued frames are written in order, before the messages in the hub.
     pub fn push(&mut self, frame: Bytes) {
-        self.add(frame, false);
+        self.add(QueuedFrame { frame, is_message: false });
     }
 
-    /// Adds a frame that others get, too, and that is not in the hub any more.
-    pub fn push_shared(&mut self, broadcast: &EncodedMessage) {
-        self.add(broadcast.frame_for(self.window).clone(), true);
+    /// Queues a message that the hub no longer has.
+    pub fn push_message(&mut self, message: &EncodedMessage) {
+        self.add(QueuedFrame { frame: message.frame_for(self.window).clone(), is_message: true });
     }
 
-    fn add(&mut self, frame: Bytes, shared: bool) {
-        if !self.finished {
-            self.own.push_back(QueuedFrame { frame, shared });
-        }
-    }
-
-    /// Adds the close frame: what is added later comes too late (RFC 6455, 5.5.1), and is dropped.
-    pub fn finish(&mut self, frame: Bytes) {
+    /// Queues the close frame. Later frames are dropped (RFC 6455, 5.5.1).
+    pub fn push_close(&mut self, frame: Bytes) {
         self.push(frame);
         self.finished = true;
     }
 
-    /// The close frame is in line, or written.
+    fn add(&mut self, frame: QueuedFrame) {
+        if !self.finished {
+            self.frames.push_back(frame);
+        }
+    }
+
+    /// Whether the close frame was queued.
     pub fn is_finished(&self) -> bool {
         self.finished
     }
 
-    /// Frames of this connection alone that wait.
+    /// Frames in the queue.
     pub fn len(&self) -> usize {
-        self.own.len()
+        self.frames.len()
     }
 
-    /// What they have together.
+    /// Bytes of the frames in the queue.
     pub fn bytes(&self) -> usize {
-        self.own.iter().map(|own| own.frame.len()).sum()
+        self.frames.iter().map(|queued| queued.frame.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.own.is_empty() && self.torn.is_empty()
+        self.frames.is_empty() && self.partial_frame.is_empty()
     }
 
-    /// Writes as much as the socket takes. `write` hands it so many frames in one call.
+    /// Writes as much as the socket takes: queued frames first, then messages of `source`. `write` hands
+    /// frames to the socket in one call.
     ///
     /// # Errors
     /// The socket's own, when it is lost.
     pub fn flush(
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> Poll<io::Result<usize>>,
-        source: Option<Source<'_>>,
-        written: &mut Written,
+        source: Option<HubSource<'_>>,
+        stats: &mut WriteStats,
     ) -> io::Result<Flushed> {
         loop {
-            let taken = match self.write(&mut write, source)? {
-                Ok(Some(taken)) => taken,
+            let progress = match self.write_once(&mut write, source)? {
+                Ok(Some(progress)) => progress,
                 Ok(None) => return Ok(Flushed::All),
                 Err(stopped) => return Ok(stopped),
             };
-            written.writes += 1;
-            written.bytes += taken.bytes;
-            written.deliveries += taken.shared;
-            if taken.torn_was_finished {
-                self.torn = Bytes::new();
+            stats.writes += 1;
+            stats.bytes += progress.bytes;
+            stats.deliveries += progress.messages;
+            if progress.partial_frame_done {
+                self.partial_frame = Bytes::new();
             }
-            written.deliveries += self.own.drain(..taken.own).filter(|own| own.shared).count();
-            if self.own.is_empty() {
-                // Most of the time a connection has none.
-                self.own = VecDeque::new();
+            let queued = self.frames.drain(..progress.queued);
+            stats.deliveries += queued.filter(|queued| queued.is_message).count();
+            if self.frames.is_empty() {
+                // Most connections have no queued frames most of the time.
+                self.frames = VecDeque::new();
             }
-            if let Some(torn) = taken.torn {
-                self.torn = torn;
+            if let Some(rest) = progress.partial_frame {
+                self.partial_frame = rest;
             }
-            if let Some((hub, reader)) = source {
-                hub.borrow_mut().advance(reader, taken.shared);
+            if let Some(HubSource { hub, subscriber }) = source {
+                hub.borrow_mut().advance(subscriber, progress.messages);
             }
-            if taken.all {
+            if progress.all {
                 return Ok(Flushed::All);
             }
         }
     }
 
-    /// One call to the kernel: what it took, or `None` if nothing waits.
-    fn write(
+    /// Makes one call to the kernel. `None` if there is nothing to write.
+    fn write_once(
         &self,
         write: &mut impl FnMut(&[IoSlice<'_>]) -> Poll<io::Result<usize>>,
-        source: Option<Source<'_>>,
-    ) -> io::Result<Result<Option<Taken>, Flushed>> {
-        let hub = source.map(|(hub, reader)| (hub.borrow(), reader));
+        source: Option<HubSource<'_>>,
+    ) -> io::Result<Result<Option<WriteProgress>, Flushed>> {
+        let hub = source.map(|source| (source.hub.borrow(), source.subscriber));
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
-        let torn = (!self.torn.is_empty()).then_some(&self.torn);
-        let waiting = || torn.into_iter().chain(self.own.iter().map(|own| &own.frame));
+        let partial = (!self.partial_frame.is_empty()).then_some(&self.partial_frame);
+        let waiting = || partial.into_iter().chain(self.frames.iter().map(|queued| &queued.frame));
         for frame in waiting().take(SLICES) {
             slices[count] = IoSlice::new(frame);
             count += 1;
         }
         let own = count;
-        if let Some((hub, reader)) = &hub {
-            let more = hub.peek(*reader, |broadcast| {
+        if let Some((hub, subscriber)) = &hub {
+            let peeked = hub.peek(*subscriber, |message| {
                 if count < SLICES {
-                    slices[count] = IoSlice::new(broadcast.frame_for(self.window));
+                    slices[count] = IoSlice::new(message.frame_for(self.window));
                     count += 1;
                 }
                 count < SLICES
             });
-            if more == Err(Overrun) {
+            if peeked == Err(Overrun) {
                 return Ok(Err(Flushed::Overrun));
             }
         }
@@ -181,7 +193,7 @@ impl WriteQueue {
             Poll::Ready(result) => result?,
         };
 
-        // Which frames were taken whole, and how much of the next one.
+        // Frames taken whole, and bytes taken of the next one.
         let mut left = bytes;
         let whole = slices[..count].iter().take_while(|slice| {
             let whole = slice.len() <= left;
@@ -189,45 +201,49 @@ impl WriteQueue {
             whole
         });
         let whole = whole.count();
-        let torn_now = match whole.checked_sub(own) {
+        let rest = match whole.checked_sub(own) {
             _ if left == 0 => None,
             None => waiting().nth(whole).map(|frame| frame.slice(left..)),
-            Some(place) => hub.as_ref().and_then(|(hub, reader)| {
-                nth(hub, *reader, place).map(|it| it.frame_for(self.window).slice(left..))
+            Some(index) => hub.as_ref().and_then(|(hub, subscriber)| {
+                let message = nth_message(hub, *subscriber, index)?;
+                Some(message.frame_for(self.window).slice(left..))
             }),
         };
-        let began = whole + usize::from(torn_now.is_some());
-        let finished = torn.is_some() && began > 0;
-        Ok(Ok(Some(Taken {
+        let started = whole + usize::from(rest.is_some());
+        let partial_frame_done = partial.is_some() && started > 0;
+        Ok(Ok(Some(WriteProgress {
             bytes,
             all: whole == count && count < SLICES,
-            torn_was_finished: finished,
-            own: began.min(own) - usize::from(finished),
-            shared: began.saturating_sub(own),
-            torn: torn_now,
+            partial_frame_done,
+            queued: started.min(own) - usize::from(partial_frame_done),
+            messages: started.saturating_sub(own),
+            partial_frame: rest,
         })))
     }
 }
 
-/// What the kernel took in one call, a frame that it took in part included.
-struct Taken {
+/// What the kernel took in one call. A frame that it took in part counts.
+struct WriteProgress {
     bytes: usize,
-    /// There was nothing else.
+    /// There was nothing else to write.
     all: bool,
-    torn_was_finished: bool,
-    own: usize,
-    shared: usize,
-    /// The rest of the frame that it took in part.
-    torn: Option<Bytes>,
+    /// The rest of an earlier frame was taken.
+    partial_frame_done: bool,
+    /// Queued frames.
+    queued: usize,
+    /// Messages of the hub.
+    messages: usize,
+    /// The rest of the frame that was taken in part.
+    partial_frame: Option<Bytes>,
 }
 
-/// The shared message at `place`.
-fn nth(hub: &Hub, reader: SubscriberId, place: usize) -> Option<&Arc<EncodedMessage>> {
+/// The `index`-th message that waits for a subscriber.
+fn nth_message(hub: &Hub, subscriber: SubscriberId, index: usize) -> Option<&Arc<EncodedMessage>> {
     let mut seen = 0;
     let mut found = None;
-    let _ = hub.peek(reader, |broadcast| {
-        if seen == place {
-            found = Some(broadcast);
+    let _ = hub.peek(subscriber, |message| {
+        if seen == index {
+            found = Some(message);
         }
         seen += 1;
         found.is_none()
@@ -242,13 +258,13 @@ mod tests {
     use warren_protocol::message::Channel;
     use warren_protocol::websocket::negotiate;
 
-    /// Writes on to a socket that takes `width` bytes and then none; whether all is written.
+    /// Flushes to a socket that takes `width` bytes and then blocks. Returns whether all is written.
     fn step(
-        output: &mut WriteQueue,
-        source: Source<'_>,
+        queue: &mut WriteQueue,
+        source: HubSource<'_>,
         width: usize,
         got: &mut Vec<u8>,
-        written: &mut Written,
+        stats: &mut WriteStats,
     ) -> bool {
         let mut open = true;
         let narrow = |slices: &[IoSlice<'_>]| {
@@ -260,32 +276,33 @@ mod tests {
             got.extend_from_slice(&all[..size]);
             Poll::Ready(Ok(size))
         };
-        output.flush(narrow, Some(source), written).unwrap() == Flushed::All
+        queue.flush(narrow, Some(source), stats).unwrap() == Flushed::All
     }
 
     #[test]
-    fn a_frame_goes_on_in_the_form_in_which_it_began() {
+    fn partial_frame_continues_in_the_form_it_started_in() {
         let plain = ["[one, not compressed]", "[two, not compressed]", "[three, never]"].concat();
         let compressed = ["[one]", "[two]", "[three, never]"].concat();
-        // Eight bits hold all of these, but one.
+        // A window of eight bits holds all of these frames but the long one.
         let narrow = negotiate(["permessage-deflate; server_max_window_bits=8"]).unwrap().window;
         for (window, expected) in
             [(Window::NONE, &plain), (Window::FULL, &compressed), (narrow, &compressed)]
         {
             for width in 1..20 {
                 let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
-                let reader = hub.open();
-                hub.subscribe(reader, &Channel::default(), ReadFrom::Last(0));
+                let subscriber = hub.open();
+                hub.subscribe(subscriber, &Channel::default(), ReadFrom::Last(0));
                 let shared = |text| EncodedMessage::of_frame(0, Channel::default(), text);
                 hub.append(shared("[one, not compressed]").or_compressed("[one]"));
                 hub.append(shared("[two, not compressed]").or_compressed("[two]"));
                 hub.append(shared("[three, never]"));
                 let hub = RefCell::new(hub);
-                let mut output = WriteQueue::new(window);
-                let (mut got, mut written) = (Vec::new(), Written::default());
-                while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {}
+                let source = HubSource { hub: &hub, subscriber };
+                let mut queue = WriteQueue::new(window);
+                let (mut got, mut stats) = (Vec::new(), WriteStats::default());
+                while !step(&mut queue, source, width, &mut got, &mut stats) {}
                 assert_eq!(String::from_utf8(got).unwrap(), *expected, "width {width}");
-                assert_eq!(hub.borrow().lag(reader), 0);
+                assert_eq!(hub.borrow().lag(subscriber), 0);
             }
         }
         let long = EncodedMessage::of_frame(0, Channel::default(), &"x".repeat(256));
@@ -295,37 +312,38 @@ mod tests {
     }
 
     #[test]
-    fn frames_stay_whole_and_in_order_however_little_the_socket_takes() {
+    fn frames_stay_whole_and_in_order_at_any_write_size() {
         for width in 1..40 {
             let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
-            let reader = hub.open();
-            hub.subscribe(reader, &Channel::default(), ReadFrom::Last(0));
+            let subscriber = hub.open();
+            hub.subscribe(subscriber, &Channel::default(), ReadFrom::Last(0));
             for text in ["[shared one]", "[shared two]", "[three]"] {
                 hub.append(EncodedMessage::of_frame(0, Channel::default(), text));
             }
             let hub = RefCell::new(hub);
-            let mut output = WriteQueue::default();
-            output.push(Bytes::from_static(b"(own one)"));
-            output.push(Bytes::from_static(b"(own two)"));
-            let (mut got, mut written) = (Vec::new(), Written::default());
+            let source = HubSource { hub: &hub, subscriber };
+            let mut queue = WriteQueue::default();
+            queue.push(Bytes::from_static(b"(own one)"));
+            queue.push(Bytes::from_static(b"(own two)"));
+            let (mut got, mut stats) = (Vec::new(), WriteStats::default());
             let mut late = false;
-            while !step(&mut output, (&hub, reader), width, &mut got, &mut written) {
+            while !step(&mut queue, source, width, &mut got, &mut stats) {
                 if !late && got.len() > 25 {
-                    // Goes between frames, never into one.
+                    // Must go between frames, never into one.
                     let third = EncodedMessage::of_frame(9, Channel::default(), "(own three)");
-                    output.push_shared(&third);
+                    queue.push_message(&third);
                     late = true;
                 }
             }
             let mut got = String::from_utf8(got).unwrap();
-            assert_eq!(written.bytes, got.len());
-            assert_eq!(written.deliveries, 3 + usize::from(late));
+            assert_eq!(stats.bytes, got.len());
+            assert_eq!(stats.deliveries, 3 + usize::from(late));
             if late {
                 assert_eq!(got.matches("(own three)").count(), 1, "{got}");
                 got = got.replace("(own three)", "");
             }
             assert_eq!(got, "(own one)(own two)[shared one][shared two][three]", "width {width}");
-            assert!(output.is_empty());
+            assert!(queue.is_empty());
         }
     }
 }

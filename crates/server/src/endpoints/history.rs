@@ -1,10 +1,9 @@
-//! `GET /messages`: what was said, page by page, with the ids of messages as cursors.
+//! `GET /messages`: the history of channels, page by page, with the ids of messages as cursors.
 
 use crate::http::error::ApiError;
 use crate::http::origin;
 use crate::http::query::{self, Query};
-use crate::session::resume::{Replay, ReplayError, ReplayItem, ResumeFailure, Resumed, resume};
-use crate::session::subscriptions::SubscribeRequest;
+use crate::session::{Replay, ReplayError, ReplayItem, ResumeFailure, Resumed, resume};
 use crate::worker::Worker;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::CACHE_CONTROL;
@@ -21,19 +20,21 @@ use std::vec::IntoIter;
 use warren_broker::LogError;
 use warren_hub::{ReadFrom, Sequence};
 use warren_protocol::encoded::EncodedMessage;
+use warren_protocol::message::Channel;
 
-/// Messages of a page.
+/// Messages of a page, unless the client asks for another number.
 const DEFAULT_LIMIT: usize = 100;
+/// Most messages that a client may ask for.
 const MAX_LIMIT: usize = 1000;
-/// Bytes of a page, beyond which it ends with the message that it has come to.
+/// Bytes at which a page ends, whatever its limit.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The messages behind the one that the client has, or all from the oldest on.
+/// Answers with the messages after the client's cursor, or from the oldest on.
 pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
     let origin = origin::check(&worker.state.config.allowed_origins, request.headers())?;
     let mut limit = DEFAULT_LIMIT;
-    let wish = query::wish(query, |name, value| {
+    let subscribe = query::subscribe_request(query, |name, value| {
         if name == "limit" {
             limit = query::number(name, value)?;
         }
@@ -42,31 +43,35 @@ pub async fn page(request: HttpRequest, query: Query) -> Result<HttpResponse, Ap
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(ApiError::BadRequest(format!("limit: 1 to {MAX_LIMIT} messages")));
     }
-    let wish = wish.or_lobby();
+    let subscribe = subscribe.or_default_channel();
     let mut page = HistoryPage { limit, messages: Vec::new(), bytes: 0, more: false };
-    let lost = match &wish.after {
-        Some(id) => page.follow(&worker, &wish, resume(worker.clone(), id).await?).await?,
-        None => page.begin(&worker, &wish).await?,
+    let failure = match &subscribe.after {
+        Some(id) => {
+            let resumed = resume(worker.clone(), id).await?;
+            page.fill_after(&worker, &subscribe.channels, resumed).await?
+        }
+        None => page.fill_from_oldest(&worker, &subscribe.channels).await?,
     };
     let mut response = HttpResponse::Ok();
     origin::allow(&mut response, origin);
     Ok(response
         .content_type("application/json")
         .insert_header((CACHE_CONTROL, "no-store"))
-        .body(page.into_body(lost)))
+        .body(page.into_body(failure)))
 }
 
+/// A page of messages while it is gathered.
 struct HistoryPage {
     limit: usize,
     messages: Vec<Arc<EncodedMessage>>,
     bytes: usize,
-    /// There is at least one more.
+    /// There is at least one more message.
     more: bool,
 }
 
 impl HistoryPage {
-    /// Takes a message, if there is room; whether there was.
-    fn take(&mut self, message: &Arc<EncodedMessage>) -> bool {
+    /// Adds a message. False if the page is full.
+    fn push(&mut self, message: &Arc<EncodedMessage>) -> bool {
         if self.messages.len() >= self.limit || self.bytes >= MAX_BYTES {
             self.more = true;
             return false;
@@ -76,103 +81,104 @@ impl HistoryPage {
         true
     }
 
-    /// From the oldest that is kept.
-    async fn begin(
+    /// Adds messages from the oldest that is kept. Returns why some are missing, if they are.
+    async fn fill_from_oldest(
         &mut self,
         worker: &Rc<Worker>,
-        wish: &SubscribeRequest,
+        channels: &[Channel],
     ) -> Result<Option<ResumeFailure>, ApiError> {
-        let (beginning, kept_from) = {
+        let (epoch_start, complete_from) = {
             let hub = worker.hub.borrow();
             (hub.epoch_start(), hub.complete_from())
         };
         let Some(replays) = &worker.state.replays else {
-            self.remember(worker, wish, ReadFrom::At(beginning));
-            return Ok(kept_from.is_none().then_some(ResumeFailure::Live));
+            self.fill_from_memory(worker, channels, epoch_start);
+            return Ok(complete_from.is_none().then_some(ResumeFailure::Live));
         };
         let Some(head) = *replays.log().head().borrow() else {
-            return Err(LogError("this replica has not begun to read it".to_owned()).into());
+            let reason = "this replica has not begun to read the log yet";
+            return Err(LogError(reason.to_owned()).into());
         };
         let first = replays.log().first().await?.unwrap_or(head.position);
         let resumed = Resumed::Log(Replay::new(worker, replays, first, head.epoch));
-        self.follow(worker, wish, resumed).await
+        self.fill_after(worker, channels, resumed).await
     }
 
-    /// From where a client has got to.
-    async fn follow(
+    /// Adds messages after a client's cursor. Returns why some are missing, if they are.
+    async fn fill_after(
         &mut self,
         worker: &Rc<Worker>,
-        wish: &SubscribeRequest,
+        channels: &[Channel],
         resumed: Resumed,
     ) -> Result<Option<ResumeFailure>, ApiError> {
-        let place = match resumed {
-            Resumed::Failed(lost) => return Ok(Some(lost)),
-            Resumed::Memory(place) => Some(place),
-            Resumed::Log(replay) => match self.replay(worker, wish, replay).await {
-                Ok(place) => place,
-                Err(ReplayError::Overtaken) => {
+        let sequence = match resumed {
+            Resumed::Failed(failure) => return Ok(Some(failure)),
+            Resumed::Memory(sequence) => Some(sequence),
+            Resumed::Log(replay) => match self.fill_from_log(worker, channels, replay).await {
+                Ok(sequence) => sequence,
+                Err(ReplayError::Expired) => {
                     self.messages.clear();
                     return Ok(Some(ResumeFailure::Expired));
                 }
                 Err(ReplayError::Unreadable(error)) => return Err(error.into()),
             },
         };
-        if let Some(place) = place {
-            self.remember(worker, wish, ReadFrom::At(place));
+        if let Some(sequence) = sequence {
+            self.fill_from_memory(worker, channels, sequence);
         }
         Ok(None)
     }
 
-    /// From the log; where the memory goes on, if that is reached.
-    async fn replay(
+    /// Adds messages from the log. Returns where the memory continues, if the replay got there.
+    async fn fill_from_log(
         &mut self,
         worker: &Rc<Worker>,
-        wish: &SubscribeRequest,
+        channels: &[Channel],
         mut replay: Replay,
     ) -> Result<Option<Sequence>, ReplayError> {
         loop {
-            match poll_fn(|context| replay.poll(worker, &wish.channels, context)).await? {
-                ReplayItem::Joined(place) => return Ok(Some(place)),
-                ReplayItem::Message(message) if self.take(&message) => {}
+            match poll_fn(|context| replay.poll(worker, channels, context)).await? {
+                ReplayItem::Joined(sequence) => return Ok(Some(sequence)),
+                ReplayItem::Message(message) if self.push(&message) => {}
                 ReplayItem::Message(_) => return Ok(None),
             }
         }
     }
 
-    /// From memory.
-    fn remember(&mut self, worker: &Worker, wish: &SubscribeRequest, start: ReadFrom) {
+    /// Adds messages from memory.
+    fn fill_from_memory(&mut self, worker: &Worker, channels: &[Channel], from: Sequence) {
         let mut hub = worker.hub.borrow_mut();
-        let reader = hub.open();
-        for channel in &wish.channels {
-            hub.subscribe(reader, channel, start);
+        let subscriber = hub.open();
+        for channel in channels {
+            hub.subscribe(subscriber, channel, ReadFrom::At(from));
         }
-        // It has only just begun to read.
-        let _ = hub.peek(reader, |message| self.take(message));
-        hub.close(reader);
+        // A subscriber that has just been opened cannot lag too far behind.
+        let _ = hub.peek(subscriber, |message| self.push(message));
+        hub.close(subscriber);
     }
 
-    fn into_body(self, lost: Option<ResumeFailure>) -> Body {
-        let reason = lost.map(|lost| format!(",\"reason\":\"{}\"", lost.code()));
-        let (recovered, more, reason) = (lost.is_none(), self.more, reason.unwrap_or_default());
+    fn into_body(self, failure: Option<ResumeFailure>) -> PageBody {
+        let reason = failure.map(|failure| format!(",\"reason\":\"{}\"", failure.code()));
+        let (recovered, more, reason) = (failure.is_none(), self.more, reason.unwrap_or_default());
         let end = format!("],\"recovered\":{recovered},\"more\":{more}{reason}}}");
         let commas = self.messages.len().saturating_sub(1);
         let messages: usize = self.messages.iter().map(|message| message.json().len()).sum();
-        let size = (BEGINNING.len() + messages + commas + end.len()) as u64;
-        Body { size, begun: false, messages: self.messages.into_iter(), end }
+        let size = (START.len() + messages + commas + end.len()) as u64;
+        PageBody { size, started: false, messages: self.messages.into_iter(), end }
     }
 }
 
-const BEGINNING: &[u8] = b"{\"messages\":[";
+const START: &[u8] = b"{\"messages\":[";
 
-/// A page on its way out, message by message: whoever does not read it costs no copy of it.
-struct Body {
+/// The body of a page, written message by message: a client that does not read it holds no copy of it.
+struct PageBody {
     size: u64,
-    begun: bool,
+    started: bool,
     messages: IntoIter<Arc<EncodedMessage>>,
     end: String,
 }
 
-impl MessageBody for Body {
+impl MessageBody for PageBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {
@@ -183,13 +189,13 @@ impl MessageBody for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let begun = mem::replace(&mut self.begun, true);
-        let before: &[u8] = if begun { b"," } else { BEGINNING };
+        let started = mem::replace(&mut self.started, true);
+        let before: &[u8] = if started { b"," } else { START };
         let piece = match self.messages.next() {
             Some(message) => [before, message.json()].concat(),
             None if self.end.is_empty() => return Poll::Ready(None),
             None => {
-                [if begun { b"" } else { BEGINNING }, mem::take(&mut self.end).as_bytes()].concat()
+                [if started { b"" } else { START }, mem::take(&mut self.end).as_bytes()].concat()
             }
         };
         Poll::Ready(Some(Ok(piece.into())))

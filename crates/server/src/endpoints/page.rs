@@ -1,4 +1,4 @@
-//! The chat page and the client module, from inside the binary.
+//! The chat page and the client module. They are part of the binary.
 
 use crate::http::error::only;
 use actix_web::http::header::{
@@ -8,10 +8,11 @@ use actix_web::http::header::{
 use actix_web::{HttpRequest, HttpResponse, web};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The page loads nothing from any other host, and no script or style that is not a file of its own.
+/// The page loads nothing from other hosts, and neither inline scripts nor inline styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// A file of the page.
 struct Asset {
     path: &'static str,
     content_type: &'static str,
@@ -84,7 +85,7 @@ fn respond(asset: &Asset, etag: &str, request: &HttpRequest) -> HttpResponse {
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .insert_header((CONTENT_SECURITY_POLICY, POLICY));
     if asset.path.starts_with("/client.") {
-        // Other sites may import it; what they may connect to is for the handshake to say.
+        // Pages of other sites may import the module. Whether they may connect is decided at the handshake.
         response.insert_header((ACCESS_CONTROL_ALLOW_ORIGIN, "*"));
     }
     if known {

@@ -1,4 +1,4 @@
-//! `POST /messages`: publishing over HTTP, answered when the broker has confirmed.
+//! `POST /messages`: publishes a message, and answers once the broker has confirmed it.
 
 use crate::http::error::ApiError;
 use crate::http::guarded_stream::{REQUEST_TIMEOUT, RequestPacing};
@@ -33,10 +33,10 @@ pub async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, ApiError> {
     let worker = Worker::of(&request);
-    let (mut span, context) = worker.state.tracer.request(trace_of(request.headers()));
+    let (mut span, context) = worker.state.tracer.request(trace_context_of(request.headers()));
     let trace_id = TraceField::of(context.as_ref());
     let result = accept(&request, payload, &worker, context, &mut span).await;
-    // What was to be published and was not is told by the publisher.
+    // The publisher reports its own errors.
     if let Err(error) = &result
         && !matches!(error, ApiError::Publish(_))
     {
@@ -46,19 +46,19 @@ pub async fn publish(
             .emit(Event::MessageRejected { cause: error.message_rejection(), trace_id });
     }
     if let Some(span) = &mut span {
-        describe(span, &result);
+        record_result(span, &result);
     }
     result
 }
 
-/// What became of a request.
-fn describe(span: &mut Span, result: &Result<HttpResponse, ApiError>) {
+/// Records the result of a request.
+fn record_result(span: &mut Span, result: &Result<HttpResponse, ApiError>) {
     let status = match result {
         Ok(response) => response.status(),
         Err(error) => error.status_code(),
     };
     span.set("http.response.status_code", i64::from(status.as_u16()));
-    // What the caller did wrong is no failure of this replica.
+    // An error of the client is not a failure of this replica.
     if let Err(error) = result
         && status.is_server_error()
     {
@@ -66,8 +66,8 @@ fn describe(span: &mut Span, result: &Result<HttpResponse, ApiError>) {
     }
 }
 
-/// The trace that the caller is in. Nobody is in two; its state may come in several lines.
-fn trace_of(headers: &HeaderMap) -> Option<SpanContext> {
+/// The trace context of a request. More than one parent is invalid; the state may come in several lines.
+fn trace_context_of(headers: &HeaderMap) -> Option<SpanContext> {
     let mut parents = headers.get_all(trace_context::TRACEPARENT);
     let (Some(parent), None) = (parents.next(), parents.next()) else { return None };
     let state: Result<Vec<_>, _> =
@@ -85,10 +85,10 @@ async fn accept(
     let state = &worker.state;
     origin::check(&state.config.allowed_origins, request.headers())?;
     let limit = state.config.max_message.0;
-    let line = RequestPacing::of(request);
-    line.iter().for_each(|line| line.want_body(true));
+    let pacing = RequestPacing::of(request);
+    pacing.iter().for_each(|pacing| pacing.begin_body());
     let body = timeout(REQUEST_TIMEOUT, payload.to_bytes_limited(largest_body(limit))).await;
-    line.iter().for_each(|line| line.want_body(false));
+    pacing.iter().for_each(|pacing| pacing.end_body());
     let body = match body {
         Err(_) => return Err(ApiError::TimedOut),
         Ok(Err(_)) => return Err(ApiError::TooLarge),
@@ -96,7 +96,9 @@ async fn accept(
         Ok(Ok(Ok(body))) => body,
     };
     let Body { channel, text, key } = serde_json::from_slice(&body).map_err(|error| {
-        ApiError::BadRequest(format!("the body is to be {{\"channel\",\"text\",\"key\"}}: {error}"))
+        ApiError::BadRequest(format!(
+            "invalid body; expected {{\"channel\",\"text\",\"key\"}}: {error}"
+        ))
     })?;
     if size_of_text(&text) > limit {
         return Err(ApiError::TooLarge);
@@ -106,10 +108,9 @@ async fn accept(
         .map_err(|error| ApiError::BadRequest(error.to_string()))?;
     let key = key.map(|key| Key::new(&key)).transpose();
     let key = key.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let draft = PublishRequest { channel, text, key, trace };
-    let outcome = state.publisher.submit(draft)?;
+    let ack = state.publisher.submit(PublishRequest { channel, text, key, trace })?;
     state.reporter.received(PublishTransport::Http);
-    let id = outcome.await?;
+    let id = ack.await?;
     if let (Some(span), Some(id)) = (span, &id) {
         span.set("warren.message.id", id.clone());
     }
@@ -128,11 +129,11 @@ mod tests {
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        trace_of(&headers)
+        trace_context_of(&headers)
     }
 
     #[test]
-    fn a_caller_is_in_one_trace_whose_state_may_come_in_several_lines() {
+    fn one_traceparent_is_read_and_tracestate_lines_are_joined() {
         let lines = [("tracestate", "a=1"), ("traceparent", PARENT), ("tracestate", "b=2,c=3")];
         assert_eq!(trace_context::tracestate(&read(&lines).unwrap()).unwrap(), "a=1,b=2,c=3");
         assert_eq!(trace_context::tracestate(&read(&[("traceparent", PARENT)]).unwrap()), None);

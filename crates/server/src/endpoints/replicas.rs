@@ -1,10 +1,11 @@
-//! `GET /replicas`: who serves, and who else does.
+//! `GET /replicas`: the replica that answers, and all that it knows of.
 
 use crate::worker::Worker;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 
+/// Answers with the roster.
 pub async fn list(request: HttpRequest) -> HttpResponse {
     let roster = &Worker::of(&request).state.roster;
     HttpResponse::Ok()

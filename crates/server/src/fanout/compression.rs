@@ -1,4 +1,4 @@
-//! Which messages are compressed: the larger ones, each once, while a client takes them so.
+//! Compression of messages: the larger ones, once each, while there are clients that inflate them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use warren_observe::reporter::Reporter;
 use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::websocket::{Deflater, Window};
 
-/// How many clients of this replica take compressed messages.
+/// Number of connected clients that receive compressed messages.
 #[derive(Debug, Default)]
 pub struct DeflateClientCount(AtomicUsize);
 
@@ -25,14 +25,14 @@ impl DeflateClientCount {
     }
 }
 
-/// See the module.
+/// Compresses messages that are large enough.
 #[derive(Debug)]
 pub struct Compressor {
-    /// Messages as large as this many bytes are worth it.
-    least: usize,
+    /// Least size of a message that is compressed, in bytes.
+    min_size: usize,
     deflate_clients: Arc<DeflateClientCount>,
     reporter: Arc<Reporter>,
-    /// 380 kB, made when it is needed.
+    /// 380 kB, created when it is needed first.
     deflater: Option<Deflater>,
 }
 
@@ -42,19 +42,19 @@ impl Compressor {
         deflate_clients: Arc<DeflateClientCount>,
         reporter: Arc<Reporter>,
     ) -> Self {
-        let least = setting.0.unwrap_or(usize::MAX);
-        Self { least, deflate_clients, reporter, deflater: None }
+        let min_size = setting.0.unwrap_or(usize::MAX);
+        Self { min_size, deflate_clients, reporter, deflater: None }
     }
 
-    /// Compresses a message, if that is worth it.
+    /// Adds the compressed form to a message, if it is large enough and a client receives it.
     pub fn compress(&mut self, message: EncodedMessage) -> EncodedMessage {
         let size = message.json().len();
-        if size < self.least || !self.deflate_clients.any() {
+        if size < self.min_size || !self.deflate_clients.any() {
             return message;
         }
         let message = message.compressed(self.deflater.get_or_insert_default());
-        let after = message.frame_for(Window::FULL).len();
-        self.reporter.compressed(message.frame.len(), after);
+        let compressed = message.frame_for(Window::FULL).len();
+        self.reporter.compressed(message.frame.len(), compressed);
         message
     }
 }

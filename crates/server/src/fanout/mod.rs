@@ -1,5 +1,5 @@
-//! From the broker to the workers: each message is encoded once, compressed at most once, and posted
-//! once to each worker.
+//! From the broker to the workers: each message is encoded once, compressed at most once, and sent once
+//! to each worker.
 
 pub mod compression;
 
@@ -14,44 +14,49 @@ use warren_observe::reporter::Reporter;
 use warren_observe::traces::{BroadcastSpan, Tracer};
 use warren_protocol::encoded::EncodedMessage;
 
-/// Posts that may wait for a worker; beyond it the broker is read no further.
-const INBOX: usize = 256;
-/// Deliveries taken at once.
+/// Messages that may wait for a worker. Beyond that the broker is not read.
+const INBOX_LEN: usize = 256;
+/// Broker events taken at once.
 const BATCH: usize = 128;
 
-/// What a worker is told.
+/// A message of the replica to its workers.
 #[derive(Clone, Debug)]
 pub enum WorkerMessage {
-    /// With its span, if it is recorded.
+    /// A new message, with its span if it is recorded.
     Broadcast(Arc<EncodedMessage>, Option<Arc<BroadcastSpan>>),
-    /// For the memory only: it was said before anyone who listens came.
+    /// A message published before this replica started, for its memory only.
     Backfill(Arc<EncodedMessage>),
-    /// Messages may be missing before what follows; clients are told.
+    /// Messages may be missing here. Clients are told.
     Gap,
-    /// From this position on nothing is missing, and nothing before it is of the same order.
+    /// An epoch starts: nothing is missing from this position on, and earlier positions belong to
+    /// another order.
     EpochStart(u64),
-    /// Close all connections, evenly over this time.
+    /// Drain all connections, spread evenly over this period.
     Drain(Duration),
 }
 
 impl WorkerMessage {
-    /// Bytes of the frame that it brings.
+    /// Bytes of the frame in it.
     pub fn size(&self) -> usize {
         match self {
-            Self::Broadcast(broadcast, _) | Self::Backfill(broadcast) => broadcast.frame.len(),
+            Self::Broadcast(message, _) | Self::Backfill(message) => message.frame.len(),
             Self::Gap | Self::EpochStart(_) | Self::Drain(_) => 0,
         }
     }
 }
 
-/// The ways to all workers.
+/// A worker has stopped and takes no more messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerGone;
+
+/// The inboxes of all workers.
 #[derive(Debug, Default)]
 pub struct WorkerSenders(watch::Sender<Vec<mpsc::Sender<WorkerMessage>>>);
 
 impl WorkerSenders {
-    /// Opens the inbox of a worker that begins.
+    /// Opens the inbox of a worker that starts.
     pub fn open(&self) -> mpsc::Receiver<WorkerMessage> {
-        let (sender, inbox) = mpsc::channel(INBOX);
+        let (sender, inbox) = mpsc::channel(INBOX_LEN);
         self.0.send_modify(|senders| {
             senders.retain(|sender| !sender.is_closed());
             senders.push(sender);
@@ -59,46 +64,51 @@ impl WorkerSenders {
         inbox
     }
 
-    /// Posts to every worker; waits for those that are behind. Whether all took it.
-    pub async fn post(&self, post: &WorkerMessage) -> bool {
+    /// Sends a message to every worker, and waits for those that are behind.
+    ///
+    /// # Errors
+    /// [`WorkerGone`], when a worker has stopped. The others get the message.
+    pub async fn broadcast(&self, message: &WorkerMessage) -> Result<(), WorkerGone> {
         let senders = self.0.borrow().clone();
-        let mut all = true;
+        let mut result = Ok(());
         for sender in senders {
-            all &= sender.send(post.clone()).await.is_ok();
+            if sender.send(message.clone()).await.is_err() {
+                result = Err(WorkerGone);
+            }
         }
-        all
+        result
     }
 
-    /// Resolves when so many workers have begun.
-    async fn opened(&self, workers: usize) {
+    /// Resolves when this many workers have started.
+    async fn started(&self, workers: usize) {
         let _ = self.0.subscribe().wait_for(|senders| senders.len() >= workers).await;
     }
 }
 
-/// Posts everything that the broker delivers. It begins when all workers have, so that each has the
-/// same history, and ends when the broker delivers no more, or when a worker takes no more: its clients
-/// would be deaf, and nothing else would show it.
+/// Sends everything that the broker delivers to the workers. Starts when all workers have started, so
+/// that they have the same history. Ends when the broker ends, or when a worker has stopped: its clients
+/// would receive nothing, and nothing else would show it.
 pub async fn run(
-    mut deliveries: mpsc::Receiver<BrokerEvent>,
+    mut events: mpsc::Receiver<BrokerEvent>,
     workers: Arc<WorkerSenders>,
     worker_count: usize,
     mut compressor: Compressor,
     reporter: Arc<Reporter>,
     tracer: Tracer,
 ) {
-    workers.opened(worker_count).await;
+    workers.started(worker_count).await;
     let mut batch = Vec::with_capacity(BATCH);
-    while deliveries.recv_many(&mut batch, BATCH).await > 0 {
-        for delivery in batch.drain(..) {
-            let post = match &delivery {
+    while events.recv_many(&mut batch, BATCH).await > 0 {
+        for event in batch.drain(..) {
+            let worker_message = match &event {
                 BrokerEvent::Message(message) => {
-                    let broadcast = Arc::new(compressor.compress(EncodedMessage::new(message)));
-                    if broadcast.is_compressed() {
-                        // That took a while, and RabbitMQ waits on the same thread.
+                    let encoded = Arc::new(compressor.compress(EncodedMessage::new(message)));
+                    if encoded.is_compressed() {
+                        // Compression took a while, and RabbitMQ's tasks wait on the same thread.
                         yield_now().await;
                     }
-                    let tally = tracer.broadcast(message.trace.as_ref(), broadcast.frame.len());
-                    WorkerMessage::Broadcast(broadcast, tally)
+                    let span = tracer.broadcast(message.trace.as_ref(), encoded.frame.len());
+                    WorkerMessage::Broadcast(encoded, span)
                 }
                 BrokerEvent::Backfill(message) => {
                     WorkerMessage::Backfill(Arc::new(EncodedMessage::new(message)))
@@ -109,10 +119,10 @@ pub async fn run(
                     WorkerMessage::Gap
                 }
             };
-            if !workers.post(&post).await {
+            if workers.broadcast(&worker_message).await.is_err() {
                 return;
             }
-            if let BrokerEvent::Message(message) = &delivery {
+            if let BrokerEvent::Message(message) = &event {
                 reporter.broadcast(message);
             }
         }

@@ -1,4 +1,4 @@
-//! Errors as HTTP clients see them: `{"error":{"code","message"}}`.
+//! Errors of HTTP requests, in the form that clients receive: `{"error":{"code","message"}}`.
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, RETRY_AFTER, UPGRADE};
@@ -8,34 +8,34 @@ use warren_broker::LogError;
 use warren_observe::labels::{HandshakeRefusal, MessageRejection};
 use warren_protocol::error::PublishError;
 
-/// Bytes of what is said of a mistake. It may quote what was sent, all of it, and waits for whoever sent it.
-const TOLD: usize = 256;
+/// Longest error message in bytes. It may quote the request, and waits in memory for the client.
+const MAX_MESSAGE: usize = 256;
 
-/// As much of what is wrong as is told.
-pub fn told(mistake: &str) -> &str {
-    let whole = |end: &usize| mistake.is_char_boundary(*end);
-    let end = (0..=TOLD.min(mistake.len())).rev().find(whole);
-    &mistake[..end.unwrap_or(0)]
+/// An error message, cut to its longest length.
+pub fn truncated(message: &str) -> &str {
+    let is_boundary = |end: &usize| message.is_char_boundary(*end);
+    let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(is_boundary);
+    &message[..end.unwrap_or(0)]
 }
 
-/// Why a request is not served.
+/// The reason why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     #[error("{0}")]
     BadRequest(String),
-    #[error("this origin may not connect; see WARREN_ALLOWED_ORIGINS")]
+    #[error("this origin is not allowed to connect; see WARREN_ALLOWED_ORIGINS")]
     Origin,
-    #[error("there is nothing here")]
+    #[error("no such address")]
     NotFound,
-    #[error("this address is for {0}")]
+    #[error("method not allowed; use {0}")]
     Method(&'static str),
-    #[error("the request did not come in time")]
+    #[error("the request body did not arrive in time")]
     TimedOut,
     #[error("the message is larger than WARREN_MAX_MESSAGE")]
     TooLarge,
-    #[error("this address is for WebSockets: {0}")]
+    #[error("this address takes WebSocket handshakes only: {0}")]
     NoWebSocket(String),
-    #[error("this replica has as many connections as it may")]
+    #[error("this replica has reached its limit of connections; try again later")]
     TooManyConnections,
     #[error("this replica is shutting down")]
     ShuttingDown,
@@ -46,7 +46,7 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// The name in the response.
+    /// The error code in the response.
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
@@ -62,9 +62,7 @@ impl ApiError {
             Self::Publish(error) => error.code(),
         }
     }
-}
 
-impl ApiError {
     /// The cause by which a refused handshake is counted.
     pub fn handshake_refusal(&self) -> HandshakeRefusal {
         match self {
@@ -121,22 +119,22 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status_code());
         if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
-            // Seconds; spread, so that those who were refused together do not return together.
+            // Seconds. Spread, so that clients refused together do not return together.
             response.insert_header((RETRY_AFTER, fastrand::u32(1..=5).to_string()));
         }
         match self {
             Self::NoWebSocket(_) => drop(response.insert_header((UPGRADE, "websocket"))),
             Self::Method(allowed) => drop(response.insert_header((ALLOW, *allowed))),
-            // The rest of the request may still come, and is not to be taken for another.
+            // The rest of the request may still come, and must not be taken for another request.
             Self::TimedOut | Self::TooLarge => drop(response.force_close()),
             _ => {}
         }
         let message = self.to_string();
-        response.json(json!({ "error": { "code": self.code(), "message": told(&message) } }))
+        response.json(json!({ "error": { "code": self.code(), "message": truncated(&message) } }))
     }
 }
 
-/// Refuses other methods than these.
+/// A route that refuses every method but these.
 pub fn only(methods: &'static str) -> Route {
     web::to(move || async move { Err::<&str, _>(ApiError::Method(methods)) })
 }
@@ -161,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_in_few_words() {
-        assert_eq!(told("short"), "short");
-        assert_eq!(told(&"語".repeat(1000)), "語".repeat(85));
+    fn long_error_messages_are_truncated() {
+        assert_eq!(truncated("short"), "short");
+        assert_eq!(truncated(&"語".repeat(1000)), "語".repeat(85));
     }
 }

@@ -1,4 +1,4 @@
-//! The body of an answer, with what lasts until it is handed over.
+//! The body of a response, with the guards that last until it is handed over.
 
 use super::guarded_stream::RequestPacing;
 use super::held_payload::HeldPayload;
@@ -8,11 +8,22 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// See the module.
+/// The body of a response. While it exists, its request counts as being answered, and the request's
+/// payload is held.
 pub struct GuardedBody {
-    pub body: BoxBody,
-    pub line: Option<Rc<RequestPacing>>,
-    pub _unread: Option<HeldPayload>,
+    body: BoxBody,
+    pacing: Option<Rc<RequestPacing>>,
+    _payload: Option<HeldPayload>,
+}
+
+impl GuardedBody {
+    pub fn new(
+        body: BoxBody,
+        pacing: Option<Rc<RequestPacing>>,
+        payload: Option<HeldPayload>,
+    ) -> Self {
+        Self { body, pacing, _payload: payload }
+    }
 }
 
 impl MessageBody for GuardedBody {
@@ -32,6 +43,8 @@ impl MessageBody for GuardedBody {
 
 impl Drop for GuardedBody {
     fn drop(&mut self) {
-        self.line.iter().for_each(|line| line.end());
+        if let Some(pacing) = &self.pacing {
+            pacing.end_request();
+        }
     }
 }

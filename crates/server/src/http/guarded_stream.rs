@@ -1,12 +1,12 @@
-//! The socket of an HTTP client: how far it is read, and for how long without an answer.
+//! The socket of an HTTP client, with limits on what is read from it and on the time that it takes.
 //!
-//! Requests may follow each other without waiting. actix-http reads on while answers cannot be written,
-//! and keeps without a bound what it has parsed, and answers without a body. So whoever takes no answers is
-//! read no further, nobody is read far ahead of the request that is being answered, and what is read is
-//! parsed before more is.
+//! Requests may be pipelined. actix-http reads on while responses cannot be written, and keeps without a
+//! bound the requests that it has parsed and the responses without a body. Hence three rules: a client
+//! that does not read its responses is not read; nobody is read far ahead of the request that is being
+//! answered; and what is read is parsed before more is read.
 //!
-//! actix limits how long the first head of a connection may take, but none behind it: who begins one and
-//! says no more, or sends it in small pieces for ever, does not keep the socket either.
+//! actix limits the time of the first head of a connection, but not of later ones. Here they are limited
+//! too, so that a client cannot keep a socket by starting a request and not finishing it.
 
 use actix_rt::net::TcpStream;
 use actix_web::HttpRequest;
@@ -22,56 +22,62 @@ use tokio::time::{Sleep, sleep};
 /// Time within which a client must send the head of its request, and again its body.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes read before what they are is looked at: so many requests are parsed at once.
+/// Bytes read before they are parsed. It bounds the requests that are parsed at once.
 const SLICE: usize = 2 << 10;
-/// The same of a body, whose pieces are less.
+/// Bytes of a body read before they are handed on.
 const BODY_SLICE: usize = 8 << 10;
-/// Bytes read behind a request that is being answered. With 128 KiB of them actix-http would try again
-/// and again. A head that nothing is before it refuses itself when it is as long.
-const AHEAD: usize = 96 << 10;
+/// Bytes read beyond the request that is being answered. At 128 KiB actix-http would try to read again
+/// and again. It refuses a head of that length itself, if no request is before it.
+const MAX_AHEAD: usize = 96 << 10;
 
-/// What those who answer requests have to do with the socket that they come from.
+/// How far a socket is read, as set by the request that is being answered.
 #[derive(Debug, Default)]
 pub struct RequestPacing {
-    /// Bytes read since the request that is being answered was begun; nothing while there is none.
+    /// Bytes read since the current request was begun. `None` between requests.
     ahead: Cell<Option<usize>>,
-    /// Requests that were begun.
+    /// Requests begun so far.
     begun: Cell<u64>,
-    /// The request that is being answered has a body, which is read for as long as it is wanted.
-    body: Cell<bool>,
-    /// The client has nothing more to say.
-    ended: Cell<bool>,
+    /// The body of the current request is being read.
+    reading_body: Cell<bool>,
+    /// The client has shut down its side of the socket.
+    input_ended: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl RequestPacing {
-    /// The line that a request came over.
+    /// The pacing of the socket that a request came from.
     pub fn of(request: &HttpRequest) -> Option<Rc<Self>> {
         request.conn_data::<Rc<Self>>().cloned()
     }
 
-    /// A request is begun to be answered.
-    pub fn begin(&self) {
+    /// Begins to answer a request.
+    pub fn begin_request(&self) {
         self.begun.set(self.begun.get() + 1);
         self.ahead.set(Some(0));
         self.wake();
     }
 
-    /// It is answered.
-    pub fn end(&self) {
+    /// Notes that the current request is answered.
+    pub fn end_request(&self) {
         self.ahead.set(None);
         self.wake();
     }
 
-    /// Whether the body of a request is wanted.
-    pub fn want_body(&self, wanted: bool) {
-        self.body.set(wanted);
+    /// Begins to read the body of the current request, at its own pace.
+    pub fn begin_body(&self) {
+        self.reading_body.set(true);
         self.wake();
     }
 
-    /// Whether the client has hung up, or at least will say no more.
-    pub fn has_ended(&self) -> bool {
-        self.ended.get()
+    /// Notes that no more of the body is wanted.
+    pub fn end_body(&self) {
+        self.reading_body.set(false);
+        self.wake();
+    }
+
+    /// Whether the client has shut down its side of the socket.
+    pub fn input_ended(&self) -> bool {
+        self.input_ended.get()
     }
 
     fn wake(&self) {
@@ -81,45 +87,46 @@ impl RequestPacing {
     }
 }
 
-/// See the module.
+/// The socket of an HTTP client, with limits on reading.
 #[derive(Debug)]
 pub struct GuardedStream<S = TcpStream> {
     io: S,
-    line: Rc<RequestPacing>,
-    /// The last write found no room, and wakes the task when there is.
+    pacing: Rc<RequestPacing>,
+    /// The last write found the socket full. The task is woken when it is not.
     blocked: bool,
-    /// Bytes of this slice.
+    /// Bytes read in the current slice.
     slice: usize,
-    /// Until when a head that has begun is to be there, and how many requests were begun before.
-    head: Option<(Pin<Box<Sleep>>, u64)>,
+    /// Deadline of a head that has begun, and the requests begun before it.
+    head_deadline: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
 impl<S> GuardedStream<S> {
     pub fn new(io: S) -> Self {
-        Self { io, line: Rc::default(), blocked: false, slice: 0, head: None }
+        Self { io, pacing: Rc::default(), blocked: false, slice: 0, head_deadline: None }
     }
 
-    pub fn line(&self) -> &Rc<RequestPacing> {
-        &self.line
+    pub fn pacing(&self) -> &Rc<RequestPacing> {
+        &self.pacing
     }
 
     pub fn into_inner(self) -> S {
         self.io
     }
 
-    /// Notes what a write came to. If there is room again, reading goes on as well.
-    fn note<T>(&mut self, written: &Poll<T>, context: &Context<'_>) {
-        let was = std::mem::replace(&mut self.blocked, written.is_pending());
-        if was && !self.blocked {
+    /// Notes the result of a write. When there is room again, reading goes on as well.
+    fn note_write<T>(&mut self, written: &Poll<T>, context: &Context<'_>) {
+        let was_blocked = std::mem::replace(&mut self.blocked, written.is_pending());
+        if was_blocked && !self.blocked {
             context.waker().wake_by_ref();
         }
     }
 
-    /// Whether the head of a later request has taken too long.
-    fn is_late(&mut self, context: &mut Context<'_>) -> bool {
-        let begun = self.line.begun.get();
-        self.head.take_if(|(_, before)| *before != begun);
-        self.head.as_mut().is_some_and(|(end, _)| end.as_mut().poll(context).is_ready())
+    /// Whether the deadline of a head has passed.
+    fn head_timed_out(&mut self, context: &mut Context<'_>) -> bool {
+        let begun = self.pacing.begun.get();
+        self.head_deadline.take_if(|(_, before)| *before != begun);
+        let deadline = self.head_deadline.as_mut();
+        deadline.is_some_and(|(deadline, _)| deadline.as_mut().poll(context).is_ready())
     }
 }
 
@@ -132,37 +139,37 @@ impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
         if self.blocked {
             return Poll::Pending;
         }
-        if self.is_late(context) {
+        if self.head_timed_out(context) {
             return Poll::Ready(Err(ErrorKind::TimedOut.into()));
         }
-        let body = self.line.body.get();
-        let ahead = self.line.ahead.get();
-        if !body && ahead.is_some_and(|ahead| ahead >= AHEAD) {
-            self.line.waker.replace(Some(context.waker().clone()));
+        let reading_body = self.pacing.reading_body.get();
+        let ahead = self.pacing.ahead.get();
+        if !reading_body && ahead.is_some_and(|ahead| ahead >= MAX_AHEAD) {
+            self.pacing.waker.replace(Some(context.waker().clone()));
             return Poll::Pending;
         }
-        let slice = if body { BODY_SLICE } else { SLICE };
+        let slice = if reading_body { BODY_SLICE } else { SLICE };
         if self.slice >= slice {
             self.slice = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         let room = buffer.remaining().min(slice - self.slice);
-        let mut some = ReadBuf::new(buffer.initialize_unfilled_to(room));
-        let read = Pin::new(&mut self.io).poll_read(context, &mut some);
-        let size = some.filled().len();
+        let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        let read = Pin::new(&mut self.io).poll_read(context, &mut limited);
+        let size = limited.filled().len();
         match read {
             Poll::Ready(Ok(())) => {
-                self.line.ended.set(size == 0);
-                if !body {
-                    self.line.ahead.set(ahead.map(|ahead| ahead + size));
+                self.pacing.input_ended.set(size == 0);
+                if !reading_body {
+                    self.pacing.ahead.set(ahead.map(|ahead| ahead + size));
                 }
                 self.slice += size;
                 buffer.advance(size);
-                let begun = self.line.begun.get();
+                let begun = self.pacing.begun.get();
                 if ahead.is_none() && begun > 0 {
-                    let end = || (Box::pin(sleep(REQUEST_TIMEOUT)), begun);
-                    self.head.get_or_insert_with(end);
+                    let deadline = || (Box::pin(sleep(REQUEST_TIMEOUT)), begun);
+                    self.head_deadline.get_or_insert_with(deadline);
                 }
             }
             _ => self.slice = 0,
@@ -178,7 +185,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(context, data);
-        self.note(&written, context);
+        self.note_write(&written, context);
         written
     }
 
@@ -188,7 +195,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(context, slices);
-        self.note(&written, context);
+        self.note_write(&written, context);
         written
     }
 

@@ -1,8 +1,8 @@
-//! A body that is answered before it has ended: its connection ends with the answer.
+//! Holds the payload of a request that may be answered before all of it has come.
 //!
-//! For a chunked body that nobody wants, actix would go on to read until it ends, for as long as the
-//! client likes, and answer a second time if it is malformed. It does not while the body is held, so
-//! the answer holds it.
+//! actix would read on to the end of a chunked payload that nobody wants, for as long as the client
+//! sends it, and would answer a second time if it is malformed. It does neither while the payload is
+//! held. The response therefore holds it, and the connection ends with the response.
 
 use actix_http::{BoxedPayloadStream, Payload};
 use actix_web::HttpMessage;
@@ -14,18 +14,18 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-/// The body of a request, read by one and held by another.
+/// The payload of a request, read by its endpoint and held by its response.
 #[derive(Clone)]
 pub struct HeldPayload(Rc<RefCell<Payload<BoxedPayloadStream>>>);
 
-/// Holds the body of a request, if it is chunked.
+/// Holds the payload of a request, if it is chunked.
 pub fn hold(request: &mut ServiceRequest) -> Option<HeldPayload> {
     if !request.headers().contains_key(TRANSFER_ENCODING) {
         return None;
     }
-    let unread = HeldPayload(Rc::new(RefCell::new(request.take_payload())));
-    request.set_payload(Payload::Stream { payload: Box::pin(unread.clone()) });
-    Some(unread)
+    let held = HeldPayload(Rc::new(RefCell::new(request.take_payload())));
+    request.set_payload(Payload::Stream { payload: Box::pin(held.clone()) });
+    Some(held)
 }
 
 impl Stream for HeldPayload {

@@ -1,4 +1,4 @@
-//! Which web pages may use this server through their visitors' browsers.
+//! Which web pages may use this replica from a browser.
 
 use super::error::ApiError;
 use actix_web::HttpResponseBuilder;
@@ -7,8 +7,8 @@ use actix_web::http::header::{
 };
 use warren_config::Origins;
 
-/// Checks the Origin header, which browsers always send and scripts cannot set. Who sends none is
-/// no browser, and nobody's visitor; no browser sends two. The origin, if there is one.
+/// Checks the Origin header, which browsers always send and scripts cannot set. A client without one is
+/// not a browser; no browser sends two. Returns the origin, if there is one.
 ///
 /// # Errors
 /// [`ApiError::Origin`].
@@ -31,15 +31,15 @@ pub fn check<'a>(
         Origins::SameHost | Origins::Any => false,
     };
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    // What an app calls an origin of its own, such as app://localhost, has no host.
-    let of_origin = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    let same_host = of_origin
+    // The origins of apps, such as app://localhost, have no host.
+    let origin_host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let same_host = origin_host
         .filter(|name| !name.is_empty())
-        .is_some_and(|of_origin| host.is_some_and(|host| host.eq_ignore_ascii_case(of_origin)));
+        .is_some_and(|name| host.is_some_and(|host| host.eq_ignore_ascii_case(name)));
     if listed || same_host { Ok(Some(value)) } else { Err(ApiError::Origin) }
 }
 
-/// Lets pages of an origin that was checked read an answer.
+/// Lets pages of a checked origin read a response.
 pub fn allow(response: &mut HttpResponseBuilder, origin: Option<&HeaderValue>) {
     response.insert_header((VARY, "Origin"));
     if let Some(origin) = origin {
@@ -65,14 +65,14 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_the_same_host_and_programs_may_connect() {
+    fn same_host_and_clients_without_origin_are_allowed() {
         for origin in [None, Some("http://chat.example:8080"), Some("https://Chat.example:8080")] {
             assert!(checked(&Origins::SameHost, origin, "chat.example:8080"), "{origin:?}");
         }
     }
 
     #[test]
-    fn other_pages_may_not() {
+    fn other_origins_are_refused() {
         for origin in [
             "http://evil.example",
             "http://chat.example",
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn unless_they_are_listed() {
+    fn listed_origins_are_allowed() {
         let listed = Origins::Listed(vec!["https://app.example".into()]);
         assert!(checked(&listed, ["https://app.example"], "ws.example"));
         assert!(!checked(&listed, ["http://app.example"], "ws.example"));

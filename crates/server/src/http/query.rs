@@ -1,26 +1,24 @@
-//! What a client asks to listen to, in the query of its request.
+//! The query of a request: channels, and where to start in them.
 
 use super::error::ApiError;
-use crate::session::subscriptions::MAX_CHANNELS;
-use crate::session::subscriptions::SubscribeRequest;
+use crate::session::{MAX_CHANNELS, SubscribeRequest};
 use actix_web::web;
 use warren_protocol::message::Channel;
 
-/// A query as it comes: names may repeat.
+/// The parameters of a query. Names may repeat.
 pub type Query = Result<web::Query<Vec<(String, String)>>, actix_web::Error>;
 
-/// Reads `channel` (repeatable), `after` and `history`. Other names are left to later versions, and to
-/// `other`.
+/// Parses `channel` (repeatable), `after` and `history`. Other parameters are passed to `other`.
 ///
 /// # Errors
 /// [`ApiError::BadRequest`], which names the parameter.
-pub fn wish(
+pub fn subscribe_request(
     query: Query,
     mut other: impl FnMut(&str, &str) -> Result<(), ApiError>,
 ) -> Result<SubscribeRequest, ApiError> {
     let query = query.map_err(|error| ApiError::BadRequest(error.to_string()))?;
-    let mut wish = SubscribeRequest::default();
-    let channels = &mut wish.channels;
+    let mut request = SubscribeRequest::default();
+    let channels = &mut request.channels;
     for (name, value) in query.iter() {
         match name.as_str() {
             "channel" => {
@@ -30,18 +28,18 @@ pub fn wish(
                     channels.push(channel);
                 }
             }
-            "after" if !value.is_empty() => wish.after = Some(value.clone()),
-            "history" => wish.history = number(name, value)?,
+            "after" if !value.is_empty() => request.after = Some(value.clone()),
+            "history" => request.history = number(name, value)?,
             _ => other(name, value)?,
         }
         if channels.len() > MAX_CHANNELS {
             return Err(ApiError::BadRequest(format!("channel: at most {MAX_CHANNELS} of them")));
         }
     }
-    Ok(wish)
+    Ok(request)
 }
 
-/// A number of messages.
+/// Parses a number of messages.
 ///
 /// # Errors
 /// [`ApiError::BadRequest`], which names the parameter.
@@ -50,29 +48,20 @@ pub fn number(name: &str, value: &str) -> Result<usize, ApiError> {
     number.map_err(|_| ApiError::BadRequest(format!("{name}: a whole number of messages")))
 }
 
-impl SubscribeRequest {
-    /// The lobby is what those listen to who name nothing.
-    pub fn or_lobby(mut self) -> Self {
-        if self.channels.is_empty() {
-            self.channels.push(Channel::default());
-        }
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parsed(query: &str) -> Result<(Vec<String>, Option<String>, usize), String> {
         let query = web::Query::<Vec<(String, String)>>::from_query(query).unwrap();
-        let wish = wish(Ok(query), |_, _| Ok(())).map_err(|error| error.to_string())?.or_lobby();
-        let channels = wish.channels.iter().map(ToString::to_string).collect();
-        Ok((channels, wish.after, wish.history))
+        let request = subscribe_request(Ok(query), |_, _| Ok(()));
+        let request = request.map_err(|error| error.to_string())?.or_default_channel();
+        let channels = request.channels.iter().map(ToString::to_string).collect();
+        Ok((channels, request.after, request.history))
     }
 
     #[test]
-    fn channels_repeat_and_the_lobby_is_the_default() {
+    fn channels_repeat_and_default_to_the_lobby() {
         assert_eq!(parsed(""), Ok((vec!["lobby".into()], None, 0)));
         assert_eq!(
             parsed("channel=b&channel=a+c&channel=b&after=x-1&history=7&later=1"),
@@ -81,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_parameter() {
         for bad in ["channel=", "channel=%0a", "history=-1", "history=many"] {
             let name = bad.split('=').next().unwrap();
             assert!(parsed(bad).unwrap_err().starts_with(name), "{bad}");

@@ -1,9 +1,9 @@
-//! How many messages a client may publish.
+//! The rate limit of one client's messages.
 
 use std::time::Instant;
 use warren_config::Rate;
 
-/// A bucket that fills at a rate and holds two seconds' worth.
+/// A token bucket that fills at a rate, and holds two seconds of it.
 #[derive(Debug)]
 pub struct Limiter {
     tokens: f32,
@@ -15,7 +15,7 @@ impl Limiter {
         Self { tokens: burst(rate), filled: Instant::now() }
     }
 
-    /// Whether one more message is within the rate.
+    /// Takes a token for one message. False if the message is beyond the rate.
     pub fn allow(&mut self, rate: Rate) -> bool {
         self.allow_at(rate, Instant::now())
     }
@@ -42,7 +42,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_burst_and_then_the_rate() {
+    fn burst_is_allowed_then_the_rate() {
         let rate = Rate { per_second: 10.0 };
         let mut limiter = Limiter::new(rate);
         let start = limiter.filled;

@@ -1,6 +1,5 @@
-//! WebSockets: the handshake, and the session that gives a meaning to messages.
+//! WebSockets: the handshake, and the session that gives messages their meaning.
 
-mod commands;
 mod handshake;
 mod limiter;
 mod session;

@@ -1,15 +1,14 @@
-//! What is said over a WebSocket: every message of its channels arrives. A plain one publishes each text
-//! that it sends; one of `warren.v1` sends commands, and each is answered.
+//! The session of a WebSocket. Clients receive the messages of their channels. A plain client publishes
+//! every text that it sends; one of `warren.v1` sends commands, and each is answered.
 
-use super::commands::{self, Command, Reference};
-use super::handshake::AcceptedUpgrade;
+use super::handshake::{AcceptedUpgrade, Subprotocol};
 use super::limiter::Limiter;
 use crate::connection::{
-    Connection, ConnectionCommand, MessageHandler, Source, WriteQueue, Written,
+    Connection, ConnectionHandle, HubSource, KeepAlive, MessageHandler, WriteQueue, WriteStats,
 };
 use crate::connections::ConnectionPermit;
-use crate::http::error::ApiError;
-use crate::session::subscriptions::{
+use crate::http::error::{ApiError, truncated};
+use crate::session::{
     MAX_CHANNELS, SubscribeRequest, SubscribeResult, SubscriptionEvent, Subscriptions,
 };
 use crate::worker::Worker;
@@ -22,117 +21,185 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use warren_broker::{PublishAck, PublishRequest};
-use warren_hub::SubscriberId;
 use warren_observe::events::{Event, TraceField};
 use warren_observe::labels::{MessageRejection, PublishTransport, Transport};
 use warren_observe::traces::Span;
 use warren_protocol::body::{self, largest_body, size_of_text};
+use warren_protocol::commands::{
+    Command, CommandAnswer, InvalidCommand, PublishCommand, Reference, SubscribeCommand,
+    UnsubscribeCommand,
+};
 use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key};
-use warren_protocol::websocket::{CloseReason, ReadLimits, Window, text_frame};
+use warren_protocol::websocket::{CloseReason, ReadLimits, text_frame};
 
-/// Messages of one client that may be on their way to RabbitMQ.
-const MAX_PUBLISHING: usize = 256;
-/// Frames of a replay that may wait to be written, and bytes of them at which there are enough: each client
-/// may wait for others than the rest.
-const REPLAYED: usize = 32;
-const REPLAYED_BYTES: usize = 64 << 10;
+/// Messages of one client that may wait for their confirm.
+const MAX_UNCONFIRMED: usize = 256;
+/// Replayed frames that may wait to be written, and bytes of them at which no more are added. Each
+/// client may hold frames that no other client shares.
+const MAX_REPLAYED_FRAMES: usize = 32;
+const MAX_REPLAYED_BYTES: usize = 64 << 10;
 
-/// Lets an admitted client's socket live on this worker, on its own. `early` is what was read behind
-/// its handshake, and `answer` is still to be written.
+/// Starts the session of an accepted handshake, in a task of its own on this worker. `read_ahead` is
+/// input that followed the handshake; `answer` is the handshake's, and still to be written.
 pub fn spawn(
     worker: &Rc<Worker>,
     io: TcpStream,
-    early: BytesMut,
+    read_ahead: BytesMut,
     answer: Bytes,
-    admitted: AcceptedUpgrade,
+    accepted: AcceptedUpgrade,
 ) {
-    admitted.permit.opened();
-    let mut listener = Subscriptions::new(worker, true);
-    let reader = listener.client.reader;
-    let channel = admitted.wish.channels.first().cloned().unwrap_or_default();
-    listener.wish(Answering::Ready, admitted.wish);
-    let mut output = WriteQueue::new(admitted.window);
-    output.push(answer);
-    let chat = WsSession {
-        reader,
-        listener,
-        v1: admitted.v1,
-        compressed: admitted.window != Window::NONE,
-        channel,
-        publishing: VecDeque::new(),
+    let AcceptedUpgrade { request, subprotocol, window, permit } = accepted;
+    permit.opened();
+    let mut subscriptions = Subscriptions::new(worker, KeepAlive::Pings);
+    let subscriber = subscriptions.subscriber();
+    let default_channel = request.channels.first().cloned().unwrap_or_default();
+    subscriptions.subscribe(RequestTag::Handshake, request);
+    let mut queue = WriteQueue::new(window);
+    queue.push(answer);
+    let session = WsSession {
+        has_more: false,
+        ready_sent: false,
+        subprotocol,
+        subscriptions,
+        default_channel,
+        unconfirmed: VecDeque::new(),
         limiter: Limiter::new(worker.state.config.client_rate),
-        worker: worker.clone(),
-        more: false,
-        greeted: false,
-        failed: None,
-        _permit: admitted.permit,
+        _permit: permit,
     };
-    let connection = Connection::new(io, worker.scratch.clone(), early, output, chat);
+    let connection = Connection::new(io, worker.read_buffer.clone(), read_ahead, queue, session);
     let connection = Rc::new(RefCell::new(connection));
-    let line = Rc::downgrade(&connection);
-    worker.set_line(reader, line);
+    let writer = Rc::downgrade(&connection);
+    worker.slots.set_writer(subscriber, writer);
     actix_rt::spawn(poll_fn(move |context| Pin::new(&mut *connection.borrow_mut()).poll(context)));
 }
 
-/// Whom the listener answers.
+/// Identifies a request for channels.
 #[derive(Clone, Debug)]
-enum Answering {
-    Ready,
-    Subscribe(Reference, Channel),
+enum RequestTag {
+    /// The channels of the handshake.
+    Handshake,
+    Command(Reference, Channel),
 }
 
-/// What a delivery needs comes first, as in [`Connection`].
+/// The session of a WebSocket.
+///
+/// The fields of a direct write come first, as in [`Connection`].
 #[derive(Debug)]
 #[repr(C)]
 struct WsSession {
-    worker: Rc<Worker>,
-    /// The listener's, at hand.
-    reader: SubscriberId,
-    /// The listener has more to say when there is room for it.
-    more: bool,
-    /// Whether it speaks `warren.v1`.
-    v1: bool,
-    /// The ready frame was said. Nothing is said before it, so nothing is read.
-    greeted: bool,
-    /// Its messages may be compressed.
-    compressed: bool,
-    listener: Subscriptions<Answering>,
-    /// Where its messages go, unless they say otherwise.
-    channel: Channel,
-    /// What becomes of them, oldest first.
-    publishing: VecDeque<Publishing>,
+    /// The subscriptions have more to send than the write queue has room for.
+    has_more: bool,
+    /// The ready frame was sent. Nothing is sent before it, so nothing is read before it.
+    ready_sent: bool,
+    subprotocol: Subprotocol,
+    subscriptions: Subscriptions<RequestTag>,
+    /// Channel of messages that name none.
+    default_channel: Channel,
+    /// Messages that wait for their confirm, oldest first.
+    unconfirmed: VecDeque<UnconfirmedPublish>,
     limiter: Limiter,
-    /// It cannot go on.
-    failed: Option<CloseReason>,
     _permit: ConnectionPermit,
 }
 
-/// A message that is on its way to RabbitMQ.
+/// A message that waits for its confirm.
 #[derive(Debug)]
-struct Publishing {
+struct UnconfirmedPublish {
     reference: Option<Reference>,
-    outcome: PublishAck,
-    /// If it is recorded.
+    ack: PublishAck,
+    /// Its span, if it is recorded.
     span: Option<Span>,
 }
 
-/// Name and text of what is wrong with what a client sent.
-type Mistake = (MessageRejection, String);
+/// An error of a client: its cause, whose value is the error code, and a message.
+type ClientError = (MessageRejection, String);
 
 impl WsSession {
-    /// Refuses what a client sent.
-    fn reject(&self, reference: Option<&Reference>, mistake: &Mistake, output: &mut WriteQueue) {
-        let (cause, message) = mistake;
-        let trace_id = TraceField::of(None);
-        self.worker.state.reporter.emit(Event::MessageRejected { cause: *cause, trace_id });
-        complain(reference, cause.value(), message, output);
+    fn worker(&self) -> &Worker {
+        self.subscriptions.worker()
     }
 
-    fn allow(&mut self) -> Result<(), Mistake> {
-        if self.limiter.allow(self.worker.state.config.client_rate) {
+    /// Handles a text of a plain client.
+    fn publish_text(&mut self, text: &str, queue: &mut WriteQueue) -> Result<(), ClientError> {
+        self.check_rate()?;
+        let (channel, text) = (self.default_channel.clone(), body::string(text));
+        self.publish(None, PublishRequest { channel, text, key: None, trace: None }, queue);
+        Ok(())
+    }
+
+    fn handle_command(
+        &mut self,
+        command: Command,
+        queue: &mut WriteQueue,
+    ) -> Result<(), ClientError> {
+        match command {
+            Command::Publish(command) => self.handle_publish(command, queue),
+            Command::Subscribe(command) => self.handle_subscribe(command),
+            Command::Unsubscribe(command) => self.handle_unsubscribe(command, queue),
+        }
+    }
+
+    fn handle_publish(
+        &mut self,
+        command: PublishCommand,
+        queue: &mut WriteQueue,
+    ) -> Result<(), ClientError> {
+        self.check_rate()?;
+        if size_of_text(&command.text) > self.worker().state.config.max_message.0 {
+            let error = ApiError::TooLarge;
+            return Err((error.message_rejection(), error.to_string()));
+        }
+        let channel = match command.channel {
+            Some(name) => parse_channel(&name)?,
+            None => self.default_channel.clone(),
+        };
+        let key = command.key.map(|key| Key::new(&key)).transpose().map_err(bad_request)?;
+        let request = PublishRequest { channel, text: command.text, key, trace: None };
+        self.publish(Some(command.r#ref), request, queue);
+        Ok(())
+    }
+
+    fn handle_subscribe(&mut self, command: SubscribeCommand) -> Result<(), ClientError> {
+        if command.after.is_some() {
+            // It may cause the log to be read.
+            self.check_rate()?;
+        }
+        let channel = parse_channel(&command.channel)?;
+        if self.subscriptions.channels().contains(&channel) {
+            return Err(bad_request("this channel is subscribed already"));
+        }
+        if self.subscriptions.channels().len() >= MAX_CHANNELS {
+            return Err(bad_request(format!("channel: at most {MAX_CHANNELS} of them")));
+        }
+        let channels = vec![channel.clone()];
+        let request = SubscribeRequest { channels, after: command.after, history: command.history };
+        self.subscriptions.subscribe(RequestTag::Command(command.r#ref, channel), request);
+        Ok(())
+    }
+
+    fn handle_unsubscribe(
+        &mut self,
+        command: UnsubscribeCommand,
+        queue: &mut WriteQueue,
+    ) -> Result<(), ClientError> {
+        let channel = parse_channel(&command.channel)?;
+        // A subscribe command that is still waiting is answered first.
+        if let Some(RequestTag::Command(reference, channel)) =
+            self.subscriptions.unsubscribe(&channel)
+        {
+            queue.push(subscribed_frame(&reference, &channel, &SubscribeResult::default()));
+        }
+        let answer =
+            CommandAnswer::Unsubscribed { r#ref: &command.r#ref, channel: channel.as_str() };
+        queue.push(answer.frame());
+        Ok(())
+    }
+
+    fn check_rate(&mut self) -> Result<(), ClientError> {
+        let rate = self.worker().state.config.client_rate;
+        if self.limiter.allow(rate) {
             return Ok(());
         }
         Err((
@@ -141,260 +208,213 @@ impl WsSession {
         ))
     }
 
-    /// Has a message published. If it cannot be, the publisher tells the operator.
+    /// Publishes a message. If it cannot be, the publisher reports that to the operator.
     fn publish(
         &mut self,
         reference: Option<Reference>,
-        draft: PublishRequest,
-        output: &mut WriteQueue,
+        request: PublishRequest,
+        queue: &mut WriteQueue,
     ) {
-        let state = &self.worker.state;
+        let state = &self.subscriptions.worker().state;
         let (mut span, trace) = state.tracer.frame();
-        match state.publisher.submit(PublishRequest { trace, ..draft }) {
-            Ok(outcome) => {
+        match state.publisher.submit(PublishRequest { trace, ..request }) {
+            Ok(ack) => {
                 state.reporter.received(PublishTransport::WebSocket);
-                self.publishing.push_back(Publishing { reference, outcome, span });
+                self.unconfirmed.push_back(UnconfirmedPublish { reference, ack, span });
             }
             Err(error) => {
                 if let Some(span) = &mut span {
                     span.fail(error.code());
                 }
-                complain(reference.as_ref(), error.code(), &error.to_string(), output);
+                send_error(reference.as_ref(), error.code(), &error.to_string(), queue);
             }
         }
     }
 
-    /// A text of a plain client.
-    fn say(&mut self, text: &str, output: &mut WriteQueue) -> Result<(), Mistake> {
-        self.allow()?;
-        let (channel, text) = (self.channel.clone(), body::string(text));
-        self.publish(None, PublishRequest { channel, text, key: None, trace: None }, output);
-        Ok(())
+    /// Refuses what a client sent.
+    fn reject(&self, reference: Option<&Reference>, error: &ClientError, queue: &mut WriteQueue) {
+        let (cause, message) = error;
+        let trace_id = TraceField::of(None);
+        self.worker().state.reporter.emit(Event::MessageRejected { cause: *cause, trace_id });
+        send_error(reference, cause.value(), message, queue);
     }
 
-    /// A command.
-    fn obey(&mut self, command: Command, output: &mut WriteQueue) -> Result<(), Mistake> {
-        match command {
-            Command::Publish(publish) => {
-                self.allow()?;
-                if size_of_text(&publish.text) > self.worker.state.config.max_message.0 {
-                    let error = ApiError::TooLarge;
-                    return Err((MessageRejection::TooLarge, error.to_string()));
-                }
-                let channel = match publish.channel {
-                    Some(name) => channel(&name)?,
-                    None => self.channel.clone(),
-                };
-                let key = publish.key.map(|key| Key::new(&key)).transpose().map_err(bad)?;
-                let draft = PublishRequest { channel, text: publish.text, key, trace: None };
-                self.publish(Some(publish.r#ref), draft, output);
+    /// Queues what the subscriptions have to send, as far as there is room.
+    fn poll_subscriptions(
+        &mut self,
+        context: &mut Context<'_>,
+        queue: &mut WriteQueue,
+    ) -> Result<(), CloseReason> {
+        self.has_more = false;
+        while !queue.is_finished() {
+            if queue.len() >= MAX_REPLAYED_FRAMES || queue.bytes() >= MAX_REPLAYED_BYTES {
+                self.has_more = true;
+                break;
             }
-            Command::Subscribe(subscribe) => {
-                if subscribe.after.is_some() {
-                    // It may have the log read.
-                    self.allow()?;
+            let Poll::Ready(event) = self.subscriptions.poll(context) else { break };
+            match event {
+                SubscriptionEvent::Message(message) => queue.push_message(&message),
+                SubscriptionEvent::Subscribed(RequestTag::Handshake, result) => {
+                    let ready = result.ready_json(&self.worker().state.config.replica.0);
+                    queue.push(text_frame(&format!(r#"{{"ready":{ready}}}"#)));
+                    self.ready_sent = true;
+                    self.send_gap(queue);
                 }
-                let channel = channel(&subscribe.channel)?;
-                if self.listener.channels().contains(&channel) {
-                    return Err(bad("this channel is subscribed already"));
+                SubscriptionEvent::Subscribed(RequestTag::Command(reference, channel), result) => {
+                    queue.push(subscribed_frame(&reference, &channel, &result));
                 }
-                if self.listener.channels().len() >= MAX_CHANNELS {
-                    return Err(bad(format!("channel: at most {MAX_CHANNELS} of them")));
-                }
-                let (after, history) = (subscribe.after, subscribe.history);
-                let wish = SubscribeRequest { channels: vec![channel.clone()], after, history };
-                self.listener.wish(Answering::Subscribe(subscribe.r#ref, channel), wish);
-            }
-            Command::Unsubscribe(unsubscribe) => {
-                let channel = channel(&unsubscribe.channel)?;
-                if let Some(Answering::Subscribe(reference, channel)) =
-                    self.listener.leave(&channel)
-                {
-                    output.push(commands::subscribed(
-                        &reference,
-                        channel.as_str(),
-                        &SubscribeResult::default(),
-                    ));
-                }
-                output.push(commands::unsubscribed(&unsubscribe.r#ref, channel.as_str()));
+                SubscriptionEvent::Failed(reason) => return Err(reason),
             }
         }
         Ok(())
     }
 
-    /// Writes what the listener has to say, as far as there is room.
-    fn listen(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
-        self.more = false;
-        while self.failed.is_none() && !output.is_finished() {
-            if output.len() >= REPLAYED || output.bytes() >= REPLAYED_BYTES {
-                self.more = true;
-                return;
-            }
-            match self.listener.poll(context) {
-                Poll::Pending => return,
-                Poll::Ready(SubscriptionEvent::Message(message)) => output.push_shared(&message),
-                Poll::Ready(SubscriptionEvent::SubscribeResult(Answering::Ready, met)) => {
-                    let ready = self.worker.ready(&met);
-                    output.push(text_frame(&format!(r#"{{"ready":{ready}}}"#)));
-                    self.greeted = true;
-                    self.tell_gap(output);
-                }
-                Poll::Ready(SubscriptionEvent::SubscribeResult(
-                    Answering::Subscribe(reference, channel),
-                    met,
-                )) => {
-                    output.push(commands::subscribed(&reference, channel.as_str(), &met));
-                }
-                Poll::Ready(SubscriptionEvent::Failed(close)) => self.failed = Some(close),
-            }
+    /// Tells the client of a gap, if there is one.
+    fn send_gap(&self, queue: &mut WriteQueue) {
+        if self.subscriptions.handle().take_gap() {
+            queue.push(self.worker().gap_frame.clone());
         }
     }
 
-    /// Tells the client that messages may be missing, if so.
-    fn tell_gap(&self, output: &mut WriteQueue) {
-        if self.listener.client.missed.take() {
-            output.push(self.worker.gap.clone());
-        }
-    }
-
-    /// Tells the client what became of its messages.
-    fn settle(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
-        while let Some(Publishing { reference, outcome, span }) = self.publishing.front_mut() {
-            let Poll::Ready(outcome) = Pin::new(outcome).poll(context) else { break };
+    /// Answers messages whose confirms have come.
+    fn poll_confirms(&mut self, context: &mut Context<'_>, queue: &mut WriteQueue) {
+        while let Some(UnconfirmedPublish { reference, ack, span }) = self.unconfirmed.front_mut() {
+            let Poll::Ready(result) = Pin::new(ack).poll(context) else { break };
             if let Some(span) = span {
-                span.settle(&outcome);
+                span.settle(&result);
             }
-            match (outcome, reference) {
+            match (result, reference) {
                 (Ok(id), Some(reference)) => {
-                    output.push(commands::published(reference, id.as_deref()));
+                    let answer = CommandAnswer::Published { r#ref: reference, id: id.as_deref() };
+                    queue.push(answer.frame());
                 }
                 (Ok(_), None) => {}
                 (Err(error), reference) => {
-                    complain(reference.as_ref(), error.code(), &error.to_string(), output);
+                    send_error(reference.as_ref(), error.code(), &error.to_string(), queue);
                 }
             }
-            self.publishing.pop_front();
-            if self.publishing.is_empty() {
-                // Most of the time a connection has none.
-                self.publishing = VecDeque::new();
+            self.unconfirmed.pop_front();
+            if self.unconfirmed.is_empty() {
+                // Most connections publish nothing most of the time.
+                self.unconfirmed = VecDeque::new();
             }
         }
     }
 }
 
-/// Tells the client.
-fn complain(reference: Option<&Reference>, code: &str, message: &str, output: &mut WriteQueue) {
-    output.push(commands::error(reference, code, message));
+fn send_error(reference: Option<&Reference>, code: &str, message: &str, queue: &mut WriteQueue) {
+    let message = truncated(message);
+    queue.push(CommandAnswer::Error { r#ref: reference, code, message }.frame());
 }
 
-fn bad(error: impl ToString) -> Mistake {
+fn subscribed_frame(reference: &Reference, channel: &Channel, result: &SubscribeResult) -> Bytes {
+    let answer = CommandAnswer::Subscribed {
+        r#ref: reference,
+        channel: channel.as_str(),
+        recovered: result.recovered,
+        reason: result.reason_code(),
+        cursor: result.cursor.as_deref(),
+    };
+    answer.frame()
+}
+
+fn bad_request(error: impl ToString) -> ClientError {
     (MessageRejection::BadRequest, error.to_string())
 }
 
-fn channel(name: &str) -> Result<Channel, Mistake> {
-    Channel::new(name).map_err(bad)
+fn parse_channel(name: &str) -> Result<Channel, ClientError> {
+    Channel::new(name).map_err(bad_request)
 }
 
 impl MessageHandler for WsSession {
-    fn accept(&self) -> ReadLimits<'_> {
-        let limit = self.worker.state.config.max_message.0;
-        // A command has a text in it, written as JSON.
-        let max_message = if self.v1 { largest_body(limit) } else { limit };
-        let inflater = self.worker.inflater.as_ref().filter(|_| self.compressed);
-        ReadLimits { max_message, binary: false, inflater }
+    fn handle(&self) -> &ConnectionHandle {
+        self.subscriptions.handle()
     }
 
-    fn poll(&mut self, context: &mut Context<'_>, output: &mut WriteQueue) {
-        self.worker.hub.borrow_mut().set_waker(self.reader, context.waker());
-        if self.greeted {
-            self.tell_gap(output);
+    fn read_limits(&self) -> ReadLimits<'_> {
+        let limit = self.worker().state.config.max_message.0;
+        let max_message = match self.subprotocol {
+            Subprotocol::Plain => limit,
+            // The text of a message, as JSON, is in a command.
+            Subprotocol::V1 => largest_body(limit),
+        };
+        ReadLimits { max_message, binary: false, inflater: self.worker().inflater.as_ref() }
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        queue: &mut WriteQueue,
+    ) -> Result<(), CloseReason> {
+        let HubSource { hub, subscriber } = self.subscriptions.source();
+        hub.borrow_mut().set_waker(subscriber, context.waker());
+        if self.ready_sent {
+            self.send_gap(queue);
         }
-        self.settle(context, output);
-        self.listen(context, output);
-        if self.busy() {
-            // It is not read, so it cannot be heard; that is not its fault.
-            self.heard();
+        self.poll_confirms(context, queue);
+        self.poll_subscriptions(context, queue)
+    }
+
+    fn text(&mut self, text: Cow<'_, str>, queue: &mut WriteQueue) {
+        let (reference, result) = match self.subprotocol {
+            Subprotocol::Plain => (None, self.publish_text(&text, queue)),
+            Subprotocol::V1 => match Command::parse(&text) {
+                Ok(command) => {
+                    (Some(command.reference().clone()), self.handle_command(command, queue))
+                }
+                Err(InvalidCommand { reference, message }) => {
+                    (reference, self.check_rate().and(Err(bad_request(message))))
+                }
+            },
+        };
+        if let Err(error) = result {
+            self.reject(reference.as_ref(), &error, queue);
         }
+    }
+
+    fn refuse_text(&mut self, text: Cow<'_, str>, queue: &mut WriteQueue) {
+        let reference = match self.subprotocol {
+            Subprotocol::Plain => None,
+            Subprotocol::V1 => match Command::parse(&text) {
+                Ok(command) => Some(command.reference().clone()),
+                Err(invalid) => invalid.reference,
+            },
+        };
+        let error = (MessageRejection::ShuttingDown, PublishError::Closing.to_string());
+        self.reject(reference.as_ref(), &error, queue);
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.ready_sent || self.unconfirmed.len() >= MAX_UNCONFIRMED
     }
 
     fn has_more(&self) -> bool {
-        self.more || self.failed.is_some()
+        self.has_more
     }
 
-    fn rest(&mut self) {
-        if self.more {
-            self.listener.rest();
+    fn release_buffers(&mut self) {
+        if self.has_more {
+            self.subscriptions.release_buffers();
         }
     }
 
-    fn text(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
-        if !self.v1 {
-            if let Err(mistake) = self.say(&text, output) {
-                self.reject(None, &mistake, output);
-            }
-            return;
-        }
-        let (reference, done) = match commands::parse(&text) {
-            Ok(command) => (Some(command.reference().clone()), self.obey(command, output)),
-            Err((reference, error)) => (reference, self.allow().and(Err(bad(error)))),
-        };
-        if let Err(mistake) = done {
-            self.reject(reference.as_ref(), &mistake, output);
-        }
+    fn is_settled(&self) -> bool {
+        self.unconfirmed.is_empty()
     }
 
-    fn too_late(&mut self, text: Cow<'_, str>, output: &mut WriteQueue) {
-        let reference = if self.v1 {
-            match commands::parse(&text) {
-                Ok(command) => Some(command.reference().clone()),
-                Err((reference, _)) => reference,
-            }
-        } else {
-            None
-        };
-        let error = PublishError::Closing;
-        self.reject(
-            reference.as_ref(),
-            &(MessageRejection::ShuttingDown, error.to_string()),
-            output,
-        );
+    fn settle_timeout(&self) -> Duration {
+        self.worker().state.config.publish_timeout.0
     }
 
-    fn heard(&mut self) {
-        self.listener.client.heard.set(Instant::now());
-        self.listener.client.pinged.set(false);
+    fn source(&self) -> Option<HubSource<'_>> {
+        Some(self.subscriptions.source())
     }
 
-    fn busy(&self) -> bool {
-        !self.greeted || self.publishing.len() >= MAX_PUBLISHING
+    fn written(&mut self, stats: WriteStats) {
+        self.worker().counters.written(stats.writes, stats.deliveries, stats.bytes);
     }
 
-    fn settled(&self) -> bool {
-        self.publishing.is_empty()
-    }
-
-    fn source(&self) -> Option<Source<'_>> {
-        Some((&self.worker.hub, self.reader))
-    }
-
-    fn take_order(&mut self) -> Option<ConnectionCommand> {
-        let failed = self.failed.take().map(|close| ConnectionCommand::Close(close, None));
-        failed.or_else(|| self.listener.client.take_order())
-    }
-
-    fn set_deadline(&mut self, deadline: Instant) {
-        self.listener.client.deadline.set(Some(deadline));
-    }
-
-    fn wrote(&mut self, written: Written) {
-        self.worker.thread.written(written.writes, written.deliveries, written.bytes);
-    }
-
-    fn ended(&mut self, close: Option<CloseReason>) {
-        self.worker.state.reporter.connection_closed(Transport::WebSocket, close);
-    }
-
-    fn patience(&self) -> Duration {
-        self.worker.state.config.publish_timeout.0
+    fn closed(&mut self, reason: Option<CloseReason>) {
+        self.worker().state.reporter.connection_closed(Transport::WebSocket, reason);
     }
 }
