@@ -70,11 +70,11 @@ fn get(path: &str) -> String {
 async fn unread_connections_stay_bounded_under_publishing() {
     let _heavy = heavy().await;
     allow_open_files(4096);
-    for (transport, of_each) in [("websocket", WEBSOCKET), ("events", EVENTS)] {
+    for (transport, of_each) in [("websocket", WEBSOCKET), ("sse", EVENTS)] {
         let replica = Replica::ready(&SETTINGS).await;
         replica.publish("elsewhere", "x".repeat(MESSAGE)).await;
         let growth = MemoryGrowth::begin(&replica);
-        let request = if transport == "events" { get("/events") } else { handshake("") };
+        let request = if transport == "sse" { get("/events") } else { handshake("") };
         let clients = unread_clients(&replica, std::iter::repeat_n(request, CLIENTS)).await;
         let open = format!("warren_connections{{transport=\"{transport}\"}}");
         replica.metric_becomes(&open, |open| open == CLIENTS as f64).await;
