@@ -29,9 +29,10 @@ ifndef RABBITMQ
 	scripts/fuzz $(FUZZ_SECONDS)
 endif
 
-check: ## Formatting and lints
+check: ## Formatting, lints and the documentation of the code
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --locked --no-deps --document-private-items --quiet
 
 setup: ## Installs what the tests and the demo need, as far as missing
 	@scripts/setup $(RABBITMQ:%=rabbitmq%)

@@ -116,7 +116,7 @@ variables! {
         /// Number of connections at which handshakes are refused with 503 and Retry-After. 0: the number
         /// that the file limit allows.
         max_connections: usize = "0",
-        /// Browser origins that may connect, separated by commas, such as https://example.org; `*` for all.
+        /// Browser origins that may connect, separated by commas, such as `https://example.org`; `*` for all.
         allowed_origins: Origins = ("same host only", Origins::SameHost),
         /// Time without data from a client after which it is pinged. After two such intervals its
         /// connection is closed.
