@@ -12,7 +12,7 @@ use warren_observe::events::SanitizedText;
 use warren_observe::phase::Phase;
 use warren_observe::reporter::Reporter;
 
-/// What the answers of the admin port depend on.
+/// State that the answers of the admin port depend on.
 #[derive(Clone, Debug)]
 pub struct Health {
     pub phase: watch::Receiver<Phase>,
@@ -22,7 +22,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Why this replica must get no new clients, if it must not.
+    /// Reason why this replica must get no new clients, if there is one.
     fn unready_reason(&self) -> Option<String> {
         if *self.phase.borrow() != Phase::Running {
             return Some("shutting down".to_owned());

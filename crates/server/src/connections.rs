@@ -34,7 +34,7 @@ pub struct Connections {
 pub struct ConnectionPermit {
     connections: Arc<Connections>,
     transport: Transport,
-    /// Whether it counts as a client that receives compressed messages.
+    /// Counted as a client that receives compressed messages.
     is_deflate_client: bool,
 }
 

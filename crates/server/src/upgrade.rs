@@ -1,5 +1,5 @@
 //! Takes the sockets of WebSockets from actix. actix-http hands WebSocket requests over with their socket.
-//! They are routed like any other request, and if the response is 101 the socket becomes a connection.
+//! Such a request is routed like any other. If the response is 101, the socket becomes a connection.
 
 use crate::http::guarded_stream::GuardedStream;
 use crate::routes::app;

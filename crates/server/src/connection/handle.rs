@@ -19,7 +19,7 @@ pub enum ConnectionCommand {
     Abort,
 }
 
-/// How an idle connection is kept alive.
+/// Means of keeping an idle connection alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeepAlive {
     /// Pings that the client must answer.
@@ -84,7 +84,7 @@ impl ConnectionHandle {
         self.gap_pending.set(true);
     }
 
-    /// Whether the client is to be told of a gap; at most once for each.
+    /// True if the client must be told of a gap. Resets it.
     pub fn take_gap(&self) -> bool {
         self.gap_pending.take()
     }

@@ -9,7 +9,7 @@ use warren_protocol::websocket::{CloseReason, ReadLimits};
 
 /// Gives a meaning to the messages of one connection. Answers go into its write queue.
 pub trait MessageHandler {
-    /// What the connection shares with whoever looks after it.
+    /// The state shared with the worker, which sends commands through it.
     fn handle(&self) -> &ConnectionHandle;
 
     /// Limits of the messages that are read. The inflater is used only if compression was agreed on.

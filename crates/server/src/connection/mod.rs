@@ -4,7 +4,8 @@
 //! - `task`: the task that owns the socket, reads and writes it, and closes it in order.
 //! - `write_queue`: frames that wait to be written.
 //! - `direct_write`: writes to the socket from the worker's loop, without the task.
-//! - `handle`: what the connection shares with its worker.
+//! - `handler`: the interface to the meaning of messages.
+//! - `handle`: the state shared with the worker.
 
 mod direct_write;
 mod handle;

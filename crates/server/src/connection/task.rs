@@ -48,7 +48,7 @@ enum Stage {
 /// The socket is lost.
 pub(super) struct Disconnected;
 
-/// Whether a read came to the end of what the socket had.
+/// Result of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadOutcome {
     /// Everything was read. The task is woken when more comes.
@@ -79,7 +79,7 @@ pub struct Connection<S, H: MessageHandler> {
 }
 
 impl<S, H: MessageHandler> Connection<S, H> {
-    /// Whether neither side has begun to close.
+    /// True until either side begins to close.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open)
     }
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: MessageHandler> Connection<S, H> {
         }
     }
 
-    /// Whether the client must not be read further, because enough waits for it.
+    /// True if the client must not be read further, because enough waits for it.
     fn is_full(&self) -> bool {
         let closing = !matches!(self.stage, Stage::Open | Stage::DrainingPublishes { .. });
         (self.handler.is_busy() && !closing) || self.queue.len() > MAX_QUEUED_FRAMES

@@ -42,7 +42,7 @@ struct QueuedFrame {
     is_message: bool,
 }
 
-/// How far writing came.
+/// Result of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flushed {
     /// Nothing is left to write.
@@ -69,7 +69,7 @@ impl WriteQueue {
         Self { window, ..Self::default() }
     }
 
-    /// Whether the client agreed on compression.
+    /// True if the client agreed on compression.
     pub fn is_compressed(&self) -> bool {
         self.window != Window::NONE
     }
@@ -96,7 +96,7 @@ impl WriteQueue {
         }
     }
 
-    /// Whether the close frame was queued.
+    /// True once the close frame was queued.
     pub fn is_finished(&self) -> bool {
         self.finished
     }
@@ -222,7 +222,7 @@ impl WriteQueue {
     }
 }
 
-/// What the kernel took in one call. A frame that it took in part counts.
+/// Frames that the kernel took in one call, including one that it took in part.
 struct WriteProgress {
     bytes: usize,
     /// There was nothing else to write.

@@ -30,7 +30,7 @@ const BODY_SLICE: usize = 8 << 10;
 /// and again. It refuses a head of that length itself, if no request is before it.
 const MAX_AHEAD: usize = 96 << 10;
 
-/// How far a socket is read, as set by the request that is being answered.
+/// Limits on reading one socket, set by the request that is being answered.
 #[derive(Debug, Default)]
 pub struct RequestPacing {
     /// Bytes read since the current request was begun. `None` between requests.
@@ -75,7 +75,7 @@ impl RequestPacing {
         self.wake();
     }
 
-    /// Whether the client has shut down its side of the socket.
+    /// True once the client has shut down its side of the socket.
     pub fn input_ended(&self) -> bool {
         self.input_ended.get()
     }
@@ -121,7 +121,7 @@ impl<S> GuardedStream<S> {
         }
     }
 
-    /// Whether the deadline of a head has passed.
+    /// True if the deadline of a head has passed.
     fn head_timed_out(&mut self, context: &mut Context<'_>) -> bool {
         let begun = self.pacing.begun.get();
         self.head_deadline.take_if(|(_, before)| *before != begun);

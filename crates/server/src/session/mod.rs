@@ -1,8 +1,8 @@
-//! What a client receives, over WebSockets and event streams alike: subscriptions, and how they resume.
+//! Subscriptions of clients, over WebSockets and event streams alike, and how they resume.
 //!
-//! - `subscriptions`: what one client is subscribed to, and its requests for more.
-//! - `resume`: whether a client can continue after its last message, and from where.
-//! - `replay`: what a client missed, from the log.
+//! - `subscriptions`: the channels of one client, and its requests for more.
+//! - `resume`: decides whether a client can continue after its last message, and from where.
+//! - `replay`: reads missed messages from the log.
 
 mod replay;
 mod resume;

@@ -1,4 +1,4 @@
-//! What a client missed, read from the log until the memory has the rest.
+//! Replays: missed messages are read from the log until the memory has the rest.
 
 use crate::replay_cache::{EncodedPage, ReplayCache};
 use crate::worker::Worker;

@@ -1,4 +1,4 @@
-//! Whether a client can continue after the last message it has, and from where: memory, the log, or not.
+//! Resuming after a client's last message: from memory, from the log, or not at all.
 
 use super::replay::{PositionWait, Replay};
 use crate::worker::Worker;
@@ -16,14 +16,14 @@ use warren_protocol::message::{is_vague, position_of};
 /// Time to catch up with the replica that a client comes from.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The start of a client that resumes.
+/// Source of the messages that a resuming client missed.
 #[derive(Debug)]
 pub enum Resumed {
-    /// Everything it missed is in memory, from this sequence on.
+    /// All missed messages are in memory, from this sequence on.
     Memory(Sequence),
-    /// What it missed must be read from the log.
+    /// The missed messages must be read from the log.
     Log(Replay),
-    /// What it missed is not known.
+    /// The missed messages are not known.
     Failed(ResumeFailure),
 }
 

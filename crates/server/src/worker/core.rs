@@ -1,4 +1,4 @@
-//! What the connections of one worker thread share.
+//! State shared by the connections of one worker thread.
 
 use super::slots::ConnectionSlots;
 use crate::connection::{ConnectionCommand, ConnectionHandle, KeepAlive};
@@ -18,7 +18,7 @@ const READ_BUFFER: usize = 64 << 10;
 /// Message of the notice of a gap.
 const GAP: &str = "this replica was away from RabbitMQ: messages may be missing here";
 
-/// What the connections of one worker thread share. None of it is locked.
+/// State shared by the connections of one worker thread. None of it is locked.
 #[derive(Debug)]
 pub struct Worker {
     pub state: Arc<AppState>,

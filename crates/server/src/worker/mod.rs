@@ -1,6 +1,6 @@
 //! One worker thread: its hub, its connections, and the tasks that serve them.
 //!
-//! - `core`: what the connections of the thread share.
+//! - `core`: state shared by the connections of the thread.
 //! - `slots`: the connections as the worker sees them.
 //! - `inbox`: takes messages from the fan-out, and has them delivered.
 //! - `sweep`: pings, deadlines and metrics, at intervals.

@@ -109,7 +109,7 @@ struct WsSession {
 struct UnconfirmedPublish {
     reference: Option<Reference>,
     ack: PublishAck,
-    /// Its span, if it is recorded.
+    /// Span of the message, if it is recorded.
     span: Option<Span>,
 }
 
