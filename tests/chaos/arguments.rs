@@ -1,15 +1,15 @@
-//! `cargo test --test chaos -- [all | NAME...] [seed=N] [random=N] [write=FILE] [--list]`
+//! The command line: `cargo test --test chaos -- [all | NAME...] [seed=N] [random=N] [write=FILE] [--list]`.
 
 use crate::faults::Fault;
 use std::path::PathBuf;
 
-/// Random faults of a complete run.
-const RANDOM: usize = 12;
+/// Number of random faults in a complete run.
+const RANDOM_FAULTS: usize = 12;
 
-/// The one test that the selected faults are to runners such as nextest.
+/// Name under which test runners such as nextest see the selected faults, as one test.
 pub const TEST: &str = "selected_faults";
 
-/// Tests that a runner asks for.
+/// The tests that a test runner asks to have listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestList {
     All,
@@ -18,25 +18,27 @@ pub enum TestList {
 
 #[derive(Debug)]
 pub struct Arguments {
-    /// All faults.
+    /// Run all faults.
     all: bool,
-    /// Parts of names: only faults that match run. Without `all` and names, the selected faults run.
+    /// Parts of the names of the faults to run. Without names and without `all`, the selected faults run.
     names: Vec<String>,
     /// Seed of all random choices.
     pub seed: u64,
-    /// Number of random faults at the end.
+    /// Number of random faults that follow.
     pub random: usize,
     /// Document whose tables are replaced.
     pub write: Option<PathBuf>,
-    /// Only list the faults.
+    /// List the faults and exit.
     pub list: bool,
-    /// Only list the tests, as runners that start a process for each test ask for: the selected faults are one.
+    /// List the tests and exit, for test runners that start one process for each test.
     pub list_tests: Option<TestList>,
 }
 
 impl Arguments {
+    /// Parses the arguments.
+    ///
     /// # Errors
-    /// An argument that is not understood.
+    /// An argument is invalid.
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut parsed = Self {
             all: false,
@@ -70,12 +72,12 @@ impl Arguments {
             }
         }
         parsed.random =
-            random.unwrap_or(if parsed.names.is_empty() && parsed.all { RANDOM } else { 0 });
+            random.unwrap_or(if parsed.names.is_empty() && parsed.all { RANDOM_FAULTS } else { 0 });
         Ok(parsed)
     }
 
-    /// True for a fault that runs.
-    pub fn choose(&self, fault: &Fault) -> bool {
+    /// True if the arguments select a fault.
+    pub fn selects(&self, fault: &Fault) -> bool {
         match &self.names[..] {
             [] => self.all || fault.selected,
             names => names.iter().any(|name| fault.name.contains(name)),

@@ -1,25 +1,26 @@
-//! Fault tests that count messages: `make chaos`.
+//! Fault tests with a message ledger: `make chaos`.
 //!
-//! The system has three RabbitMQ nodes, and for each delivery mode three replicas behind a load balancer. Publishers
-//! and subscribers over every transport record messages in a ledger. Faults come one after another, then at random
-//! from a seed that is printed. After each, the system must recover, and the ledger shows messages that were confirmed
-//! and lost, duplicated, or delivered out of order.
+//! Three RabbitMQ nodes serve two sets of three replicas, one set for each delivery mode, each behind a load
+//! balancer. Publishers and followers use every transport, and record in a ledger what they send and receive.
+//! Faults are injected one after another, then at random from a printed seed. After each, everything must
+//! recover, and the ledger is checked for confirmed messages that are lost, duplicated or out of order.
 //!
-//! `make test` runs a selection. `cargo test --release --test chaos -- all seed=7` is a complete run that can be
-//! repeated. `--list` lists the faults, and parts of their names select some.
+//! `make test` runs a selection. `cargo test --release --test chaos -- all seed=7` runs all faults, and can be
+//! repeated with its seed. `--list` lists the faults; parts of their names select some.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
 
 mod arguments;
-mod connection;
+mod environment;
 mod faults;
+mod followers;
 mod ledger;
+mod managed_replica;
 mod publishers;
-mod replica_slot;
+mod replica_set;
 mod report;
-mod run;
-mod subscribers;
-mod system;
+mod rounds;
+mod subscriber;
 
 use arguments::{Arguments, TestList};
 use std::env;
@@ -48,9 +49,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let broken = LocalSet::new().block_on(&runtime, run::run(&arguments));
-    for broken in &broken {
-        eprintln!("broken: {broken}");
+    let violations = LocalSet::new().block_on(&runtime, rounds::run(&arguments));
+    for violation in &violations {
+        eprintln!("violation: {violation}");
     }
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,7 +1,7 @@
-//! Publishers of numbers, over each transport, that record the outcome of each.
+//! Clients that publish numbers over each transport, and record the result of each.
 
 use crate::ledger::{DeliveryMode, Ledger};
-use crate::report::UNANSWERED;
+use crate::report::NO_ANSWER;
 use fastrand::Rng;
 use serde_json::{Value, json};
 use std::io;
@@ -12,35 +12,36 @@ use tokio::time::{Instant, sleep, timeout};
 use warren_testkit::client::{Client, Ended};
 use warren_testkit::http::{Response, try_post};
 
-/// Milliseconds between two numbers of one publisher.
-const PACE: std::ops::Range<u64> = 60..180;
-/// Time limit of a connection attempt.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Time limit of an answer: longer than a message may wait for RabbitMQ.
-const ANSWER: Duration = Duration::from_secs(14);
-/// Time in which a key is certain to be remembered.
-const KEYS: Duration = Duration::from_secs(100);
+/// Pause between two numbers of one publisher, in milliseconds.
+const PAUSE: std::ops::Range<u64> = 60..180;
+/// Limit for a handshake.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// Limit for an answer: longer than a message may wait for RabbitMQ.
+const ANSWER_LIMIT: Duration = Duration::from_secs(14);
+/// Limit for publishing a number again: shorter than replicas remember a key.
+const RETRY_LIMIT: Duration = Duration::from_secs(100);
 
 #[derive(Clone, Copy)]
 pub enum PublisherKind {
-    /// The command `publish` with a key, repeated until it is confirmed.
+    /// Sends `publish` of `warren.v1` with a key, until it is confirmed.
     Command,
-    /// `POST /messages` with a key, repeated until it is confirmed.
-    Post,
-    /// A text over a plain WebSocket, sent once. Its echo shows that it was published.
-    Text,
+    /// Sends `POST /messages` with a key, until it is confirmed.
+    Http,
+    /// Sends a text over a plain WebSocket, once. The text is published when it comes back.
+    PlainText,
 }
 
-pub const KINDS: [PublisherKind; 6] = [
+/// The publishers of a replica set.
+pub const PUBLISHERS: [PublisherKind; 6] = [
     PublisherKind::Command,
     PublisherKind::Command,
     PublisherKind::Command,
-    PublisherKind::Post,
-    PublisherKind::Post,
-    PublisherKind::Text,
+    PublisherKind::Http,
+    PublisherKind::Http,
+    PublisherKind::PlainText,
 ];
 
-/// The number in a message, if a publisher of this test sent it.
+/// The number in a message, if a publisher of this program sent it.
 pub fn number(text: &Value) -> Option<usize> {
     match text {
         Value::String(text) => text.strip_prefix("number ")?.split(' ').next()?.parse().ok(),
@@ -48,7 +49,8 @@ pub fn number(text: &Value) -> Option<usize> {
     }
 }
 
-/// Mostly small, at times of maximum size, so that the history of replicas soon has only the last messages.
+/// Padding of a message: mostly small, sometimes almost as large as the limit, so that messages soon leave
+/// the history of replicas.
 fn padding(rng: &mut Rng) -> String {
     let length = match rng.u8(..100) {
         0..8 => rng.usize(..60 << 10),
@@ -58,28 +60,35 @@ fn padding(rng: &mut Rng) -> String {
     "x".repeat(length)
 }
 
-/// Publishes numbers until the test ends.
+/// Publishes numbers, without end.
 pub async fn publish(ledger: Rc<Ledger>, kind: PublisherKind, addr: SocketAddr, mut rng: Rng) {
     let mut client = None;
     loop {
-        let number = ledger.next_number();
+        let number = ledger.add_number();
         let padding = padding(&mut rng);
         match kind {
-            PublisherKind::Text => text(&ledger, &mut client, addr, number, &padding).await,
-            _ => keyed(&ledger, kind, &mut client, addr, number, &padding, &mut rng).await,
+            PublisherKind::PlainText => {
+                publish_text(&ledger, &mut client, addr, number, &padding).await;
+            }
+            _ => {
+                publish_with_key(&ledger, kind, &mut client, addr, number, &padding, &mut rng)
+                    .await;
+            }
         }
-        sleep(Duration::from_millis(rng.u64(PACE))).await;
+        sleep(Duration::from_millis(rng.u64(PAUSE))).await;
     }
 }
 
-/// Publishes one number over HTTP until it is confirmed.
+/// Publishes a number over HTTP, and returns it when it is confirmed.
 pub async fn publish_marker(ledger: &Ledger, addr: SocketAddr) -> usize {
-    let number = ledger.next_number();
-    keyed(ledger, PublisherKind::Post, &mut None, addr, number, "", &mut Rng::with_seed(0)).await;
+    let number = ledger.add_number();
+    let mut rng = Rng::with_seed(0);
+    publish_with_key(ledger, PublisherKind::Http, &mut None, addr, number, "", &mut rng).await;
     number
 }
 
-async fn keyed(
+/// Publishes a number again and again until it is confirmed.
+async fn publish_with_key(
     ledger: &Ledger,
     kind: PublisherKind,
     client: &mut Option<Client>,
@@ -88,47 +97,50 @@ async fn keyed(
     padding: &str,
     rng: &mut Rng,
 ) {
-    let since = Instant::now();
-    let content =
-        json!({ "key": format!("number {number}"), "text": { "number": number, "is": padding } });
-    while since.elapsed() < KEYS {
-        let outcome = match kind {
-            PublisherKind::Post => post(addr, &content).await,
-            _ => command(client, addr, number, content.clone()).await,
+    let began = Instant::now();
+    let content = json!({
+        "key": format!("number {number}"),
+        "text": { "number": number, "padding": padding },
+    });
+    while began.elapsed() < RETRY_LIMIT {
+        let result = match kind {
+            PublisherKind::Http => post(addr, &content).await,
+            _ => send_command(client, addr, number, content.clone()).await,
         };
-        match outcome {
+        match result {
             Ok(id) => {
-                ledger.confirmed(number, id.as_deref());
-                // Some publishers repeat a confirmed message.
+                ledger.record_confirmed(number, id.as_deref());
+                // Some are published again although they are confirmed, and must not be delivered twice.
                 if rng.u8(..10) == 0 {
                     let _ = post(addr, &content).await;
                 }
                 return;
             }
-            Err(with) => ledger.refused(&with),
+            Err(error) => ledger.record_error(&error),
         }
         sleep(Duration::from_millis(rng.u64(50..300))).await;
     }
-    ledger.abandoned();
+    ledger.record_abandoned();
 }
 
-/// Posts a message. Returns its id, if the answer has one.
+/// Sends `POST /messages`. Returns the id of the message, if the confirmation has one.
 async fn post(addr: SocketAddr, content: &Value) -> Result<Option<String>, String> {
     let answer: Result<io::Result<Response>, _> =
-        timeout(ANSWER, try_post(addr, "/messages", &content.to_string())).await;
+        timeout(ANSWER_LIMIT, try_post(addr, "/messages", &content.to_string())).await;
     match answer {
         Ok(Ok(response)) if response.status == 202 => Ok(id(&response.json())),
-        // HAProxy's own answers are not JSON.
+        // HAProxy's own responses are not JSON.
         Ok(Ok(response)) if response.header("content-type") == "application/json" => {
             Err(response.error())
         }
         Ok(Ok(response)) => Err(response.status.to_string()),
         Ok(Err(_)) => Err("disconnected".to_owned()),
-        Err(_) => Err(UNANSWERED.to_owned()),
+        Err(_) => Err(NO_ANSWER.to_owned()),
     }
 }
 
-async fn command(
+/// Sends the command `publish`. Returns the id of the message, if the confirmation has one.
+async fn send_command(
     client: &mut Option<Client>,
     addr: SocketAddr,
     number: usize,
@@ -139,13 +151,13 @@ async fn command(
         None => connect(Client::try_connect_v1(addr, "")).await?,
     };
     content["ref"] = number.into();
-    let asked = async {
+    let publishing = async {
         socket
             .try_send(json!({ "publish": content }).to_string())
             .await
             .map_err(|_| "disconnected")?;
         loop {
-            let frame = socket.frame().await.map_err(ended)?;
+            let frame = socket.frame().await.map_err(describe_end)?;
             if frame["published"]["ref"] == number {
                 return Ok(Ok(id(&frame["published"])));
             }
@@ -154,63 +166,64 @@ async fn command(
             }
         }
     };
-    let answer = timeout(ANSWER, asked).await.unwrap_or(Err(UNANSWERED))?;
+    let answer = timeout(ANSWER_LIMIT, publishing).await.unwrap_or(Err(NO_ANSWER))?;
     *client = Some(socket);
     answer
 }
 
-async fn text(
+/// Sends a text over a plain WebSocket, and waits until it comes back.
+async fn publish_text(
     ledger: &Ledger,
     client: &mut Option<Client>,
     addr: SocketAddr,
     number: usize,
     padding: &str,
 ) {
-    let outcome = async {
+    let result = async {
         let mut socket = match client.take() {
             Some(socket) => socket,
             None => connect(Client::try_connect(addr, "")).await?,
         };
         let text = format!("number {number} {padding}");
-        let asked = async {
+        let publishing = async {
             socket.try_send(text).await.map_err(|_| "disconnected")?;
             loop {
-                let frame = socket.frame().await.map_err(ended)?;
+                let frame = socket.frame().await.map_err(describe_end)?;
                 if self::number(&frame["text"]) == Some(number) {
                     return Ok(Ok(id(&frame)));
                 }
                 if let Some(code) = frame["error"]["code"].as_str() {
                     return Ok(Err(code.to_owned()));
                 }
-                // With `live` the message may be among those that the gap stands for.
+                // With `live`, the number may be in the gap.
                 if frame["gap"].is_object() && ledger.delivery_mode == DeliveryMode::Live {
                     return Ok(Err("gap".to_owned()));
                 }
             }
         };
-        let answer = timeout(ANSWER, asked).await.unwrap_or(Err(UNANSWERED))?;
+        let answer = timeout(ANSWER_LIMIT, publishing).await.unwrap_or(Err(NO_ANSWER))?;
         *client = Some(socket);
         answer
     };
-    match outcome.await {
-        Ok(id) => ledger.echoed(number, id.as_deref()),
-        Err(with) => {
-            ledger.refused(&with);
-            ledger.abandoned();
+    match result.await {
+        Ok(id) => ledger.record_echoed(number, id.as_deref()),
+        Err(error) => {
+            ledger.record_error(&error);
+            ledger.record_abandoned();
         }
     }
 }
 
-fn id(outcome: &Value) -> Option<String> {
-    outcome["id"].as_str().map(Into::into)
+fn id(message: &Value) -> Option<String> {
+    message["id"].as_str().map(Into::into)
 }
 
 async fn connect<E>(connecting: impl Future<Output = Result<Client, E>>) -> Result<Client, String> {
-    let connected = timeout(HANDSHAKE, connecting).await.map_err(|_| "no greeting")?;
-    connected.map_err(|_| "handshake failed".to_owned())
+    let connected = timeout(HANDSHAKE_LIMIT, connecting).await;
+    connected.map_err(|_| "handshake timed out")?.map_err(|_| "handshake failed".to_owned())
 }
 
-fn ended(ended: Ended) -> &'static str {
+fn describe_end(ended: Ended) -> &'static str {
     match ended {
         Ended::Closed(1012, _) => "closed 1012",
         Ended::Closed(1013, _) => "closed 1013",

@@ -1,174 +1,181 @@
-//! Results of each fault, and the tables of them.
+//! The result of a round: counts for each replica set, and the tables in docs/reliability.md.
 
-use crate::faults::Exemptions;
+use crate::faults::Tolerance;
 use crate::ledger::DeliveryMode;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Reason recorded for a publish without an answer.
-pub const UNANSWERED: &str = "no answer";
+/// The error of a publisher that receives no answer in time.
+pub const NO_ANSWER: &str = "no answer";
 
-/// Results of one deployment during one fault.
+/// The result of one round for one replica set.
 #[derive(Clone, Debug, Default)]
-pub struct DeploymentReport {
-    /// Confirmed numbers.
+pub struct SetReport {
+    /// Numbers that were confirmed.
     pub confirmed: usize,
-    /// Pairs of a subscriber and a confirmed number that it missed without a gap.
-    pub lost: usize,
-    /// Pairs of a subscriber and a confirmed number that it missed with a gap.
+    /// Pairs of a follower and a confirmed number that it did not receive, without a reported gap.
+    pub lost_silently: usize,
+    /// Pairs of a follower and a confirmed number that it did not receive, with a reported gap.
     pub lost_with_gap: usize,
-    /// Numbers received a second time.
+    /// Numbers that a follower received twice.
     pub duplicates: usize,
-    /// Numbers received a second time after a gap.
-    pub again: usize,
-    /// Numbers received in another order than by other subscribers.
+    /// Numbers that a follower received twice, the second time after a reported gap.
+    pub repeated_after_gap: usize,
+    /// Numbers that a follower received in another order than other followers.
     pub out_of_order: usize,
-    /// Subscribers that got a gap.
-    pub gaps: usize,
-    /// Subscribers that got no gap.
-    pub without_gap: usize,
-    /// Refusals by reason.
-    pub refusals: BTreeMap<String, usize>,
-    /// Numbers that their publisher gave up.
+    /// Followers to which a gap was reported.
+    pub followers_with_gap: usize,
+    /// Followers to which no gap was reported.
+    pub followers_without_gap: usize,
+    /// Errors of publishers and followers, with their counts.
+    pub errors: BTreeMap<String, usize>,
+    /// Numbers whose publisher gave up.
     pub abandoned: usize,
-    /// Most subscribers that connected within one second.
-    pub reconnects: usize,
-    /// Longest time without a confirm.
+    /// The most followers that resumed within one second.
+    pub resumes: usize,
+    /// The longest time without a confirmation.
     pub stall: Duration,
-    /// Longest time in which some subscriber received nothing.
+    /// The longest time in which a follower received nothing.
     pub silence: Duration,
-    /// Longest time in which a replica was not ready.
+    /// The longest time that a replica was unready.
     pub unready: Duration,
-    /// Peak memory of a replica in bytes.
+    /// The most memory of a replica, in bytes.
     pub memory: usize,
-    /// First violation.
-    pub wrong: Option<String>,
+    /// The first violation of a guarantee.
+    pub violation: Option<String>,
 }
 
-/// Results of one fault.
-pub struct FaultReport {
+/// The result of one round.
+pub struct RoundReport {
     pub fault: String,
-    /// Time from its beginning until its detection, where that is promised.
-    pub detected: Option<Duration>,
-    /// Time from its end until the system had recovered.
-    pub recovery: Duration,
-    /// One report for each deployment.
-    pub reports: [DeploymentReport; 2],
+    /// Time from the beginning of the fault until it was detected, if there is a limit for that.
+    pub detected_after: Option<Duration>,
+    /// Time from the end of the fault until everything had recovered.
+    pub recovered_after: Duration,
+    /// The set with `log`, and the set with `live`.
+    pub sets: [SetReport; 2],
 }
 
-impl DeploymentReport {
-    /// Broken promises. With the log, no subscriber gets a gap, unless the log was destroyed: then all do. Every publish
-    /// is answered, unless connections are cut.
-    pub fn broken(&self, delivery_mode: DeliveryMode, exemptions: Exemptions) -> Option<String> {
-        let Exemptions { destroys, cuts } = exemptions;
-        let mut broken = self.lost + self.duplicates + self.out_of_order;
+impl SetReport {
+    /// Describes the violations of the guarantees, if there are any. With `log`, no gap may be reported,
+    /// unless the log was lost: then one must be reported to every follower. Publishers must be answered,
+    /// unless their connections were interrupted.
+    pub fn violations(&self, delivery_mode: DeliveryMode, tolerance: Tolerance) -> Option<String> {
+        let mut violations = self.lost_silently + self.duplicates + self.out_of_order;
         if delivery_mode == DeliveryMode::Log {
-            broken += if destroys { self.without_gap } else { self.lost_with_gap + self.gaps };
+            violations += match tolerance.log_loss {
+                true => self.followers_without_gap,
+                false => self.lost_with_gap + self.followers_with_gap,
+            };
         }
-        let never =
-            if cuts { &["500", "closed 1011"][..] } else { &["500", "closed 1011", UNANSWERED] };
-        broken += never.iter().filter(|with| self.refusals.contains_key(**with)).count();
+        let forbidden = match tolerance.no_answer {
+            true => &["500", "closed 1011"][..],
+            false => &["500", "closed 1011", NO_ANSWER],
+        };
+        violations += forbidden.iter().filter(|error| self.errors.contains_key(**error)).count();
         if self.confirmed == 0 {
             return Some(format!("{delivery_mode:?}: nothing was confirmed"));
         }
-        let wrong = self.wrong.as_deref().unwrap_or_default();
-        (broken > 0 || self.wrong.is_some()).then(|| format!("{delivery_mode:?}: {self:?} {wrong}"))
+        let first = self.violation.as_deref().unwrap_or_default();
+        (violations > 0 || self.violation.is_some())
+            .then(|| format!("{delivery_mode:?}: {self:?} {first}"))
     }
 }
 
-impl FaultReport {
-    /// One line about the fault, for the output.
+impl RoundReport {
+    /// One line, printed at the end of the round.
     pub fn line(&self) -> String {
-        let [log, live] = &self.reports;
+        let [log, live] = &self.sets;
         let mut line = format!(
-            "{:<32} recovered after {:>5.1} s | log {:>5} confirmed, {} lost, {} duplicates, {} out of order, \
-             {} lost with a gap | live {:>5} confirmed, {} silently lost, {} lost with a gap",
+            "{:<32} recovered after {:>5.1} s | log {:>5} confirmed, {} lost, {} duplicates, \
+             {} out of order, {} lost with a gap reported | live {:>5} confirmed, {} lost silently, \
+             {} lost with a gap reported",
             self.fault,
-            self.recovery.as_secs_f64(),
+            self.recovered_after.as_secs_f64(),
             log.confirmed,
-            log.lost,
+            log.lost_silently,
             log.duplicates,
             log.out_of_order,
             log.lost_with_gap,
             live.confirmed,
-            live.lost,
+            live.lost_silently,
             live.lost_with_gap,
         );
-        if let Some(detected) = self.detected {
-            let _ = write!(line, " | noticed after {:.1} s", detected.as_secs_f64());
+        if let Some(detected_after) = self.detected_after {
+            let _ = write!(line, " | detected after {:.1} s", detected_after.as_secs_f64());
         }
         line
     }
 }
 
-/// The summary and the tables of docs/reliability.md.
-pub fn tables(entries: &[FaultReport]) -> String {
-    format!("{}\n{}\n{}", summary(entries), messages(entries), costs(entries))
+/// The tables in docs/reliability.md: a summary, the results for messages, and the effects of each fault.
+pub fn tables(rounds: &[RoundReport]) -> String {
+    format!("{}\n{}\n{}", summary(rounds), messages(rounds), effects(rounds))
 }
 
-/// The sums over all faults, in one line.
-fn summary(entries: &[FaultReport]) -> String {
-    let sum = |deployment: usize, of: fn(&DeploymentReport) -> usize| -> usize {
-        entries.iter().map(|entry| of(&entry.reports[deployment])).sum()
+/// The sums over all rounds, in one line.
+fn summary(rounds: &[RoundReport]) -> String {
+    let sum = |set: usize, of: fn(&SetReport) -> usize| -> usize {
+        rounds.iter().map(|round| of(&round.sets[set])).sum()
     };
     format!(
         "{} faults. With `log`, {} messages were confirmed: {} lost, {} duplicates, {} out of order. With \
          `live`, {} were confirmed: {} lost with a gap reported, {} lost silently.\n",
-        entries.len(),
-        sum(0, |report| report.confirmed),
-        sum(0, |report| report.lost),
-        sum(0, |report| report.duplicates),
-        sum(0, |report| report.out_of_order),
-        sum(1, |report| report.confirmed),
-        sum(1, |report| report.lost_with_gap),
-        sum(1, |report| report.lost),
+        rounds.len(),
+        sum(0, |set| set.confirmed),
+        sum(0, |set| set.lost_silently),
+        sum(0, |set| set.duplicates),
+        sum(0, |set| set.out_of_order),
+        sum(1, |set| set.confirmed),
+        sum(1, |set| set.lost_with_gap),
+        sum(1, |set| set.lost_silently),
     )
 }
 
-fn messages(entries: &[FaultReport]) -> String {
+fn messages(rounds: &[RoundReport]) -> String {
     let mut table = "\
 | fault | `log`: confirmed | lost | duplicates | out of order | gap reported | `live`: confirmed | \
 lost, gap reported | lost silently |
 | --- | --: | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
-    for FaultReport { fault, reports: [log, live], .. } in entries {
+    for RoundReport { fault, sets: [log, live], .. } in rounds {
         let _ = writeln!(
             table,
             "| {fault} | {} | {} | {} | {} | {} | {} | {} | {} |",
             log.confirmed,
-            log.lost,
+            log.lost_silently,
             log.duplicates,
             log.out_of_order,
             log.lost_with_gap,
             live.confirmed,
             live.lost_with_gap,
-            live.lost,
+            live.lost_silently,
         );
     }
     table
 }
 
-fn costs(entries: &[FaultReport]) -> String {
+fn effects(rounds: &[RoundReport]) -> String {
     let mut table = "\
 | fault | errors | stall | silence | detected after | unready | recovered after | memory | resumes/s |
 | --- | --- | --: | --: | --: | --: | --: | --: | --: |
 "
     .to_owned();
-    for FaultReport { fault, detected, recovery, reports: [log, live] } in entries {
-        let most = |of: fn(&DeploymentReport) -> Duration| seconds(of(log).max(of(live)));
+    for RoundReport { fault, detected_after, recovered_after, sets: [log, live] } in rounds {
+        let longest = |of: fn(&SetReport) -> Duration| seconds(of(log).max(of(live)));
         let _ = writeln!(
             table,
             "| {fault} | {} | {} | {} | {} | {} | {} | {:.0} MB | {} |",
-            refusals(log, live),
-            most(|report| report.stall),
-            most(|report| report.silence),
-            detected.map(seconds).unwrap_or_default(),
-            most(|report| report.unready),
-            seconds(*recovery),
+            errors(log, live),
+            longest(|set| set.stall),
+            longest(|set| set.silence),
+            detected_after.map(seconds).unwrap_or_default(),
+            longest(|set| set.unready),
+            seconds(*recovered_after),
             log.memory.max(live.memory) as f64 / 1e6,
-            log.reconnects.max(live.reconnects),
+            log.resumes.max(live.resumes),
         );
     }
     table
@@ -178,15 +185,15 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// Reasons of refusals, each with its count.
-fn refusals(log: &DeploymentReport, live: &DeploymentReport) -> String {
-    let mut all = log.refusals.clone();
-    for (with, count) in &live.refusals {
-        *all.entry(with.clone()).or_default() += count;
+/// The errors of both sets, each with its count.
+fn errors(log: &SetReport, live: &SetReport) -> String {
+    let mut all = log.errors.clone();
+    for (error, count) in &live.errors {
+        *all.entry(error.clone()).or_default() += count;
     }
     let abandoned = log.abandoned + live.abandoned;
     if abandoned > 0 {
         all.insert("abandoned".to_owned(), abandoned);
     }
-    all.iter().map(|(with, count)| format!("{count} × {with}")).collect::<Vec<_>>().join(", ")
+    all.iter().map(|(error, count)| format!("{count} × {error}")).collect::<Vec<_>>().join(", ")
 }

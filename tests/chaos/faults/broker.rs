@@ -1,146 +1,150 @@
-//! Faults of RabbitMQ's nodes.
+//! Faults of RabbitMQ nodes.
 
-use super::{FaultOutcome, any_slot, wait_seconds};
-use crate::system::{System, USER};
+use super::{FaultOutcome, hold_for, random_index};
+use crate::environment::{Environment, USER};
 use fastrand::Rng;
 use futures_util::future::join_all;
 use warren_testkit::cluster::Cluster;
 use warren_testkit::rabbitmq::RabbitMq;
 
-/// Repairs the stream as docs/operations.md says, and waits until it has all members.
-async fn repaired(system: &System, cluster: &Cluster) -> FaultOutcome {
-    let stream = system.log().stream();
-    let leader_recorded = !cluster.finds_leader(&stream).await;
-    if leader_recorded {
+/// Waits until the stream has its leader and all members, and repairs the leader as docs/operations.md
+/// describes.
+async fn stream_recovered(environment: &Environment, cluster: &Cluster) -> FaultOutcome {
+    let stream = environment.log().stream();
+    let leader_updated = !cluster.finds_leader(&stream).await;
+    if leader_updated {
         cluster.note_leader(&stream).await;
     }
-    system.log().has_members(cluster).await;
-    FaultOutcome { leader_recorded, ..FaultOutcome::default() }
+    environment.log().has_members(cluster).await;
+    FaultOutcome { leader_updated, ..FaultOutcome::default() }
 }
 
-pub async fn killed(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let node = any_slot(rng);
+pub async fn killed(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let node = random_index(rng);
     kill(&mut cluster, node).await;
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }
 
-pub async fn leader_killed(system: &System, _: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let leader = cluster.leader_of(&system.log().stream()).await;
+pub async fn leader_killed(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let leader = cluster.leader_of(&environment.log().stream()).await;
     kill(&mut cluster, leader).await;
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }
 
 async fn kill(cluster: &mut Cluster, node: usize) {
     cluster.nodes[node].kill();
-    wait_seconds(3).await;
+    hold_for(3).await;
     cluster.nodes[node].start_again().await;
 }
 
-/// Stops the process of a node, which keeps its connections and does not answer.
-pub async fn stopped(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let node = any_slot(rng);
+/// Stops the process of a node, which does not answer until it continues.
+pub async fn stopped(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let node = random_index(rng);
     cluster.nodes[node].freeze(true);
-    wait_seconds(15).await;
+    hold_for(15).await;
     cluster.nodes[node].freeze(false);
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }
 
-pub async fn restarted(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let node = &mut cluster.nodes[any_slot(rng)];
+pub async fn restarted(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let node = &mut cluster.nodes[random_index(rng)];
     node.stop().await;
     node.start_again().await;
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }
 
-pub async fn restarted_one_by_one(system: &System, _: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
+pub async fn restarted_one_by_one(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
     let mut outcome = FaultOutcome::default();
     for node in 0..cluster.nodes.len() {
         cluster.nodes[node].stop().await;
         cluster.nodes[node].start_again().await;
-        outcome.leader_recorded |= repaired(system, &cluster).await.leader_recorded;
+        outcome.leader_updated |= stream_recovered(environment, &cluster).await.leader_updated;
     }
     outcome
 }
 
-pub async fn killed_at_once(system: &System, _: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
+pub async fn all_killed_at_once(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
     for node in &mut cluster.nodes {
         node.kill();
     }
     join_all(cluster.nodes.iter_mut().map(RabbitMq::start_again)).await;
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }
 
-/// An alarm of one node blocks the publishers of all.
-pub async fn memory_alarm(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let node = &mut cluster.nodes[any_slot(rng)];
+/// Raises an alarm on one node, which blocks the publishers on all nodes.
+pub async fn memory_alarm(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let node = &mut cluster.nodes[random_index(rng)];
     node.set_memory_watermark(0.000_000_1).await;
-    wait_seconds(6).await;
+    hold_for(6).await;
     node.set_memory_watermark(0.4).await;
     FaultOutcome::default()
 }
 
-/// Kills a replica during an alarm. Only unconfirmed messages may be lost with it.
-pub async fn killed_in_an_alarm(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let node = &mut cluster.nodes[any_slot(rng)];
+/// Kills a replica during an alarm. Only messages that it has not confirmed may be lost.
+pub async fn memory_alarm_and_replica_killed(
+    environment: &Environment,
+    rng: &mut Rng,
+) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let node = &mut cluster.nodes[random_index(rng)];
     node.set_memory_watermark(0.000_000_1).await;
-    wait_seconds(4).await;
-    join_all(system.pair(any_slot(rng)).map(async |slot| {
-        let mut replica = slot.replica.lock().await;
+    hold_for(4).await;
+    join_all(environment.replicas_at(random_index(rng)).map(async |managed| {
+        let mut replica = managed.replica.lock().await;
         replica.kill();
-        slot.start_again(&mut replica).await;
+        managed.start_again(&mut replica).await;
     }))
     .await;
     node.set_memory_watermark(0.4).await;
     FaultOutcome::default()
 }
 
-pub async fn disk_alarm(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    let node = &cluster.nodes[any_slot(rng)];
+pub async fn disk_alarm(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    let node = &cluster.nodes[random_index(rng)];
     node.ctl(&["set_disk_free_limit", "500GB"]).await;
-    wait_seconds(6).await;
+    hold_for(6).await;
     node.ctl(&["set_disk_free_limit", "50MB"]).await;
     FaultOutcome::default()
 }
 
-/// Changes the password of the replicas' user, and closes all of its connections.
-pub async fn credentials_revoked(system: &System, _: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
+/// Changes the password of the replicas' user, and closes its connections.
+pub async fn credentials_revoked(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
     let node = &cluster.nodes[0];
     node.ctl(&["change_password", USER, "another"]).await;
     node.ctl(&["close_all_user_connections", USER, "revoked"]).await;
-    wait_seconds(6).await;
-    node.ctl(&["change_password", USER, &system.password]).await;
+    hold_for(6).await;
+    node.ctl(&["change_password", USER, &environment.password]).await;
     FaultOutcome::default()
 }
 
-pub async fn connections_closed(system: &System, _: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
+pub async fn connections_closed(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
     for _ in 0..3 {
         cluster.nodes[0].ctl(&["close_all_user_connections", USER, "maintenance"]).await;
-        wait_seconds(1).await;
+        hold_for(1).await;
     }
     FaultOutcome::default()
 }
 
-/// Fills the disk of the stream's leader for some seconds.
-pub async fn disk_full(system: &System, _: &mut Rng) -> FaultOutcome {
-    let mut cluster = system.cluster.lock().await;
-    let leader = cluster.leader_of(&system.log().stream()).await;
+/// Fills the disk of the node that leads the stream, and frees it after a while.
+pub async fn disk_full(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let mut cluster = environment.cluster.lock().await;
+    let leader = cluster.leader_of(&environment.log().stream()).await;
     let node = &mut cluster.nodes[leader];
     node.fill_disk();
-    wait_seconds(8).await;
+    hold_for(8).await;
     node.free_disk();
-    // The node may or may not have ended by itself.
+    // The node may have stopped by itself or not.
     node.kill();
     node.start_again().await;
-    repaired(system, &cluster).await
+    stream_recovered(environment, &cluster).await
 }

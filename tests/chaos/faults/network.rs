@@ -1,9 +1,10 @@
-//! Faults of one replica's connections, in both deployments alike: to the nodes, or from the load balancer. The load
-//! balancer does not notice, because its readiness checks take another path.
+//! Faults of the network around one replica of each set: its connections to the RabbitMQ nodes, and those from
+//! the load balancer. The load balancer does not detect them, because it checks readiness by another way.
 
-use super::{FaultOutcome, any_slot, wait_seconds};
-use crate::replica_slot::ReplicaSlot;
-use crate::system::{REPLICAS, System};
+use super::{FaultOutcome, hold_for, random_index};
+use crate::environment::Environment;
+use crate::managed_replica::ManagedReplica;
+use crate::replica_set::REPLICAS;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use std::rc::Rc;
@@ -13,115 +14,121 @@ use warren_testkit::LIMIT;
 use warren_testkit::process::POLL;
 use warren_testkit::proxy::Traffic;
 
-/// Time limit for giving up a connection to a node that does not answer.
+/// Limit within which a replica must give up a connection to a node that does not answer.
 const DETECTION_LIMIT: Duration = Duration::from_secs(15);
-/// Bytes per second.
-const SLOW: usize = 20_000;
+/// Rate of a slow connection, in bytes a second.
+const SLOW_RATE: usize = 20_000;
 
-pub async fn broker_cut(system: &System, rng: &mut Rng) -> FaultOutcome {
-    all_nodes(system, rng, Traffic::Cut, 5).await
+pub async fn broker_cut(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    all_nodes(environment, rng, Traffic::Cut, 5).await
 }
 
-pub async fn broker_slow(system: &System, rng: &mut Rng) -> FaultOutcome {
-    all_nodes(system, rng, Traffic::Slowly(SLOW), 8).await
+pub async fn broker_slow(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    all_nodes(environment, rng, Traffic::Slowly(SLOW_RATE), 8).await
 }
 
-pub async fn broker_all_black_holed(system: &System, rng: &mut Rng) -> FaultOutcome {
-    all_nodes(system, rng, Traffic::Nothing, 20).await
+pub async fn broker_all_black_holed(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    all_nodes(environment, rng, Traffic::Nothing, 20).await
 }
 
-async fn all_nodes(system: &System, rng: &mut Rng, passing: Traffic, seconds: u64) -> FaultOutcome {
-    let pair = system.pair(any_slot(rng));
-    for slot in pair {
-        slot.set_node_traffic(passing);
+async fn all_nodes(
+    environment: &Environment,
+    rng: &mut Rng,
+    traffic: Traffic,
+    seconds: u64,
+) -> FaultOutcome {
+    let replicas = environment.replicas_at(random_index(rng));
+    for replica in replicas {
+        replica.set_node_traffic(traffic);
     }
-    wait_seconds(seconds).await;
-    for slot in pair {
-        slot.set_node_traffic(Traffic::All);
+    hold_for(seconds).await;
+    for replica in replicas {
+        replica.set_node_traffic(Traffic::All);
     }
     FaultOutcome::default()
 }
 
-pub async fn broker_black_holed(system: &System, rng: &mut Rng) -> FaultOutcome {
-    one_node(system, rng, Traffic::Nothing).await
+pub async fn broker_node_black_holed(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    one_node(environment, rng, Traffic::Nothing).await
 }
 
-pub async fn broker_only_up(system: &System, rng: &mut Rng) -> FaultOutcome {
-    one_node(system, rng, Traffic::OnlyUp).await
+pub async fn broker_replies_dropped(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    one_node(environment, rng, Traffic::OnlyUp).await
 }
 
-pub async fn broker_only_down(system: &System, rng: &mut Rng) -> FaultOutcome {
-    one_node(system, rng, Traffic::OnlyDown).await
+pub async fn broker_requests_dropped(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    one_node(environment, rng, Traffic::OnlyDown).await
 }
 
-/// Breaks the connection to the node that the replica publishes to, until it publishes to another one.
-async fn one_node(system: &System, rng: &mut Rng, passing: Traffic) -> FaultOutcome {
-    let pair = system.pair(any_slot(rng));
-    let mut broken = Vec::new();
-    for slot in pair {
-        let name = format!("warren {} publish", slot.name);
-        let publishes = async {
+/// Interrupts the connections to the node that a replica publishes to, until it publishes to another one.
+async fn one_node(environment: &Environment, rng: &mut Rng, traffic: Traffic) -> FaultOutcome {
+    let replicas = environment.replicas_at(random_index(rng));
+    let mut publishing = Vec::new();
+    for replica in replicas {
+        let name = format!("warren {} publish", replica.name);
+        let find_node = async {
             loop {
-                // The replica may be connecting just now.
-                if let Some(node) = system.cluster.lock().await.try_node_of(&name).await {
+                // The replica may be connecting at this moment.
+                if let Some(node) = environment.cluster.lock().await.try_node_of(&name).await {
                     break node;
                 }
                 sleep(POLL).await;
             }
         };
-        broken.push((slot, timeout(LIMIT, publishes).await.expect("it publishes somewhere")));
+        let node = timeout(LIMIT, find_node).await.expect("a connection that publishes");
+        publishing.push((replica, node));
     }
-    let detected = join_all(broken.into_iter().map(async |(slot, node)| {
-        let detected = gives_up(slot, node, passing).await;
-        // The fault lasts beyond its detection.
-        wait_seconds(3).await;
-        slot.to_nodes[node].set_traffic(Traffic::All);
-        detected
+    let detected_after = join_all(publishing.into_iter().map(async |(replica, node)| {
+        let detected_after = reconnects(replica, node, traffic).await;
+        // The fault outlasts its detection.
+        hold_for(3).await;
+        replica.node_proxies[node].set_traffic(Traffic::All);
+        detected_after
     }))
     .await;
-    let longest = detected.into_iter().max().unwrap_or_default();
-    FaultOutcome { detected: Some((longest, DETECTION_LIMIT)), ..FaultOutcome::default() }
+    let longest = detected_after.into_iter().max().unwrap_or_default();
+    FaultOutcome { detection: Some((longest, DETECTION_LIMIT)), ..FaultOutcome::default() }
 }
 
-/// Breaks the connection. Returns the time until the replica stops publishing through it.
-async fn gives_up(slot: &Rc<ReplicaSlot>, node: usize, passing: Traffic) -> Duration {
+/// Interrupts the connections to a node, and returns the time until the replica no longer publishes to it.
+async fn reconnects(replica: &Rc<ManagedReplica>, node: usize, traffic: Traffic) -> Duration {
     let series = "warren_amqp_reconnects_total{role=\"publish\"}";
-    let before = slot.metric(series).await;
+    let before = replica.metric(series).await;
     assert!(node < REPLICAS);
     let began = Instant::now();
-    slot.to_nodes[node].set_traffic(passing);
-    slot.rises(series, before, 4 * DETECTION_LIMIT).await;
+    replica.node_proxies[node].set_traffic(traffic);
+    replica.metric_rises(series, before, 4 * DETECTION_LIMIT).await;
     began.elapsed()
 }
 
-pub async fn clients_cut(system: &System, rng: &mut Rng) -> FaultOutcome {
-    clients(system, rng, Traffic::Cut).await
+pub async fn clients_cut(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    clients(environment, rng, Traffic::Cut).await
 }
 
-pub async fn clients_slow(system: &System, rng: &mut Rng) -> FaultOutcome {
-    clients(system, rng, Traffic::Slowly(SLOW)).await
+pub async fn clients_slow(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    clients(environment, rng, Traffic::Slowly(SLOW_RATE)).await
 }
 
-pub async fn clients_black_holed(system: &System, rng: &mut Rng) -> FaultOutcome {
-    clients(system, rng, Traffic::Nothing).await
+pub async fn clients_black_holed(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    clients(environment, rng, Traffic::Nothing).await
 }
 
-pub async fn clients_only_up(system: &System, rng: &mut Rng) -> FaultOutcome {
-    clients(system, rng, Traffic::OnlyUp).await
+pub async fn clients_replies_dropped(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    clients(environment, rng, Traffic::OnlyUp).await
 }
 
-pub async fn clients_only_down(system: &System, rng: &mut Rng) -> FaultOutcome {
-    clients(system, rng, Traffic::OnlyDown).await
+pub async fn clients_requests_dropped(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    clients(environment, rng, Traffic::OnlyDown).await
 }
 
-async fn clients(system: &System, rng: &mut Rng, passing: Traffic) -> FaultOutcome {
-    let pair = system.pair(any_slot(rng));
-    for slot in pair {
-        slot.from_balancer.set_traffic(passing);
+async fn clients(environment: &Environment, rng: &mut Rng, traffic: Traffic) -> FaultOutcome {
+    let replicas = environment.replicas_at(random_index(rng));
+    for replica in replicas {
+        replica.balancer_proxy.set_traffic(traffic);
     }
-    wait_seconds(8).await;
-    for slot in pair {
-        slot.from_balancer.set_traffic(Traffic::All);
+    hold_for(8).await;
+    for replica in replicas {
+        replica.balancer_proxy.set_traffic(Traffic::All);
     }
     FaultOutcome::default()
 }

@@ -1,7 +1,10 @@
-//! Faults of the topology that replicas declare, and malformed messages of other programs.
+//! Faults of the topology that replicas declare, and malformed messages from other publishers.
 
-use super::{FaultOutcome, any_slot, wait_seconds};
-use crate::system::{CANARY, Deployment, System};
+use super::{FaultOutcome, hold_for, random_index};
+use crate::environment::Environment;
+use crate::ledger::DeliveryMode;
+use crate::managed_replica::CANARY_INTERVAL;
+use crate::replica_set::ReplicaSet;
 use fastrand::Rng;
 use futures_util::future::join_all;
 use lapin::BasicProperties;
@@ -13,117 +16,119 @@ use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::cluster::row;
 use warren_testkit::rabbitmq::unique;
 
-/// Time limit until a deaf replica receives messages again: three canaries, and a new connection.
-const DEAF: Duration = Duration::from_secs(3 * CANARY.as_secs() + 10);
-const MALFORMED: usize = 20_000;
+/// Limit within which a deaf replica must receive its canaries again: three intervals, and time to connect.
+const DETECTION_LIMIT: Duration = Duration::from_secs(3 * CANARY_INTERVAL.as_secs() + 10);
+const MALFORMED_MESSAGES: usize = 20_000;
 
-/// Removes the stream's member on the node that a replica reads from, and adds it again. RabbitMQ cancels the consumer.
-pub async fn consumer_cancelled(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    let (deployment, slot) = (system.log(), any_slot(rng));
-    let stream = deployment.stream();
-    let node = cluster.node_of(&format!("warren {} consume", deployment.slots[slot].name)).await;
-    // Removing the leader would only move it.
+/// Deletes the stream's member on the node from which a replica consumes, so that RabbitMQ cancels the
+/// consumer, and adds it again.
+pub async fn consumer_cancelled(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    let (set, index) = (environment.log(), random_index(rng));
+    let stream = set.stream();
+    let node = cluster.node_of(&format!("warren {} consume", set.replicas[index].name)).await;
+    // A deleted leader would only move to another node.
     let node = if node == cluster.leader_of(&stream).await { (node + 1) % 3 } else { node };
     let name = cluster.nodes[node].name();
     cluster.nodes[node].streams(&["delete_replica", &stream, name]).await;
-    wait_seconds(4).await;
+    hold_for(4).await;
     cluster.nodes[node].streams(&["add_replica", &stream, name]).await;
-    deployment.has_members(&cluster).await;
+    set.has_members(&cluster).await;
     FaultOutcome::default()
 }
 
-/// Waits until every replica of these deployments receives its canaries again.
-async fn hears_again(deployments: &[&Deployment]) -> Option<(Duration, Duration)> {
+/// Waits until every replica of some sets receives its canaries again. Returns the time, and its limit.
+async fn canaries_return(sets: &[&ReplicaSet]) -> Option<(Duration, Duration)> {
     let began = Instant::now();
-    join_all(deployments.iter().flat_map(|deployment| &deployment.slots).map(async |slot| {
+    join_all(sets.iter().flat_map(|set| &set.replicas).map(async |replica| {
         let series = "warren_canary_round_trip_seconds_count";
-        let before = slot.metric(series).await;
-        slot.rises(series, before, 4 * DEAF).await;
+        let before = replica.metric(series).await;
+        replica.metric_rises(series, before, 4 * DETECTION_LIMIT).await;
     }))
     .await;
-    Some((began.elapsed(), DEAF))
+    Some((began.elapsed(), DETECTION_LIMIT))
 }
 
-/// RabbitMQ does not tell a replica of it.
-pub async fn binding_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    let deployment = system.log();
+/// Deletes the binding of the stream, of which replicas are not notified.
+pub async fn binding_deleted(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    let set = environment.log();
     let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
-    peer.unbind(&deployment.stream(), &deployment.exchange).await.expect("it is bound");
-    FaultOutcome { detected: hears_again(&[deployment]).await, ..FaultOutcome::default() }
+    peer.unbind(&set.stream(), &set.exchange).await.expect("the stream is bound");
+    FaultOutcome { detection: canaries_return(&[set]).await, ..FaultOutcome::default() }
 }
 
-/// Deletes the queue of one replica with delivery mode `live`.
-pub async fn queue_deleted(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
+/// Deletes the queue of one replica with `live`.
+pub async fn queue_deleted(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
     let node = &cluster.nodes[0];
     let bindings = node.ask(&["list_bindings", "source_name", "destination_name"]).await;
     let rows = bindings.as_array().expect("a list").iter();
-    let ours = rows.filter(|row| row["source_name"] == system.live().exchange.as_str());
-    let queues: Vec<_> = ours.filter_map(|row| row["destination_name"].as_str()).collect();
+    let live_rows = rows.filter(|row| row["source_name"] == environment.live().exchange.as_str());
+    let queues: Vec<_> = live_rows.filter_map(|row| row["destination_name"].as_str()).collect();
     let Some(queue) = rng.choice(queues) else {
         return FaultOutcome {
-            wrong: Some("no queue is bound".to_owned()),
+            violation: Some("no queue is bound".to_owned()),
             ..FaultOutcome::default()
         };
     };
     node.ctl(&["delete_queue", queue]).await;
-    FaultOutcome { detected: hears_again(&[system.live()]).await, ..FaultOutcome::default() }
-}
-
-/// Deletes the exchanges of both deployments, with their bindings.
-pub async fn exchange_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    for deployment in &system.deployments {
-        let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
-        let (name, options) =
-            (deployment.exchange.as_str().into(), ExchangeDeleteOptions::default());
-        peer.channel.exchange_delete(name, options).await.expect("it is there");
-    }
     FaultOutcome {
-        detected: hears_again(&[system.log(), system.live()]).await,
+        detection: canaries_return(&[environment.live()]).await,
         ..FaultOutcome::default()
     }
 }
 
-/// Deletes the stream with its messages.
-pub async fn stream_deleted(system: &System, _: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    let node = &cluster.nodes[0];
-    node.ctl(&["delete_queue", &system.log().stream()]).await;
-    let detected = hears_again(&[system.log()]).await;
-    let list = node.ask(&["list_queues", "name", "type"]).await;
-    let stream = row(&list, "name", &system.log().stream());
-    let wrong = (stream["type"] != "stream").then(|| format!("it is {stream}"));
-    FaultOutcome { detected, wrong, ..FaultOutcome::default() }
+/// Deletes the exchanges of both sets, with their bindings.
+pub async fn exchange_deleted(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    for set in &environment.sets {
+        let peer = AmqpPeer::connect(&cluster.nodes[0].url(), &unique("elsewhere")).await;
+        let (name, options) = (set.exchange.as_str().into(), ExchangeDeleteOptions::default());
+        peer.channel.exchange_delete(name, options).await.expect("the exchange exists");
+    }
+    FaultOutcome {
+        detection: canaries_return(&[environment.log(), environment.live()]).await,
+        ..FaultOutcome::default()
+    }
 }
 
-/// Publishes malformed bodies and properties to a channel without subscribers.
-pub async fn malformed(system: &System, rng: &mut Rng) -> FaultOutcome {
-    let cluster = system.cluster.lock().await;
-    for deployment in &system.deployments {
-        let peer = match deployment.ledger.delivery_mode {
-            crate::ledger::DeliveryMode::Log => {
-                AmqpPeer::connect(&cluster.nodes[0].url(), &deployment.exchange).await
-            }
-            crate::ledger::DeliveryMode::Live => {
-                AmqpPeer::live(&cluster.nodes[0].url(), &deployment.exchange).await
-            }
+/// Deletes the stream, with all its messages.
+pub async fn stream_deleted(environment: &Environment, _: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    let node = &cluster.nodes[0];
+    node.ctl(&["delete_queue", &environment.log().stream()]).await;
+    let detection = canaries_return(&[environment.log()]).await;
+    let list = node.ask(&["list_queues", "name", "type"]).await;
+    let stream = row(&list, "name", &environment.log().stream());
+    let violation = (stream["type"] != "stream").then(|| format!("not a stream: {stream}"));
+    FaultOutcome { detection, violation, ..FaultOutcome::default() }
+}
+
+/// Publishes malformed bodies and properties, in a channel without subscribers.
+pub async fn malformed_messages(environment: &Environment, rng: &mut Rng) -> FaultOutcome {
+    let cluster = environment.cluster.lock().await;
+    for set in &environment.sets {
+        let peer = match set.ledger.delivery_mode {
+            DeliveryMode::Log => AmqpPeer::connect(&cluster.nodes[0].url(), &set.exchange).await,
+            DeliveryMode::Live => AmqpPeer::live(&cluster.nodes[0].url(), &set.exchange).await,
         };
         let publishing = async {
-            for _ in 0..MALFORMED / 2 {
-                let (body, properties) = nonsense(rng);
-                peer.send("noise", &body, properties).await.expect("it is taken");
+            for _ in 0..MALFORMED_MESSAGES / 2 {
+                let (body, properties) = malformed(rng);
+                peer.send("noise", &body, properties).await.expect("RabbitMQ accepts the message");
             }
             peer.publish("noise", b"{\"text\"", BasicProperties::default()).await;
         };
-        timeout(Duration::from_secs(60), publishing).await.expect("RabbitMQ takes it");
+        timeout(Duration::from_secs(60), publishing)
+            .await
+            .expect("RabbitMQ accepts the messages in time");
     }
     FaultOutcome::default()
 }
 
-fn nonsense(rng: &mut Rng) -> (Vec<u8>, BasicProperties) {
+/// A random body that is not a message, and random properties.
+fn malformed(rng: &mut Rng) -> (Vec<u8>, BasicProperties) {
     let bytes = |rng: &mut Rng| -> Vec<u8> { (0..rng.usize(..200)).map(|_| rng.u8(..)).collect() };
     let body = match rng.u8(..6) {
         0 => b"{\"text\": ".to_vec(),
