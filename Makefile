@@ -20,7 +20,7 @@ run: ## Serves the chat on http://127.0.0.1:8080, with the embedded broker
 	$(CARGO) run --release
 
 test-fast: ## Units and tests in process, which need no RabbitMQ: for every change
-	$(CARGO) test --workspace --locked --lib --bins --test inprocess
+	RUST_TEST_THREADS=8 $(CARGO) test --workspace --locked --lib --bins --test inprocess
 
 test: setup ## Every test there is; those with RabbitMQ against 4.0: make test RABBITMQ=4
 	RABBITMQ=$(RABBITMQ) RUST_TEST_THREADS=$(TEST_THREADS) scripts/with-rabbitmq $(CARGO) test --workspace --locked
