@@ -71,7 +71,7 @@ impl Labels {
     }
 }
 
-/// Makes of each row its [`Declaration`] and a field of [`Table`]. The type of the field determines the
+/// Makes of each row its [`Declaration`] and a field of `Table`. The type of the field determines the
 /// type and the labels of the metric.
 macro_rules! metrics {
     ($($title:literal {
