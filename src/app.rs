@@ -141,7 +141,7 @@ impl Application {
         let (clients_handle, admin_handle) = (clients.handle(), admin.handle());
         let mut clients = tokio::spawn(clients);
         let admin = tokio::spawn(admin);
-        let deliveries = broker.take_deliveries();
+        let deliveries = broker.take_events();
         let mut fanout = tokio::spawn(fanout::run(
             deliveries,
             workers.clone(),
@@ -164,7 +164,7 @@ impl Application {
             () = shutdown => {}
             _ = &mut clients => return Err(Error::Exited("the server")),
             _ = &mut fanout => return Err(Error::Exited("a worker")),
-            () = broker.ended() => return Err(Error::Exited("the RabbitMQ task")),
+            () = broker.exited() => return Err(Error::Exited("the RabbitMQ task")),
         }
 
         phases.enter(Phase::Unready);

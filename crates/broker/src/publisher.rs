@@ -1,4 +1,4 @@
-//! The way in: what is submitted, how much of it may wait, and what its sender is told.
+//! Publishing for this process: acceptance of messages, the limit on those that wait, and their outcome.
 
 use opentelemetry::trace::SpanContext;
 use serde_json::value::RawValue;
@@ -17,18 +17,28 @@ use warren_protocol::error::PublishError;
 use warren_protocol::message::{Channel, Key, Message};
 use warren_protocol::trace_context;
 
-/// What a client wants said.
+/// A message that a client asks to publish.
 #[derive(Debug)]
 pub struct PublishRequest {
     pub channel: Channel,
     pub text: Box<RawValue>,
-    /// Its sender's name for it: a second one with the same is not delivered.
     pub key: Option<Key>,
-    /// The trace that its sender is in, and what follows is to be part of.
+    /// Trace context of the request. The message's spans become part of that trace.
     pub trace: Option<SpanContext>,
 }
 
-/// The way in for everyone in this process. Cheap to clone.
+impl PublishRequest {
+    /// Bytes that the request counts against the limit of waiting messages.
+    fn cost(&self) -> usize {
+        const BOOKKEEPING: usize = 256;
+        let key = self.key.as_ref().map_or(0, |key| key.as_str().len());
+        let state = self.trace.as_ref().and_then(trace_context::tracestate);
+        let state = state.map_or(0, |state| state.len());
+        self.text.get().len() + self.channel.as_str().len() + key + state + BOOKKEEPING
+    }
+}
+
+/// Entry point for all publishers in this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     sender: mpsc::UnboundedSender<QueuedPublish>,
@@ -37,11 +47,11 @@ pub struct Publisher {
     reporter: Arc<Reporter>,
 }
 
-/// The other end: accepted messages in their order.
-pub(super) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
+/// Receiver of accepted messages, in the order of acceptance.
+pub(crate) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
 
-/// What a sender is told: the id of the message, or `None` where it is out, but has not been read back
-/// from where ids are given.
+/// The message's id, or `None` if it was confirmed but its id is not known; or why it may not be
+/// published.
 type PublishOutcome = Result<Option<Arc<str>>, PublishError>;
 
 /// Bytes of accepted messages that are neither confirmed nor refused.
@@ -51,24 +61,24 @@ struct Budget {
     limit: usize,
 }
 
-/// An accepted message, until its sender is told.
+/// An accepted message, until its publisher has an outcome.
 #[derive(Debug)]
-pub(super) struct QueuedPublish {
-    pub(super) draft: PublishRequest,
-    /// RFC 3339: when it was accepted.
-    pub(super) date: String,
-    /// When its sender is told that it timed out.
-    pub(super) deadline: Instant,
-    accepted: Instant,
-    /// It was confirmed.
+pub(crate) struct QueuedPublish {
+    pub(crate) request: PublishRequest,
+    /// Time of acceptance, RFC 3339.
+    pub(crate) date: String,
+    /// Time at which the publisher gets a timeout.
+    pub(crate) deadline: Instant,
+    accepted_at: Instant,
     confirmed: bool,
-    reply: Option<oneshot::Sender<PublishOutcome>>,
+    /// `None` once the publisher has an outcome.
+    outcome: Option<oneshot::Sender<PublishOutcome>>,
     budget: Arc<Budget>,
     cost: usize,
     reporter: Arc<Reporter>,
 }
 
-pub(super) fn channel(config: &Config, reporter: &Arc<Reporter>) -> (Publisher, PublishReceiver) {
+pub(crate) fn channel(config: &Config, reporter: &Arc<Reporter>) -> (Publisher, PublishReceiver) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let budget = Budget { used: AtomicUsize::new(0), limit: config.publish_buffer.0 };
     let publisher = Publisher {
@@ -81,41 +91,36 @@ pub(super) fn channel(config: &Config, reporter: &Arc<Reporter>) -> (Publisher, 
 }
 
 impl Publisher {
-    /// Hands a message in. Messages submitted one after the other are published in that order.
+    /// Accepts a message for publishing. Messages are published in the order of these calls.
     ///
     /// # Errors
-    /// At once when too much is waiting; all else comes through the [`PublishAck`].
-    pub fn submit(&self, draft: PublishRequest) -> Result<PublishAck, PublishError> {
-        const BOOKKEEPING: usize = 256;
-        let key = draft.key.as_ref().map_or(0, |key| key.as_str().len());
-        let state =
-            draft.trace.as_ref().and_then(trace_context::tracestate).map_or(0, |it| it.len());
-        let cost =
-            draft.text.get().len() + draft.channel.as_str().len() + key + state + BOOKKEEPING;
+    /// At once if too many bytes wait or the broker closes. Any other failure comes with the [`PublishAck`].
+    pub fn submit(&self, request: PublishRequest) -> Result<PublishAck, PublishError> {
+        let cost = request.cost();
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);
-        let (reply, receiver) = oneshot::channel();
+        let (outcome, receiver) = oneshot::channel();
         self.reporter.submitted(cost);
-        let accepted = Instant::now();
-        let submission = QueuedPublish {
-            draft,
-            date: now(),
-            deadline: accepted + self.timeout,
-            accepted,
+        let accepted_at = Instant::now();
+        let publish = QueuedPublish {
+            request,
+            date: rfc3339_now(),
+            deadline: accepted_at + self.timeout,
+            accepted_at,
             confirmed: false,
-            reply: Some(reply),
+            outcome: Some(outcome),
             budget: self.budget.clone(),
             cost,
             reporter: self.reporter.clone(),
         };
-        // A submission that is dropped gives its bytes back.
+        // Dropping `publish` returns its bytes to the budget.
         if used + cost > self.budget.limit {
-            submission.refuse(PublishError::BufferFull);
+            publish.refuse(PublishError::BufferFull);
             return Err(PublishError::BufferFull);
         }
-        match self.sender.send(submission) {
+        match self.sender.send(publish) {
             Ok(()) => Ok(PublishAck(receiver)),
-            Err(mpsc::error::SendError(submission)) => {
-                submission.refuse(PublishError::Closing);
+            Err(mpsc::error::SendError(publish)) => {
+                publish.refuse(PublishError::Closing);
                 Err(PublishError::Closing)
             }
         }
@@ -123,48 +128,48 @@ impl Publisher {
 }
 
 impl QueuedPublish {
-    /// Tells the sender that the message is out, and under which id if that is known.
-    pub(super) fn confirm(mut self, id: Option<Arc<str>>) {
+    /// Tells the publisher that the message is published, with its id if that is known.
+    pub(crate) fn confirm(mut self, id: Option<Arc<str>>) {
         self.mark_confirmed();
         self.reporter.published();
         self.settle(Ok(id));
     }
 
-    /// The message is out, whether or not its sender can be told yet.
-    pub(super) fn mark_confirmed(&mut self) {
+    /// Records that the message is published. The publisher may have to wait for its id.
+    pub(crate) fn mark_confirmed(&mut self) {
         if !std::mem::replace(&mut self.confirmed, true) {
-            self.reporter.confirmed(self.accepted.elapsed());
+            self.reporter.confirmed(self.accepted_at.elapsed());
         }
     }
 
-    /// Tells the sender that the message is not known to be out.
-    pub(super) fn refuse(mut self, error: PublishError) {
+    /// Tells the publisher that the message may not be published.
+    pub(crate) fn refuse(mut self, error: PublishError) {
         self.fail(error);
     }
 
     fn fail(&mut self, error: PublishError) {
-        let trace_id = TraceField::of(self.draft.trace.as_ref());
+        let trace_id = TraceField::of(self.request.trace.as_ref());
         self.reporter.emit(Event::PublishFailed { outcome: error.into(), trace_id });
         self.settle(Err(error));
     }
 
     fn settle(&mut self, outcome: PublishOutcome) {
-        if let Some(reply) = self.reply.take() {
-            // The sender may have gone.
-            let _ = reply.send(outcome);
+        if let Some(sender) = self.outcome.take() {
+            // The publisher may be gone.
+            let _ = sender.send(outcome);
         }
     }
 
-    /// The message as it goes out.
-    pub(super) fn message(&self, id: Arc<str>, position: Option<u64>) -> Message {
+    /// The message that subscribers receive.
+    pub(crate) fn message(&self, id: Arc<str>, position: Option<u64>) -> Message {
         Message {
             id,
             position,
-            channel: self.draft.channel.clone(),
-            text: self.draft.text.clone(),
+            channel: self.request.channel.clone(),
+            text: self.request.text.clone(),
             date: self.date.clone(),
             dated: true,
-            trace: self.draft.trace.clone().filter(SpanContext::is_sampled),
+            trace: self.request.trace.clone().filter(SpanContext::is_sampled),
         }
     }
 }
@@ -173,14 +178,14 @@ impl Drop for QueuedPublish {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.cost, Ordering::Relaxed);
         self.reporter.settled(self.cost);
-        // Nobody is left without an answer.
-        if self.reply.is_some() {
+        // Every publisher gets an outcome.
+        if self.outcome.is_some() {
             self.fail(PublishError::Closing);
         }
     }
 }
 
-/// What became of a submitted message: it is out, perhaps with its id; or why that is not known.
+/// A future that resolves to the outcome of an accepted message.
 #[derive(Debug)]
 pub struct PublishAck(oneshot::Receiver<PublishOutcome>);
 
@@ -193,8 +198,8 @@ impl Future for PublishAck {
     }
 }
 
-/// The present, as RFC 3339 with milliseconds.
-pub(super) fn now() -> String {
+/// Current time, RFC 3339 with milliseconds.
+pub(crate) fn rfc3339_now() -> String {
     format!("{:.3}", jiff::Timestamp::now())
 }
 
@@ -203,16 +208,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_passed_on_with_a_message_takes_room_too() {
-        let (publisher, _submissions) =
+    fn trace_state_counts_against_the_budget() {
+        let (publisher, _accepted) =
             channel(&Config::from_vars([]).unwrap(), &Arc::new(Reporter::new()));
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let cost = |state: &str| {
             let before = publisher.budget.used.load(Ordering::Relaxed);
             let text = serde_json::value::to_raw_value("hello").unwrap();
             let trace = trace_context::parse(parent, Some(state));
-            let draft = PublishRequest { channel: Channel::default(), text, key: None, trace };
-            drop(publisher.submit(draft).unwrap());
+            let request = PublishRequest { channel: Channel::default(), text, key: None, trace };
+            drop(publisher.submit(request).unwrap());
             publisher.budget.used.load(Ordering::Relaxed) - before
         };
         assert_eq!(cost("vendor=1") - cost(""), "vendor=1".len());

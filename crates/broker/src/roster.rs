@@ -1,4 +1,4 @@
-//! Which replicas live, as far as their canaries tell.
+//! The roster: replicas that are known from their control messages.
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Replicas remembered at most: the exchange is open to others.
+/// Limit of replicas that are kept: other programs can publish to the exchange.
 const MAX_PEERS: usize = 1000;
 
-/// Others may have a longer interval, or none.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+/// Shortest time before a silent replica is removed. Other replicas may have a longer interval, or none.
+const MIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a replica says of itself.
+/// A replica's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     pub name: String,
@@ -20,14 +20,14 @@ pub struct Peer {
     pub connections: usize,
 }
 
-/// The replicas that were heard of lately, this one always.
+/// Replicas from which a control message came recently, and this replica.
 #[derive(Debug)]
 pub struct Roster {
     name: String,
     connections: AtomicUsize,
     peers: Mutex<HashMap<String, (Peer, Instant)>>,
-    /// After which silence a replica is no longer listed.
-    patience: Duration,
+    /// Time without a control message after which a replica is no longer listed.
+    timeout: Duration,
 }
 
 impl Roster {
@@ -36,11 +36,11 @@ impl Roster {
             name: name.to_owned(),
             connections: AtomicUsize::new(0),
             peers: Mutex::new(HashMap::new()),
-            patience: canary_interval.saturating_mul(3).max(LEAST_PATIENCE),
+            timeout: canary_interval.saturating_mul(3).max(MIN_TIMEOUT),
         }
     }
 
-    /// This replica, as others see it.
+    /// Description of this replica for the others.
     pub fn own(&self) -> Peer {
         Peer {
             name: self.name.clone(),
@@ -49,31 +49,31 @@ impl Roster {
         }
     }
 
-    /// How many clients this replica has.
+    /// Sets the number of connected clients of this replica.
     pub fn set_connections(&self, connections: usize) {
         self.connections.store(connections, Ordering::Relaxed);
     }
 
-    /// A replica was heard of.
-    pub(super) fn heard(&self, peer: Peer) {
+    /// Records a control message of a replica.
+    pub(crate) fn heard(&self, peer: Peer) {
         let mut peers = self.peers();
-        peers.retain(|_, (_, at)| at.elapsed() < self.patience);
+        peers.retain(|_, (_, at)| at.elapsed() < self.timeout);
         if peers.len() < MAX_PEERS || peers.contains_key(&peer.name) {
             peers.insert(peer.name.clone(), (peer, Instant::now()));
         }
     }
 
-    /// A replica said that it leaves.
-    pub(super) fn left(&self, name: &str) {
+    /// Removes a replica that announced its shutdown.
+    pub(crate) fn left(&self, name: &str) {
         self.peers().remove(name);
     }
 
-    /// All replicas that live, by name.
+    /// Known replicas, sorted by name.
     pub fn list(&self) -> Vec<Peer> {
         let mut list: Vec<_> = self
             .peers()
             .values()
-            .filter(|(peer, at)| peer.name != self.name && at.elapsed() < self.patience)
+            .filter(|(peer, at)| peer.name != self.name && at.elapsed() < self.timeout)
             .map(|(peer, _)| peer.clone())
             .collect();
         list.push(self.own());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_come_change_and_go() {
+    fn list_has_known_peers_until_they_leave() {
         let roster = Roster::new("b", Duration::from_secs(60));
         roster.set_connections(7);
         roster.heard(peer("c", 1));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_names_is_bounded() {
+    fn number_of_peers_is_limited() {
         let roster = Roster::new("own", Duration::from_secs(60));
         for n in 0..2 * MAX_PEERS {
             roster.heard(peer(&n.to_string(), 0));

@@ -131,7 +131,7 @@ impl ReplayCache {
     }
 
     async fn load(self: Arc<Self>, number: u64, epoch: u64) -> Result<Arc<EncodedPage>, LogError> {
-        let read = self.log.stretch(number).await.map(|page| {
+        let read = self.log.read_page(number).await.map(|page| {
             let (epoch, from, to) = (page.epoch, page.from, page.to);
             // Encoded one by one, so that a page is never in memory in both forms.
             let messages = page.messages.into_iter();

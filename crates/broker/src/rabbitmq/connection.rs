@@ -1,4 +1,4 @@
-//! One connection to one of the nodes, tried in turn, for ever.
+//! Connections to RabbitMQ: one node after the other is tried until one accepts.
 
 use crate::rabbitmq::shared_state::SharedState;
 use async_compat::Compat;
@@ -19,25 +19,26 @@ use warren_config::{AmqpUrl, AmqpUrls, Config};
 use warren_observe::events::{Event, SanitizedText};
 use warren_observe::labels::ConnectionRole;
 
-/// Seconds between heartbeats, unless the address says otherwise: a dead peer is noticed in two.
+/// Seconds between heartbeats, unless the URL sets them. A dead peer is detected after two.
 const HEARTBEAT: u16 = 5;
-/// How long a node may take to accept a connection.
+/// Time limit for a node to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may take to declare what is needed. A cluster without a quorum may take for ever.
+/// Time limit for a node to declare the topology or attach a consumer. A cluster without a majority may
+/// never answer.
 pub(crate) const SET_UP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a node may take to say goodbye.
+/// Time limit for a node to close a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// What reads the log again: that it cannot is no reason to be unready.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Shortest and longest pause between attempts.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+const MAX_PAUSE: Duration = Duration::from_secs(3);
 
-/// Builds connections for one purpose.
+/// Opens the connections of one role.
 #[derive(Debug)]
 pub(crate) struct Connector {
     urls: Vec<AmqpUrl>,
-    /// The node to try next.
+    /// Index of the node to try next.
     next: usize,
-    /// As the management page shows it.
+    /// Connection name in RabbitMQ's management UI.
     name: String,
     role: ConnectionRole,
     pause: Duration,
@@ -52,23 +53,23 @@ impl Connector {
         shared: &Arc<SharedState>,
     ) -> Self {
         Self {
-            // Replicas spread over the nodes of a cluster.
+            // Random, so that replicas spread over the nodes of a cluster.
             next: fastrand::usize(..urls.0.len()),
             urls: urls.0.clone(),
             name: format!("warren {} {role}", config.replica.0),
             role,
-            pause: FIRST_PAUSE,
+            pause: MIN_PAUSE,
             shared: shared.clone(),
         }
     }
 
-    /// The next connection. Returns only with one; pauses between attempts, longer each time.
+    /// Opens a connection. Tries until one is open, with pauses that grow.
     pub(crate) async fn connect(&mut self) -> Connection {
         loop {
             let url = &self.urls[self.next % self.urls.len()];
             self.next = self.next.wrapping_add(1);
             let (role, reporter) = (self.role, &self.shared.reporter);
-            match self.attempt(url).await {
+            match self.try_connect(url).await {
                 Ok(connection) => {
                     reporter.emit(Event::Connected { role, node: SanitizedText::of(url) });
                     return connection;
@@ -77,8 +78,10 @@ impl Connector {
                     let problem = format!("{url}: {problem}");
                     reporter
                         .emit(Event::ConnectFailed { role, problem: SanitizedText::of(&problem) });
+                    // A replica without replays is still ready.
                     if role != ConnectionRole::Replay {
-                        self.shared.update(|status| status.problem = Some(problem.as_str().into()));
+                        self.shared
+                            .update_status(|status| status.problem = Some(problem.as_str().into()));
                     }
                     self.pause().await;
                 }
@@ -86,18 +89,19 @@ impl Connector {
         }
     }
 
-    async fn attempt(&self, url: &AmqpUrl) -> Result<Connection, String> {
+    async fn try_connect(&self, url: &AmqpUrl) -> Result<Connection, String> {
         let mut uri = url.uri().clone();
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let properties = ConnectionProperties::default()
             .with_connection_name(self.name.as_str().into())
             .with_client_property("product".into(), "warren".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let hold = Arc::new(SocketGuard::default());
+        let socket = Arc::new(AttemptSocket::default());
         let runtime = lapin::runtime::default_runtime().map_err(|error| error.to_string())?;
-        let (_trying, given_up) = watch::channel(());
-        let attempt = Attempt(hold.clone());
-        // Only here is the type of the runtime known.
+        // Dropped at the end of this function, which cancels the closure below.
+        let (_attempt, abandoned) = watch::channel(());
+        let guard = SocketGuard(socket.clone());
+        // A closure, because the type of lapin's runtime cannot be named.
         let connecting = Connection::connector(
             uri,
             runtime,
@@ -107,17 +111,17 @@ impl Connector {
                     let addrs: Vec<_> = lookup_host((host.as_str(), *port)).await?.collect();
                     let stream = AsyncTcpStream::connect(&runtime, addrs).await?;
                     if let AsyncTcpStream::Plain(stream) = &stream {
-                        hold.take(stream.get_ref())?;
+                        socket.store(stream.get_ref())?;
                     }
                     match uri.scheme {
                         AMQPScheme::AMQP => Ok(stream),
                         AMQPScheme::AMQPS => stream.into_tls(host, TLSConfig::default()).await,
                     }
                 };
-                let mut given_up = given_up.clone();
+                let mut abandoned = abandoned.clone();
                 tokio::select! {
                     biased;
-                    _ = given_up.changed() => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                    _ = abandoned.changed() => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
                     opened = open => Ok(opened?),
                 }
             },
@@ -125,7 +129,7 @@ impl Connector {
         );
         match timeout(CONNECT_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => {
-                attempt.0.let_go();
+                guard.release();
                 Ok(connection)
             }
             Ok(Err(error)) => Err(error.to_string()),
@@ -133,73 +137,83 @@ impl Connector {
         }
     }
 
-    /// A session could not be begun or was lost: pause before the next attempt.
+    /// Pauses before the next attempt, after a session ended or could not start.
     pub(crate) async fn pause(&mut self) {
-        // Jittered, so that replicas do not return all at once.
+        // With jitter, so that replicas do not reconnect all at once.
         sleep(self.pause.mul_f32(0.5 + fastrand::f32())).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 
-    /// A session works: the next interruption is a new one.
-    pub(crate) fn succeeded(&mut self) {
-        self.pause = FIRST_PAUSE;
+    /// Makes the next pause short again, once a session works.
+    pub(crate) fn reset_pause(&mut self) {
+        self.pause = MIN_PAUSE;
     }
 }
 
-/// An attempt to connect. Where it comes to nothing its socket is shut down: lapin's own thread would
-/// read from it for as long as the other side keeps it open, and a node that hangs cost a thread each time.
-struct Attempt(Arc<SocketGuard>);
+/// Shuts down the socket of an attempt that fails. Otherwise lapin's own thread would read from it for as
+/// long as the peer keeps it open: one thread for each attempt at a node that hangs.
+struct SocketGuard(Arc<AttemptSocket>);
 
-impl Drop for Attempt {
+impl SocketGuard {
+    /// Leaves the socket open, as the attempt has succeeded.
+    fn release(&self) {
+        self.0.end();
+    }
+}
+
+impl Drop for SocketGuard {
     fn drop(&mut self) {
-        if let Some(socket) = self.0.let_go() {
+        if let Some(socket) = self.0.end() {
             let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
         }
     }
 }
 
-/// The socket of an attempt, while it lasts.
+/// Socket of an attempt to connect, while the attempt lasts.
 #[derive(Debug, Default)]
-struct SocketGuard(Mutex<HeldSocket>);
+struct AttemptSocket(Mutex<AttemptState>);
 
 #[derive(Debug, Default)]
-struct HeldSocket {
+struct AttemptState {
     socket: Option<OwnedFd>,
-    is_over: bool,
+    ended: bool,
 }
 
-impl SocketGuard {
-    /// Holds a socket, unless the attempt is over.
-    fn take(&self, socket: &TcpStream) -> io::Result<()> {
-        let mut held = self.held();
-        if held.is_over {
+impl AttemptSocket {
+    /// Stores a duplicate of the socket.
+    ///
+    /// # Errors
+    /// When the attempt has ended, or the socket cannot be duplicated.
+    fn store(&self, socket: &TcpStream) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.ended {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        held.socket = Some(socket.as_fd().try_clone_to_owned()?);
+        state.socket = Some(socket.as_fd().try_clone_to_owned()?);
         Ok(())
     }
 
-    /// The attempt is over.
-    fn let_go(&self) -> Option<OwnedFd> {
-        let mut held = self.held();
-        held.is_over = true;
-        held.socket.take()
+    /// Ends the attempt. The first call returns the socket, if there is one.
+    fn end(&self) -> Option<OwnedFd> {
+        let mut state = self.lock();
+        state.ended = true;
+        state.socket.take()
     }
 
-    fn held(&self) -> MutexGuard<'_, HeldSocket> {
+    fn lock(&self) -> MutexGuard<'_, AttemptState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Has async-compat make the runtime in which lapin's threads drop their sockets. It makes it once, when it
-/// is first needed, and panics where there is no file for it: then, and whenever it is needed again.
-pub(crate) fn prepare() {
-    // It takes the runtime that it is in, where there is one.
-    let made = thread::Builder::new().spawn(|| drop(Compat::new(())));
-    let _ = made.map(thread::JoinHandle::join);
+/// Makes async-compat create its global runtime, in which lapin's threads drop their sockets. It does so
+/// at first use, and panics then and at each later use if no file descriptor is left.
+pub(crate) fn prepare_runtime() {
+    // In a thread of its own, because inside a runtime async-compat would use that one.
+    let spawned = thread::Builder::new().spawn(|| drop(Compat::new(())));
+    let _ = spawned.map(thread::JoinHandle::join);
 }
 
-/// Says goodbye, but not for long: the other side may be gone.
+/// Closes a connection, with a time limit because the node may be gone.
 pub(crate) async fn close(connection: Connection) {
     let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
 }

@@ -1,47 +1,43 @@
-//! Messages between replicas: the canary that each sends, which is also the roster's news.
+//! AMQP types and headers of replicas' messages, and the control message: the canary, which also updates
+//! the roster.
 
-use crate::Peer;
+use crate::roster::Peer;
 use lapin::BasicProperties;
 use serde::{Deserialize, Serialize};
 
-/// Property `type` of a replica's canary. Everything that begins like it is for replicas only.
+/// Property `type` of a canary. Types with the same prefix are for replicas only, apart from [`MESSAGE`].
 pub(crate) const REPLICA: &str = "warren.replica";
 /// Property `type` of a message for clients.
 pub(crate) const MESSAGE: &str = "warren.message";
-/// Header of a message that was published before, but not confirmed in time to know.
+/// Header of a message that was published before on a connection that was lost before the confirm.
 pub(crate) const REPEATED: &str = "warren-repeated";
-/// Header with the key that the sender gave a message.
+/// Header with the publisher's key.
 pub(crate) const KEY: &str = "warren-key";
 const PREFIX: &str = "warren.";
 
-/// A canary's body.
+/// Body of a canary.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Canary {
+pub(crate) struct CanaryMessage {
     #[serde(flatten)]
     pub(crate) peer: Peer,
-    /// Tells two processes of one name apart.
+    /// Distinguishes processes with the same name.
     pub(crate) instance: u64,
     pub(crate) sequence: u64,
-    /// Its sender will send no more.
+    /// True in the last canary of a replica that stops.
     #[serde(default)]
     pub(crate) leaving: bool,
 }
 
-/// For whom a message is, by its property `type`.
+/// Class of a message on the exchange, by its property `type`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageType {
     ForClients,
     Canary,
-    /// For replicas, but of a version that this one does not know.
+    /// A control message of a version that this one does not know.
     UnknownControl,
 }
 
-/// Whether another program than a replica published a message.
-pub(crate) fn is_foreign(properties: &BasicProperties) -> bool {
-    !properties.kind().as_ref().is_some_and(|kind| kind.as_str().starts_with(PREFIX))
-}
-
-impl Kind {
+impl MessageType {
     pub(crate) fn of(properties: &BasicProperties) -> Self {
         match properties.kind().as_ref().map(|kind| kind.as_str()) {
             Some(REPLICA) => Self::Canary,
@@ -51,17 +47,22 @@ impl Kind {
     }
 }
 
+/// True for a message that another program than a replica published.
+pub(crate) fn is_foreign(properties: &BasicProperties) -> bool {
+    !properties.kind().as_ref().is_some_and(|kind| kind.as_str().starts_with(PREFIX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_marked_as_control_is_kept_from_clients() {
-        let kind = |kind: &str| Kind::of(&BasicProperties::default().with_type(kind.into()));
-        assert_eq!(kind("warren.replica"), Kind::Canary);
-        assert_eq!(kind("warren.tomorrow"), Kind::UnknownControl);
-        assert_eq!(kind("warren.message"), Kind::ForClients);
-        assert_eq!(kind("order.created"), Kind::ForClients);
-        assert_eq!(Kind::of(&BasicProperties::default()), Kind::ForClients);
+    fn only_control_types_are_kept_from_clients() {
+        let of = |kind: &str| MessageType::of(&BasicProperties::default().with_type(kind.into()));
+        assert_eq!(of("warren.replica"), MessageType::Canary);
+        assert_eq!(of("warren.tomorrow"), MessageType::UnknownControl);
+        assert_eq!(of("warren.message"), MessageType::ForClients);
+        assert_eq!(of("order.created"), MessageType::ForClients);
+        assert_eq!(MessageType::of(&BasicProperties::default()), MessageType::ForClients);
     }
 }

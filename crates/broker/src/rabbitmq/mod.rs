@@ -1,41 +1,37 @@
-//! RabbitMQ: a fanout exchange, and a stream that all replicas read, or for each a queue of its own.
+//! RabbitMQ: wiring of the publisher, the consumer, the replays and the canary.
 //!
-//! Publishing and consuming have a connection each, since an alarm of the broker blocks the former.
-//! Whatever goes wrong on either ends in the same way: its session is dropped and built anew, topology
-//! included, for as long as it takes. `shared` is what the parts tell each other, and `canary` proves
-//! that the whole works. `entry` says what a message on the exchange is; `log` and `live` read them for
-//! everybody, `readers` again for clients that come back.
+//! Publishing, consuming and replays have one connection each, because an alarm blocks connections that
+//! publish. Every failure is handled in the same way: the session is dropped and built anew, including
+//! the topology, until it works.
 
 mod canary;
 mod connection;
 mod consume;
-mod content_ids;
 mod control;
-mod entry;
 mod message_ids;
-mod progress;
+mod properties;
 mod publish;
 mod replay;
 mod session_error;
 mod shared_state;
-mod stream;
 mod topology;
 
-pub use replay::ReplayConsumers;
+pub use replay::consumers::ReplayConsumers;
 
-use super::BrokerPorts;
-use super::deduplicator::WINDOW;
+use crate::deduplicator::DEDUP_WINDOW;
+use crate::ports::BrokerPorts;
 use canary::Canary;
 use connection::Connector;
-use consume::consumer::{Consumer, Source};
+use consume::consumer::{RabbitConsumer, Source};
 use consume::delivery_handler::DeliveryHandler;
-use consume::live::Live;
-use consume::log::{self, Log};
-use entry::EntryReader;
-use progress::Progress;
-use publish::publisher::{Publisher, PublisherInputs};
+use consume::entry::EntryReader;
+use consume::live::LiveSource;
+use consume::log::{LogSource, ReadState};
+use consume::log_identity::LogIdentity;
+use consume::progress::Progress;
+use publish::inputs::PublisherInputs;
+use publish::publisher::RabbitPublisher;
 use shared_state::SharedState;
-use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -45,13 +41,13 @@ use warren_observe::events::{Event, SanitizedText};
 use warren_observe::labels::ConnectionRole;
 use warren_observe::traces::Messaging;
 
-/// Control messages that may wait to be published.
-const CONTROL: usize = 4;
-/// Seconds by which clocks may differ.
-const CLOCKS: u64 = 30;
+/// Limit of canaries that wait to be published, or of their returns that wait to be counted.
+const CANARY_CAPACITY: usize = 4;
+/// Seconds by which clocks may differ, added to the window in which duplicates are searched.
+const CLOCK_TOLERANCE: u64 = 30;
 
-/// Starts all of it on the current runtime; the log to be read again, if there is one, and the task
-/// that ends when everything is finished.
+/// Starts all parts on the current runtime. Returns access to the log, if there is one, and the task that
+/// exits when the broker is closed.
 pub(crate) fn start(
     ports: BrokerPorts,
     config: &Config,
@@ -62,102 +58,112 @@ pub(crate) fn start(
         nodes: SanitizedText::of(nodes.join(",")),
         exchange: SanitizedText::of(&config.exchange.0),
     });
-    connection::prepare();
+    connection::prepare_runtime();
     let shared =
         Arc::new(SharedState::new(ports.status, ports.reporter.clone(), &config.replica.0));
-    let (control_tx, control) = mpsc::channel(CONTROL);
-    let (heard_tx, heard) = mpsc::channel(CONTROL);
-    let (echo_tx, read_backs) = mpsc::unbounded_channel();
+    let (canary_tx, canaries) = mpsc::channel(CANARY_CAPACITY);
+    let (returned_tx, returned_canaries) = mpsc::channel(CANARY_CAPACITY);
+    let (read_back_tx, read_backs) = mpsc::unbounded_channel();
     let connector = |role| Connector::new(urls, config, role, &shared);
 
     let topology = Topology::new(config, &ports.reporter);
     let messaging = Messaging::new(&ports.tracer, &config.exchange.0, topology.stream());
-    let max_message = config.max_message.0;
-    let (readers, source) = match config.delivery {
-        DeliveryMode::Live => {
-            let entries = EntryReader::live(max_message, &shared.clock, &config.replica.0);
-            (None, Source::Live(Box::new(Live { topology, entries })))
-        }
+    let (replays, source) = match config.delivery {
+        DeliveryMode::Live => (None, live_source(topology, config, &shared)),
         DeliveryMode::Log => {
-            let progress = Arc::new(Progress::new());
-            // A message that timed out is not published again.
-            let window = WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCKS;
-            let readers = ReplayConsumers::new(
-                topology.stream(),
-                connector(ConnectionRole::Replay),
-                progress.clone(),
-                shared.clone(),
-                window,
-                max_message,
-            );
-            let log = Log {
-                topology,
-                entries: EntryReader::log(max_message, &shared.clock),
-                progress,
-                memory: config.history_bytes.0 as u64,
-                window,
-                max_message,
-                clock: shared.clock.clone(),
-                proven: !config.canary_interval.is_zero(),
-                nodes: urls.0.len(),
-                marks: VecDeque::new(),
-                state: log::State::default(),
-            };
-            (Some(Arc::new(readers)), Source::Log(Box::new(log)))
+            let connector = connector(ConnectionRole::Replay);
+            let (replays, source) = log_source(topology, config, urls, &shared, connector);
+            (Some(Arc::new(replays)), source)
         }
     };
-    let consumer = Consumer {
+    let consumer = RabbitConsumer {
         connector: connector(ConnectionRole::Consume),
         exchange: config.exchange.0.clone(),
         source,
         handler: DeliveryHandler {
             shared: shared.clone(),
-            deliveries: ports.deliveries,
-            heard: heard_tx,
-            read_backs: echo_tx,
+            events: ports.events,
+            returned_canaries: returned_tx,
+            read_backs: read_back_tx,
             roster: ports.roster.clone(),
             messaging: messaging.clone(),
         },
     };
-    let canary = Canary::new(config, shared.clone(), ports.roster.clone(), control_tx, heard);
-    let publisher = Publisher {
+    let roster = ports.roster;
+    let canary = Canary::new(config, shared.clone(), roster.clone(), canary_tx, returned_canaries);
+    let publisher = RabbitPublisher {
         connector: connector(ConnectionRole::Publish),
         shared,
         config: config.clone(),
-        roster: ports.roster,
+        roster,
         messaging,
-        control,
-        inputs: PublisherInputs {
-            submissions: ports.submissions,
-            read_backs,
-            closing: ports.closing,
-        },
+        canaries,
+        inputs: PublisherInputs { accepted: ports.accepted, read_backs, closing: ports.closing },
     };
-    let task = tokio::spawn(run(consumer, canary, publisher, readers.clone()));
-    (readers, task)
+    let task = tokio::spawn(run(consumer, canary, publisher, replays.clone()));
+    (replays, task)
+}
+
+fn live_source(topology: Topology, config: &Config, shared: &SharedState) -> Source {
+    let entries = EntryReader::live(config.max_message.0, &shared.clock, &config.replica.0);
+    Source::Live(Box::new(LiveSource { topology, entries }))
+}
+
+fn log_source(
+    topology: Topology,
+    config: &Config,
+    urls: &AmqpUrls,
+    shared: &Arc<SharedState>,
+    replay_connector: Connector,
+) -> (ReplayConsumers, Source) {
+    let max_message = config.max_message.0;
+    let progress = Arc::new(Progress::new());
+    // A message is not published again after its timeout.
+    let window = DEDUP_WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCK_TOLERANCE;
+    let replays = ReplayConsumers::new(
+        topology.stream(),
+        replay_connector,
+        progress.clone(),
+        shared.clone(),
+        window,
+        max_message,
+    );
+    let log = LogSource {
+        topology,
+        entries: EntryReader::log(max_message, &shared.clock),
+        progress,
+        identity: LogIdentity::new(urls.0.len()),
+        history_bytes: config.history_bytes.0 as u64,
+        window,
+        max_message,
+        clock: shared.clock.clone(),
+        has_canaries: !config.canary_interval.is_zero(),
+        state: ReadState::default(),
+    };
+    (replays, Source::Log(Box::new(log)))
 }
 
 async fn run(
-    consumer: Consumer,
+    consumer: RabbitConsumer,
     canary: Canary,
-    mut publisher: Publisher,
-    readers: Option<Arc<ReplayConsumers>>,
+    mut publisher: RabbitPublisher,
+    replays: Option<Arc<ReplayConsumers>>,
 ) {
-    let (finish, finished) = watch::channel(false);
-    let mut consuming = tokio::spawn(consumer.run(finished));
-    let mut proving = tokio::spawn(canary.run());
-    let sweeping = readers.map(|readers| tokio::spawn(readers.sweep()));
+    let (stop_tx, stop) = watch::channel(false);
+    let mut consuming = tokio::spawn(consumer.run(stop));
+    let mut canary = tokio::spawn(canary.run());
+    let closing_idle = replays.map(|replays| tokio::spawn(replays.close_idle()));
     tokio::select! {
         () = publisher.run() => {}
-        // Neither ends by itself, unless there is a fault in it; then all is to end.
+        // Only a bug can make one of these exit; then the broker exits, too.
         _ = &mut consuming => return,
-        _ = &mut proving => return,
+        _ = &mut canary => return,
     }
-    // What was accepted is settled, so nothing needs to be heard any more.
-    proving.abort();
-    if let Some(sweeping) = sweeping {
-        sweeping.abort();
+    // All accepted messages have an outcome, so nothing needs to be read back any more.
+    canary.abort();
+    if let Some(closing_idle) = closing_idle {
+        closing_idle.abort();
     }
-    let _ = finish.send(true);
+    let _ = stop_tx.send(true);
     let _ = consuming.await;
 }

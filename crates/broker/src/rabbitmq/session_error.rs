@@ -1,50 +1,41 @@
-//! Why a session with RabbitMQ ended; the next one follows.
+//! Reasons for the end of a session with RabbitMQ. Another session follows each but the last.
 
-use crate::rabbitmq::topology::{DeclareError, TopologyError};
 use tokio::time::error::Elapsed;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SessionError {
-    #[error(transparent)]
-    Topology(#[from] TopologyError),
+    /// RabbitMQ refused to declare or bind something.
+    #[error("{attempt}: {source}")]
+    Topology { attempt: String, source: lapin::Error },
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
-    #[error("RabbitMQ did not answer in time")]
+    #[error("RabbitMQ gave no answer in time")]
     Timeout(#[from] Elapsed),
-    #[error("the log is not what it was: it was deleted and made anew, or has lost its end")]
+    #[error("the stream was deleted and created again, or has lost its last entries")]
     OtherLog,
-    #[error("the log of this node is behind what was read from another")]
+    #[error("this node's copy of the stream is behind what was read from another node")]
     NodeBehind,
-    #[error("the queue '{0}' is not a stream")]
-    NoStream(String),
+    #[error("queue '{0}' is not a stream; delete it, or set another WARREN_EXCHANGE")]
+    NotAStream(String),
     #[error("RabbitMQ cancelled the consumer: its queue is gone")]
     Cancelled,
-    #[error("a message could not be routed: no queue is bound to the exchange")]
+    #[error("RabbitMQ returned a message as unroutable: no queue is bound to the exchange")]
     Unroutable,
-    #[error("a rebuild was asked for")]
+    #[error("a rebuild of all sessions was requested")]
     Rebuild,
-    /// It was to end, and no other follows.
-    #[error("done")]
-    Done,
-}
-
-impl From<DeclareError> for SessionError {
-    fn from(error: DeclareError) -> Self {
-        match error {
-            DeclareError::Topology(error) => Self::Topology(error),
-            DeclareError::Amqp(error) => Self::Amqp(error),
-        }
-    }
+    /// The broker closes; no other session follows.
+    #[error("closed")]
+    Closed,
 }
 
 impl SessionError {
-    /// Whether lapin could not read what came, and gave the connection up for it.
+    /// True if lapin could not parse a frame and gave up the connection.
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Amqp(error) if matches!(error.kind(), lapin::ErrorKind::ParsingError(_)))
     }
 
-    /// Whether what messages go to is not there any more, so that our own queue is unbound, too.
-    pub(crate) fn topology_is_gone(&self) -> bool {
+    /// True if the exchange or the queues behind it are gone. Then the consumer's queue is unbound, too.
+    pub(crate) fn is_topology_gone(&self) -> bool {
         const NOT_FOUND: u16 = 404;
         match self {
             Self::Unroutable => true,

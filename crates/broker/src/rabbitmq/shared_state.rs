@@ -1,31 +1,30 @@
-//! What the parts of the bond tell each other, and the house.
+//! State that the publisher, the consumer and the canary of a replica share.
 
 use crate::rabbitmq::message_ids::new_origin;
 use crate::slewed_clock::SlewedClock;
-use lapin::Event;
+use lapin::Event as ConnectionEvent;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use warren_observe::broker_status::BrokerStatus;
-use warren_observe::events::{self, SanitizedText};
+use warren_observe::events::{Event, SanitizedText};
 use warren_observe::reporter::Reporter;
 
-/// Shared by publisher, consumer and canary.
 #[derive(Debug)]
 pub(crate) struct SharedState {
     status: watch::Sender<BrokerStatus>,
-    /// Raised when everything is to be built anew.
+    /// Increases with each request to rebuild all sessions.
     generation: watch::Sender<u64>,
     pub(crate) reporter: Arc<Reporter>,
-    /// Tells this process's canaries from those of another with the same name.
+    /// Distinguishes canaries of this process from those of another process with the same name.
     pub(crate) instance: u64,
-    /// Entries that were read.
-    pub(crate) read: AtomicU64,
-    /// Canaries that RabbitMQ has confirmed.
-    pub(crate) taken: AtomicU64,
-    /// By which messages are dated for those who read them.
+    /// Entries that the consumer has read.
+    pub(crate) entries_read: AtomicU64,
+    /// Control messages that RabbitMQ has confirmed.
+    pub(crate) controls_confirmed: AtomicU64,
+    /// Source of the timestamps of published messages.
     pub(crate) clock: Arc<SlewedClock>,
-    /// What the message ids of this process begin with.
+    /// First part of this process's AMQP message ids.
     pub(crate) origin: Arc<str>,
 }
 
@@ -40,8 +39,8 @@ impl SharedState {
             generation: watch::Sender::new(0),
             reporter,
             instance: fastrand::u64(..),
-            read: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
+            entries_read: AtomicU64::new(0),
+            controls_confirmed: AtomicU64::new(0),
             clock: Arc::new(SlewedClock::new()),
             origin: new_origin(replica),
         }
@@ -51,51 +50,53 @@ impl SharedState {
         self.status.borrow().clone()
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<BrokerStatus> {
+    pub(crate) fn watch_status(&self) -> watch::Receiver<BrokerStatus> {
         self.status.subscribe()
     }
 
-    /// Changes the status; the metrics follow it.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut BrokerStatus)) {
+    /// Changes the status, and the metrics with it.
+    pub(crate) fn update_status(&self, change: impl FnOnce(&mut BrokerStatus)) {
         self.status.send_if_modified(|status| {
             let before = status.clone();
             change(status);
-            // A replica that does not read cannot hear itself.
+            // A replica that does not consume cannot hear its canaries.
             status.hearing &= status.consuming;
             self.reporter.broker_status(status);
             *status != before
         });
     }
 
-    /// Takes news of the publishing connection.
+    /// Handles an event of the publishing connection.
     ///
     /// # Errors
-    /// The connection's own, when it is lost.
-    pub(crate) fn hear(&self, event: Event) -> Result<(), lapin::Error> {
+    /// The error of a lost connection.
+    pub(crate) fn handle_connection_event(
+        &self,
+        event: ConnectionEvent,
+    ) -> Result<(), lapin::Error> {
         match event {
-            Event::ConnectionBlocked(reason) => {
-                self.reporter
-                    .emit(events::Event::AlarmRaised { reason: SanitizedText::of(reason) });
-                self.update(|status| status.blocked = true);
+            ConnectionEvent::ConnectionBlocked(reason) => {
+                self.reporter.emit(Event::AlarmRaised { reason: SanitizedText::of(reason) });
+                self.update_status(|status| status.blocked = true);
             }
-            Event::ConnectionUnblocked => {
-                self.reporter.emit(events::Event::AlarmCleared);
-                self.update(|status| status.blocked = false);
+            ConnectionEvent::ConnectionUnblocked => {
+                self.reporter.emit(Event::AlarmCleared);
+                self.update_status(|status| status.blocked = false);
             }
-            Event::Error(error) => return Err(error),
+            ConnectionEvent::Error(error) => return Err(error),
             _ => {}
         }
         Ok(())
     }
 
-    /// Has all sessions dropped and built anew, with their topology.
-    pub(crate) fn rebuild(&self) {
-        self.update(|status| status.consuming = false);
+    /// Requests that all sessions are dropped and built anew, including the topology.
+    pub(crate) fn request_rebuild(&self) {
+        self.update_status(|status| status.consuming = false);
         self.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// Resolves at the next [`SharedState::rebuild`] after this call.
-    pub(crate) fn rebuilds(&self) -> watch::Receiver<u64> {
+    /// Receiver that changes at the next [`SharedState::request_rebuild`] after this call.
+    pub(crate) fn rebuild_requests(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 }

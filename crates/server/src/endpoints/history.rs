@@ -99,7 +99,7 @@ impl HistoryPage {
             let reason = "this replica has not begun to read the log yet";
             return Err(LogError(reason.to_owned()).into());
         };
-        let first = replays.log().first().await?.unwrap_or(head.position);
+        let first = replays.log().first_position().await?.unwrap_or(head.position);
         let resumed = Resumed::Log(Replay::new(worker, replays, first, head.epoch));
         self.fill_after(worker, channels, resumed).await
     }

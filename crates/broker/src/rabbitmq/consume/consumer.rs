@@ -1,53 +1,55 @@
-//! The reading side: sessions, one after the other, rebuilt whenever they end.
+//! Consumes from RabbitMQ, in one session after the other.
 
+use crate::ports::wait_until_set;
 use crate::rabbitmq::connection::{self, Connector};
 use crate::rabbitmq::consume::delivery_handler::DeliveryHandler;
-use crate::rabbitmq::consume::live::Live;
-use crate::rabbitmq::consume::log::Log;
+use crate::rabbitmq::consume::live::LiveSource;
+use crate::rabbitmq::consume::log::LogSource;
 use crate::rabbitmq::session_error::SessionError;
-use crate::raised;
 use lapin::Connection;
+use std::convert::Infallible;
 use tokio::sync::watch;
 use warren_observe::events::{Event, SanitizedText};
 
-pub(crate) struct Consumer {
+/// The consuming side of a replica.
+pub(crate) struct RabbitConsumer {
     pub(crate) connector: Connector,
     pub(crate) exchange: String,
     pub(crate) source: Source,
     pub(crate) handler: DeliveryHandler,
 }
 
-/// What is read from.
+/// Source of entries, by delivery mode.
 pub(crate) enum Source {
-    Log(Box<Log>),
-    Live(Box<Live>),
+    Log(Box<LogSource>),
+    Live(Box<LiveSource>),
 }
 
-impl Consumer {
-    /// Reads until it is finished with.
-    pub(crate) async fn run(mut self, mut finished: watch::Receiver<bool>) {
+impl RabbitConsumer {
+    /// Consumes until `stop` is set.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let shared = self.handler.shared.clone();
         loop {
-            // Asked for before connecting, so that no request is missed.
-            let mut rebuilds = shared.rebuilds();
+            // Subscribed before connecting, so that no request is missed.
+            let mut rebuild_requests = shared.rebuild_requests();
             let connection = tokio::select! {
                 connection = self.connector.connect() => connection,
-                () = raised(&mut finished) => return,
+                () = wait_until_set(&mut stop) => return,
             };
-            shared
-                .reporter
-                .emit(Event::ConsumingStarted { exchange: SanitizedText::of(&self.exchange) });
-            let session = self.source.session(&connection, &mut self.handler, &mut rebuilds);
-            let ended = tokio::select! {
+            let exchange = SanitizedText::of(&self.exchange);
+            shared.reporter.emit(Event::ConsumingStarted { exchange });
+            let session =
+                self.source.session(&connection, &mut self.handler, &mut rebuild_requests);
+            let Err(error) = tokio::select! {
                 ended = session => ended,
-                () = raised(&mut finished) => return connection::close(connection).await,
+                () = wait_until_set(&mut stop) => return connection::close(connection).await,
             };
             if shared.status().consuming {
-                self.connector.succeeded();
+                self.connector.reset_pause();
             }
-            let problem = ended.map_or_else(|ended| ended.to_string(), |()| "done".to_owned());
+            let problem = error.to_string();
             shared.reporter.emit(Event::ConsumingStopped { problem: SanitizedText::of(&problem) });
-            shared.update(|status| {
+            shared.update_status(|status| {
                 status.consuming = false;
                 status.problem = Some(problem.into());
             });
@@ -56,7 +58,7 @@ impl Consumer {
                     connection::close(connection).await;
                     self.connector.pause().await;
                 } => {}
-                () = raised(&mut finished) => return,
+                () = wait_until_set(&mut stop) => return,
             }
         }
     }
@@ -67,14 +69,14 @@ impl Source {
         &mut self,
         connection: &Connection,
         handler: &mut DeliveryHandler,
-        rebuilds: &mut watch::Receiver<u64>,
-    ) -> Result<(), SessionError> {
+        rebuild_requests: &mut watch::Receiver<u64>,
+    ) -> Result<Infallible, SessionError> {
         match self {
-            // What it has taken it hands on, whatever is asked for.
-            Self::Log(log) => log.session(connection, handler, rebuilds).await,
+            // It checks for requests between entries, so that each entry read is also delivered.
+            Self::Log(log) => log.session(connection, handler, rebuild_requests).await,
             Self::Live(live) => tokio::select! {
                 ended = live.session(connection, handler) => ended,
-                _ = rebuilds.changed() => Err(SessionError::Rebuild),
+                _ = rebuild_requests.changed() => Err(SessionError::Rebuild),
             },
         }
     }

@@ -1,11 +1,13 @@
-//! What becomes of what was read, whichever way.
+//! Handles each entry that was read: delivers messages, counts duplicates, and passes canaries on.
 
-use crate::rabbitmq::control::{self, Canary};
-use crate::rabbitmq::entry::{self, Entry, origin};
-use crate::rabbitmq::publish::publisher::ReadBack;
+use crate::ports::BrokerEvent;
+use crate::rabbitmq::consume::entry::Entry;
+use crate::rabbitmq::control::{self, CanaryMessage};
+use crate::rabbitmq::message_ids::ReadBack;
+use crate::rabbitmq::properties;
 use crate::rabbitmq::shared_state::SharedState;
-use crate::{BrokerEvent, Roster};
-use lapin::message::Delivery as AmqpDelivery;
+use crate::roster::Roster;
+use lapin::message::Delivery;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
@@ -15,39 +17,54 @@ use warren_protocol::body::Malformed;
 
 pub(crate) struct DeliveryHandler {
     pub(crate) shared: Arc<SharedState>,
-    pub(crate) deliveries: mpsc::Sender<BrokerEvent>,
-    /// Told of our own canaries.
-    pub(crate) heard: mpsc::Sender<()>,
-    /// Told of our own messages.
+    pub(crate) events: mpsc::Sender<BrokerEvent>,
+    /// Receives an item for each canary of this process.
+    pub(crate) returned_canaries: mpsc::Sender<()>,
+    /// Receives each message of this process.
     pub(crate) read_backs: mpsc::UnboundedSender<ReadBack>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) messaging: Messaging,
 }
 
+/// Event as which a message is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeliverAs {
+    Message,
+    /// For messages published before this replica started.
+    Backfill,
+}
+
 impl DeliveryHandler {
-    /// Deliveries follow. A replica reads once this was said.
-    pub(crate) fn reading(&self) {
-        self.shared.update(|status| {
+    /// Sets the status to consuming.
+    pub(crate) fn mark_consuming(&self) {
+        self.shared.update_status(|status| {
             status.consuming = true;
             status.problem = None;
         });
     }
 
-    /// Hands an event to the fan-out, unless it has ended.
-    pub(crate) async fn deliver(&self, event: BrokerEvent) {
-        let _ = self.deliveries.send(event).await;
+    /// Sends an event to the fan-out. It is dropped if the fan-out has ended.
+    pub(crate) async fn send(&self, event: BrokerEvent) {
+        let _ = self.events.send(event).await;
     }
 
-    /// Hands an entry on, or says why not. Nothing that comes from the exchange ends a session. `past`:
-    /// it was there before this replica was.
-    pub(crate) async fn take(&mut self, entry: Entry, delivery: &AmqpDelivery, past: bool) {
+    /// Handles an entry. Malformed entries are reported and skipped; no entry ends a session.
+    pub(crate) async fn handle(
+        &mut self,
+        entry: Entry,
+        delivery: &Delivery,
+        deliver_as: DeliverAs,
+    ) {
         self.shared.reporter.consumed();
         if control::is_foreign(&delivery.properties) {
             self.shared.reporter.foreign();
         }
-        self.shared.read.fetch_add(1, Ordering::Relaxed);
-        // It ends when the message was handed on.
-        let mut span = if past { None } else { self.span(&entry, delivery) };
+        self.shared.entries_read.fetch_add(1, Ordering::Relaxed);
+        // The span ends when the message has been handed over.
+        let mut span = match deliver_as {
+            DeliverAs::Message => self.span(&entry, delivery),
+            DeliverAs::Backfill => None,
+        };
         match entry {
             Entry::Message(mut message) => {
                 self.report_read_back(delivery, Some(&message.id));
@@ -55,71 +72,70 @@ impl DeliveryHandler {
                     span.set("warren.message.id", message.id.clone());
                     message.trace = Some(span.context().clone());
                 }
-                self.deliver(if past {
-                    BrokerEvent::Backfill(message)
-                } else {
-                    BrokerEvent::Message(message)
+                self.send(match deliver_as {
+                    DeliverAs::Message => BrokerEvent::Message(message),
+                    DeliverAs::Backfill => BrokerEvent::Backfill(message),
                 })
                 .await;
             }
-            Entry::Second(first) => {
+            Entry::Duplicate { first } => {
                 self.shared.reporter.duplicate();
                 if let Some(span) = &mut span {
                     span.set("warren.duplicate", true);
                 }
                 self.report_read_back(delivery, first.as_ref());
             }
-            Entry::Canary(canary) => self.canary(canary, past),
+            Entry::Canary(canary) => self.handle_canary(canary, deliver_as),
             Entry::Malformed(malformed) => {
                 if let Some(span) = &mut span {
                     span.fail(malformed.label());
                 }
-                self.refuse(malformed, TraceField::of(entry::trace(delivery).as_ref()));
+                let trace_id = TraceField::of(properties::trace(delivery).as_ref());
+                self.report_malformed(malformed, trace_id);
             }
         }
     }
 
-    /// Begins the span of a message, be it fit for clients or not, if it is recorded. What replicas
-    /// tell each other is nobody's message.
-    fn span(&self, entry: &Entry, delivery: &AmqpDelivery) -> Option<Span> {
+    /// Starts a message's span, if traces are recorded. Malformed messages have one, too; canaries have
+    /// none.
+    fn span(&self, entry: &Entry, delivery: &Delivery) -> Option<Span> {
         if !self.messaging.is_on() || matches!(entry, Entry::Canary(_)) {
             return None;
         }
         let consumed = Consumed {
             id: match entry {
                 Entry::Message(message) => Some(&message.id),
-                Entry::Second(first) => first.as_deref(),
+                Entry::Duplicate { first } => first.as_deref(),
                 Entry::Canary(_) | Entry::Malformed(_) => None,
             },
             routing_key: delivery.routing_key.as_str(),
-            message_id: entry::message_id(delivery),
+            message_id: properties::message_id(delivery),
             delivery_tag: delivery.delivery_tag,
         };
-        self.messaging.consume(entry::trace(delivery), consumed)
+        self.messaging.consume(properties::trace(delivery), consumed)
     }
 
-    /// Passes over what cannot be delivered.
-    pub(crate) fn refuse(&self, malformed: Malformed, trace_id: TraceField) {
+    pub(crate) fn report_malformed(&self, malformed: Malformed, trace_id: TraceField) {
         self.shared.reporter.emit(Event::MessageMalformed { reason: malformed.into(), trace_id });
     }
 
-    /// Tells the publisher of a message of its own.
-    fn report_read_back(&self, delivery: &AmqpDelivery, id: Option<&Arc<str>>) {
-        if let Some((origin, number)) = origin(delivery)
+    /// Reports a message to the publisher, if it is of this process.
+    fn report_read_back(&self, delivery: &Delivery, id: Option<&Arc<str>>) {
+        if let Some((origin, number)) = properties::origin(delivery)
             && *origin == *self.shared.origin
         {
-            let _ = self.read_backs.send((number, id.cloned()));
+            let _ = self.read_backs.send(ReadBack { number, id: id.cloned() });
         }
     }
 
-    fn canary(&self, canary: Canary, past: bool) {
+    fn handle_canary(&self, canary: CanaryMessage, deliver_as: DeliverAs) {
         if canary.instance == self.shared.instance {
-            // If some wait already, one more says nothing new.
-            let _ = self.heard.try_send(());
+            // If the channel is full, the items in it say the same.
+            let _ = self.returned_canaries.try_send(());
         }
         if canary.leaving {
             self.roster.left(&canary.peer.name);
-        } else if !past {
+        } else if deliver_as == DeliverAs::Message {
             self.roster.heard(canary.peer);
         }
     }

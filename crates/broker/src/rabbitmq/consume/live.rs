@@ -1,41 +1,42 @@
-//! Reading `live`: from a queue that lives as long as its reader.
+//! Delivery mode `live`: reads from an exclusive queue, which exists as long as its consumer.
 
-use crate::BrokerEvent;
+use crate::ports::BrokerEvent;
 use crate::rabbitmq::connection::SET_UP_TIMEOUT;
-use crate::rabbitmq::consume::delivery_handler::DeliveryHandler;
-use crate::rabbitmq::entry::EntryReader;
+use crate::rabbitmq::consume::delivery_handler::{DeliverAs, DeliveryHandler};
+use crate::rabbitmq::consume::entry::EntryReader;
+use crate::rabbitmq::consume::stream::PREFETCH;
 use crate::rabbitmq::session_error::SessionError;
-use crate::rabbitmq::stream::PREFETCH;
 use crate::rabbitmq::topology::Topology;
 use futures_util::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Consumer};
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// Deliveries acknowledged at once; each on its own costs a third of the rate.
+/// Deliveries that are acknowledged together. Acknowledging each separately reduces the rate by a third.
 const ACK_EVERY: u64 = 50;
-/// The longest that a delivery waits for its acknowledgement when few come.
-const ACK_AFTER: Duration = Duration::from_millis(200);
+/// Longest time before a delivery is acknowledged when few arrive.
+const ACK_INTERVAL: Duration = Duration::from_millis(200);
 
-pub(crate) struct Live {
+pub(crate) struct LiveSource {
     pub(crate) topology: Topology,
     pub(crate) entries: EntryReader,
 }
 
-impl Live {
-    /// Declares, binds and reads, until something ends it.
+impl LiveSource {
+    /// Declares and binds a queue, and reads until the session fails.
     pub(crate) async fn session(
         &mut self,
         connection: &Connection,
         handler: &mut DeliveryHandler,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Infallible, SessionError> {
         let opening = self.open(connection);
         let (channel, mut consumer) = timeout(SET_UP_TIMEOUT, opening).await??;
-        handler.reading();
-        // Whoever is connected may have missed something, be it the first session or not.
-        handler.deliver(BrokerEvent::Gap).await;
+        handler.mark_consuming();
+        // Connected clients may have missed messages, even before the first session.
+        handler.send(BrokerEvent::Gap).await;
 
         let mut unacknowledged = 0;
         let mut last_tag = 0;
@@ -43,7 +44,7 @@ impl Live {
             let delivery = tokio::select! {
                 biased;
                 delivery = consumer.next() => delivery,
-                () = sleep(ACK_AFTER), if unacknowledged > 0 => {
+                () = sleep(ACK_INTERVAL), if unacknowledged > 0 => {
                     acknowledge(&channel, last_tag).await?;
                     unacknowledged = 0;
                     continue;
@@ -52,8 +53,8 @@ impl Live {
             let delivery = delivery.ok_or(SessionError::Cancelled)??;
             last_tag = delivery.delivery_tag;
             unacknowledged += 1;
-            let entry = self.entries.read(&delivery, None, None);
-            handler.take(entry, &delivery, false).await;
+            let entry = self.entries.read_live(&delivery);
+            handler.handle(entry, &delivery, DeliverAs::Message).await;
             if unacknowledged == ACK_EVERY {
                 acknowledge(&channel, last_tag).await?;
                 unacknowledged = 0;
@@ -71,7 +72,7 @@ impl Live {
     }
 }
 
-/// Acknowledges everything up to `tag`.
+/// Acknowledges all deliveries up to `tag`.
 async fn acknowledge(channel: &Channel, tag: u64) -> lapin::Result<()> {
     channel.basic_ack(tag, BasicAckOptions { multiple: true }).await
 }

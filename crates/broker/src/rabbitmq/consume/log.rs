@@ -1,361 +1,287 @@
-//! Reading the `log`: one stream for all replicas, each from where it stopped.
+//! Delivery mode `log`: reads the stream that all replicas share, each session from where the last one
+//! stopped.
 
-use crate::BrokerEvent;
+use crate::ports::BrokerEvent;
 use crate::rabbitmq::connection::SET_UP_TIMEOUT;
-use crate::rabbitmq::consume::delivery_handler::DeliveryHandler;
-use crate::rabbitmq::entry::{self, Entry, EntryFingerprint, EntryReader};
-use crate::rabbitmq::progress::Progress;
+use crate::rabbitmq::consume::delivery_handler::{DeliverAs, DeliveryHandler};
+use crate::rabbitmq::consume::entry::{
+    DateSource, Entry, EntryFingerprint, EntryReader, has_distinguishing_properties,
+};
+use crate::rabbitmq::consume::log_identity::{
+    FIRST_ENTRY_TIMEOUT, LogIdentity, MissingEntry, REJOIN_TIMEOUT, Rejoin,
+};
+use crate::rabbitmq::consume::progress::Progress;
+use crate::rabbitmq::consume::start_position::{attach_before, tail_len};
+use crate::rabbitmq::consume::stream::{PREFETCH, StreamConsumer, StreamOffset};
 use crate::rabbitmq::session_error::SessionError;
-use crate::rabbitmq::stream::{PREFETCH, Stream, StreamOffset, look_back};
 use crate::rabbitmq::topology::Topology;
 use crate::slewed_clock::SlewedClock;
 use lapin::Connection;
-use std::collections::VecDeque;
+use lapin::message::Delivery;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use warren_observe::events::TraceField;
 use warren_protocol::body::Malformed;
 
-/// Entries at the end of the log that show how large messages are.
-const SAMPLE: u64 = 500;
-/// What a message takes in memory beyond its body, about.
-const OVERHEAD: u64 = 500;
-/// Entries that are read at most to fill the memory when a replica starts: two seconds' worth.
-const MOST: u64 = 50_000;
-/// Seconds by which the clocks of replicas may differ without a message being taken for an older one.
-const CLOCKS: u64 = 5;
-/// Entries from one that is remembered to the next, and how many are.
-const FINGERPRINT_INTERVAL: u64 = 256;
-const MAX_FINGERPRINTS: usize = 1 << 12;
-/// Attempts in which a log did not have what was read last, where nothing else tells what it is.
-const WITHOUT: usize = 3;
-/// How long what was read last may take to come again.
-const REJOIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a log may take to show that it is not empty, where nothing proves that it is read.
-const FIRST_WORD: Duration = Duration::from_secs(1);
+/// Seconds by which the clocks of replicas may differ, when it is decided which messages of another log
+/// are new.
+const CLOCK_TOLERANCE: u64 = 5;
+/// Number of failed starts after which a session starts with the next entry instead of the last one.
+const MAX_FAILED_STARTS: u32 = 2;
 
-pub(crate) struct Log {
+pub(crate) struct LogSource {
     pub(crate) topology: Topology,
     pub(crate) entries: EntryReader,
     pub(crate) progress: Arc<Progress>,
-    /// Memory to be filled, in bytes.
-    pub(crate) memory: u64,
-    /// Seconds before a message in which a first copy of it may be.
+    pub(crate) identity: LogIdentity,
+    /// Bytes of history to fill at the start.
+    pub(crate) history_bytes: u64,
+    /// Longest time in seconds between a message and its duplicate.
     pub(crate) window: u64,
     pub(crate) max_message: usize,
     pub(crate) clock: Arc<SlewedClock>,
-    /// Whether canaries prove that the log is read.
-    pub(crate) proven: bool,
-    /// Nodes that can be asked.
-    pub(crate) nodes: usize,
-    /// Some of the entries that were read and say something of their own, ascending, to know the log
-    /// again.
-    pub(crate) marks: VecDeque<EntryFingerprint>,
-    pub(crate) state: State,
+    /// True if canaries are sent. They prove that the log is read, even if it has no other entries.
+    pub(crate) has_canaries: bool,
+    pub(crate) state: ReadState,
 }
 
-/// How far reading has come.
+/// State of reading one log, across sessions.
 #[derive(Debug, Default)]
-pub(crate) struct State {
-    /// Where deliveries begin: what is before is only looked at. `None`: with the next entry.
-    start: Option<u64>,
-    /// Entries up to this one were there before this replica was.
-    past: Option<u64>,
-    /// But those published since then, in seconds since 1970, were not heard: of another log that took
-    /// the place of the one before.
-    unheard_since: Option<u64>,
-    /// When something was read last.
-    read_at: u64,
-    begun: bool,
-    /// It was taken for empty.
-    guessed: bool,
-    /// The log has an entry that lapin cannot read: one at a time, to find which.
-    careful: bool,
-    /// How often such an entry was in the way of beginning.
-    repelled: u32,
-    /// Nodes in a row whose log did not have what was read last.
-    without: usize,
+pub(crate) struct ReadState {
+    /// Offset from which entries are delivered. Entries before it are read for ids and duplicates only.
+    /// `None`: the next entry is the first to be delivered.
+    deliver_from: Option<u64>,
+    /// Last entry that was in the log when reading started.
+    last_old_offset: Option<u64>,
+    /// If this log replaces another one, the time in seconds since the Unix epoch from which its messages
+    /// are new to subscribers, although they were published before reading started.
+    new_since: Option<u64>,
+    /// Time in seconds since the Unix epoch at which an entry was read last.
+    last_read_at: u64,
+    epoch_started: bool,
+    /// True if an epoch was started because no entry arrived.
+    assumed_empty: bool,
+    /// True while entries are read one at a time, to find one that lapin cannot parse.
+    one_by_one: bool,
+    /// Starts that failed because of such an entry.
+    failed_starts: u32,
 }
 
-impl Log {
-    /// Reads on from where the last session stopped, until something ends it.
+impl LogSource {
+    /// Reads until the session fails.
     pub(crate) async fn session(
         &mut self,
         connection: &Connection,
         handler: &mut DeliveryHandler,
-        rebuilds: &mut watch::Receiver<u64>,
-    ) -> Result<(), SessionError> {
+        rebuild_requests: &mut watch::Receiver<u64>,
+    ) -> Result<Infallible, SessionError> {
         let opening = self.open(connection, handler);
-        let mut stream = timeout(SET_UP_TIMEOUT, opening).await??;
-        let mut rejoined = self.entries.last;
-        if rejoined.is_none() {
-            stream = match self.begin(connection, stream, handler, rebuilds).await {
-                Err(ended) if ended.is_unreadable() => {
-                    self.state.repelled += 1;
-                    return Err(ended);
+        let mut consumer = timeout(SET_UP_TIMEOUT, opening).await??;
+        // Last entry of the session before, until the first entry of this one has been compared with it.
+        let mut rejoin_after = self.entries.last;
+        if rejoin_after.is_none() {
+            consumer = match self.start(connection, consumer, handler, rebuild_requests).await {
+                Err(error) if error.is_unreadable() => {
+                    self.state.failed_starts += 1;
+                    return Err(error);
                 }
-                began => began?,
+                started => started?,
             };
         }
-        let mut read_any = false;
+        let mut any_read = false;
         loop {
             let next = async {
-                match rejoined {
-                    Some(EntryFingerprint { check: Some(_), .. }) => {
-                        timeout(REJOIN_TIMEOUT, stream.next()).await.ok()
+                match rejoin_after {
+                    Some(last @ EntryFingerprint { hash: Some(_), .. }) => {
+                        timeout(REJOIN_TIMEOUT, consumer.next()).await.map_err(|_| last)
                     }
-                    _ => Some(stream.next().await),
+                    _ => Ok(consumer.next().await),
                 }
             };
+            // What has arrived is read before a rebuild.
             let next = tokio::select! {
                 biased;
                 next = next => next,
-                _ = rebuilds.changed() => return Err(SessionError::Rebuild),
+                _ = rebuild_requests.changed() => return Err(SessionError::Rebuild),
             };
-            let Some(next) = next else { return Err(self.without(connection).await?) };
+            let next = match next {
+                Ok(next) => next,
+                Err(missing) => return Err(self.explain_missing(connection, missing).await?),
+            };
             let (offset, delivery) = match next {
-                Err(ended) if ended.is_unreadable() => {
-                    self.unreadable(read_any, handler);
-                    return Err(ended);
+                Err(error) if error.is_unreadable() => {
+                    self.handle_unreadable(any_read, handler);
+                    return Err(error);
                 }
                 next => next?,
             };
-            read_any = true;
-            self.state.without = 0;
-            self.entries.past = self.state.past.is_some_and(|past| offset <= past);
-            self.state.read_at = self.clock.now();
-            if let Some(last) = rejoined.take() {
-                match self.rejoin(last, offset, &delivery)? {
-                    Rejoined::AtLast => continue,
-                    Rejoined::Behind => {}
-                    Rejoined::After => {
-                        handler.deliver(BrokerEvent::Gap).await;
-                        handler.deliver(BrokerEvent::EpochStart(offset)).await;
+            any_read = true;
+            self.identity.entry_read();
+            self.state.last_read_at = self.clock.now();
+            if let Some(last) = rejoin_after.take() {
+                match Rejoin::of(last, offset, &delivery) {
+                    Rejoin::SameEntry => continue,
+                    Rejoin::NextEntry => {}
+                    Rejoin::LaterEntry => {
+                        handler.send(BrokerEvent::Gap).await;
+                        handler.send(BrokerEvent::EpochStart(offset)).await;
                     }
+                    Rejoin::OtherLog => return Err(self.log_replaced()),
                 }
             }
             self.read(offset, &delivery, handler).await;
         }
     }
 
-    /// Declares the log and begins to read it: at its end, if it was not read before.
+    /// Declares the topology and attaches a consumer: where the last session stopped, or else at the end.
     async fn open(
         &mut self,
         connection: &Connection,
         handler: &mut DeliveryHandler,
-    ) -> Result<Stream, SessionError> {
+    ) -> Result<StreamConsumer, SessionError> {
         let channel = self.topology.declare(connection).await?;
         channel.close(200, "done".into()).await?;
         let from = match self.entries.last {
-            None if self.state.repelled < 2 => StreamOffset::Last,
+            None if self.state.failed_starts < MAX_FAILED_STARTS => StreamOffset::Last,
             None => StreamOffset::Next,
-            Some(EntryFingerprint { offset, check: Some(_) }) => StreamOffset::Offset(offset),
-            Some(EntryFingerprint { offset, check: None }) => StreamOffset::Offset(offset + 1),
+            Some(EntryFingerprint { offset, hash: Some(_) }) => StreamOffset::Offset(offset),
+            Some(EntryFingerprint { offset, hash: None }) => StreamOffset::Offset(offset + 1),
         };
-        let prefetch = if self.state.careful { 1 } else { PREFETCH };
-        let stream = Stream::attach(connection, self.topology.stream(), from, prefetch).await?;
-        if self.entries.last.is_some() || self.proven {
-            handler.reading();
+        let prefetch = if self.state.one_by_one { 1 } else { PREFETCH };
+        let consumer =
+            StreamConsumer::attach(connection, self.topology.stream(), from, prefetch).await?;
+        if self.entries.last.is_some() || self.has_canaries {
+            handler.mark_consuming();
         }
-        Ok(stream)
+        Ok(consumer)
     }
 
-    /// Goes back from the end of the log, as far as fills the memory, and as far again as it takes to
-    /// know what is read there.
-    async fn begin(
+    /// Moves a consumer from the end of the log back to where reading starts: so far that the history is
+    /// filled, and further, so that its entries get the right ids and duplicates are recognized.
+    async fn start(
         &mut self,
         connection: &Connection,
-        mut stream: Stream,
+        mut consumer: StreamConsumer,
         handler: &mut DeliveryHandler,
-        rebuilds: &mut watch::Receiver<u64>,
-    ) -> Result<Stream, SessionError> {
-        let State { begun, repelled, read_at, .. } = self.state;
-        let unheard_since = begun.then(|| read_at.saturating_sub(CLOCKS));
-        self.state = State { unheard_since, repelled, read_at, ..State::default() };
-        if begun {
-            // It was another log. Nothing that was said in it is taken for part of this one.
-            handler.deliver(BrokerEvent::Gap).await;
-            handler.deliver(BrokerEvent::EpochStart(u64::MAX)).await;
+        rebuild_requests: &mut watch::Receiver<u64>,
+    ) -> Result<StreamConsumer, SessionError> {
+        let ReadState { epoch_started: replaces_log, failed_starts, last_read_at, .. } = self.state;
+        let new_since = replaces_log.then(|| last_read_at.saturating_sub(CLOCK_TOLERANCE));
+        self.state = ReadState { new_since, failed_starts, last_read_at, ..ReadState::default() };
+        if replaces_log {
+            // No message of the log before may be taken for a part of this one.
+            handler.send(BrokerEvent::Gap).await;
+            handler.send(BrokerEvent::EpochStart(u64::MAX)).await;
         }
-        let first = if self.proven {
+        let first = if self.has_canaries {
             tokio::select! {
-                first = stream.next() => first?,
-                _ = rebuilds.changed() => return Err(SessionError::Rebuild),
+                first = consumer.next() => first?,
+                _ = rebuild_requests.changed() => return Err(SessionError::Rebuild),
             }
         } else {
-            match timeout(FIRST_WORD, stream.next()).await {
+            match timeout(FIRST_ENTRY_TIMEOUT, consumer.next()).await {
                 Ok(first) => first?,
                 Err(_) => {
-                    // It is empty, as far as can be told.
-                    self.start_at(0, handler).await;
-                    self.state.guessed = true;
-                    handler.reading();
-                    return Ok(stream);
+                    self.start_epoch(0, handler).await;
+                    self.state.assumed_empty = true;
+                    handler.mark_consuming();
+                    return Ok(consumer);
                 }
             }
         };
         let end = first.0;
-        if end == 0 || repelled > 0 {
-            handler.reading();
-            stream.put_back(first);
-            return Ok(stream);
+        if end == 0 || failed_starts > 0 {
+            handler.mark_consuming();
+            consumer.put_back(first);
+            return Ok(consumer);
         }
-        stream.close().await?;
-        self.state.past = Some(end);
-        let name = self.topology.stream();
-        let tail = self.tail(connection, end).await?;
+        consumer.close().await?;
+        self.state.last_old_offset = Some(end);
+        let stream = self.topology.stream();
+        let tail = tail_len(connection, stream, end, self.history_bytes).await?;
         if tail >= end {
-            return Stream::attach(connection, name, StreamOffset::First, PREFETCH).await;
+            return StreamConsumer::attach(connection, stream, StreamOffset::First, PREFETCH).await;
         }
-        self.state.start = Some(end - tail);
-        look_back(connection, name, end - tail, self.window, &self.clock).await
+        self.state.deliver_from = Some(end - tail);
+        attach_before(connection, stream, end - tail, self.window, &self.clock).await
     }
 
-    /// How many entries before `end` fill the memory.
-    async fn tail(&self, connection: &Connection, end: u64) -> Result<u64, SessionError> {
-        let from = StreamOffset::Offset(end.saturating_sub(SAMPLE));
-        let mut stream = Stream::attach(connection, self.topology.stream(), from, PREFETCH).await?;
-        let (mut entries, mut bytes) = (0, 0);
-        loop {
-            let (offset, delivery) = timeout(SET_UP_TIMEOUT, stream.next()).await??;
-            entries += 1;
-            bytes += OVERHEAD + delivery.data.len() as u64;
-            if offset >= end {
-                break;
-            }
+    async fn read(&mut self, offset: u64, delivery: &Delivery, handler: &mut DeliveryHandler) {
+        let is_old = self.state.last_old_offset.is_some_and(|last| offset <= last);
+        self.entries.date_source =
+            if is_old { DateSource::EntriesBefore } else { DateSource::Clock };
+        let entry = self.entries.read_log(delivery, offset);
+        if has_distinguishing_properties(delivery)
+            && let Some(last) = self.entries.last
+        {
+            self.identity.remember(last);
         }
-        stream.close().await?;
-        Ok((self.memory / (bytes / entries)).clamp(SAMPLE, MOST))
+
+        if self.state.deliver_from.is_some_and(|from| offset < from) {
+            return;
+        }
+        let assumed_empty = std::mem::take(&mut self.state.assumed_empty);
+        if !self.state.epoch_started || (assumed_empty && offset > 0) {
+            self.start_epoch(offset, handler).await;
+        }
+        let is_duplicate = matches!(entry, Entry::Duplicate { .. });
+        let published = self.entries.newest_timestamp();
+        let is_new = !is_old || self.state.new_since.is_some_and(|since| published >= since);
+        let deliver_as = if is_new { DeliverAs::Message } else { DeliverAs::Backfill };
+        handler.handle(entry, delivery, deliver_as).await;
+        if is_duplicate {
+            self.progress.add_duplicate(offset);
+        }
+        self.progress.advance(offset);
+        if !self.has_canaries && self.state.last_old_offset == Some(offset) {
+            handler.mark_consuming();
+        }
     }
 
-    /// Whether what comes first continues what came last.
-    fn rejoin(
+    /// Starts an epoch whose first entry is at `offset`.
+    async fn start_epoch(&mut self, offset: u64, handler: &mut DeliveryHandler) {
+        self.state.epoch_started = true;
+        self.progress.start_epoch(offset);
+        handler.send(BrokerEvent::EpochStart(offset)).await;
+    }
+
+    /// Decides why the last entry does not arrive again. Returns the error that ends the session.
+    async fn explain_missing(
         &mut self,
+        connection: &Connection,
         last: EntryFingerprint,
-        offset: u64,
-        delivery: &lapin::message::Delivery,
-    ) -> Result<Rejoined, SessionError> {
-        let next = last.offset + 1;
-        match last.check {
-            Some(check) if offset == last.offset && check == entry::check(delivery) => {
-                Ok(Rejoined::AtLast)
-            }
-            None if offset == next => Ok(Rejoined::Behind),
-            // Deleted for their age while this replica was away.
-            _ if offset > last.offset => Ok(Rejoined::After),
-            _ => Err(self.other()),
-        }
+    ) -> Result<SessionError, SessionError> {
+        let stream = self.topology.stream();
+        Ok(match self.identity.explain_missing(connection, stream, last).await? {
+            MissingEntry::NodeBehind => SessionError::NodeBehind,
+            MissingEntry::OtherLog => self.log_replaced(),
+        })
     }
 
-    /// What was read last does not come again: this node is behind, or the log is another one. An entry
-    /// that is known from before tells which; without one, several attempts do.
-    async fn without(&mut self, connection: &Connection) -> Result<SessionError, SessionError> {
-        let Some(last) = self.entries.last else { return Ok(SessionError::OtherLog) };
-        let name = self.topology.stream();
-        let mut end = None;
-        let mut stream = Stream::attach(connection, name, StreamOffset::Last, PREFETCH).await?;
-        let look = async {
-            while end.is_none_or(|end| end < last.offset) {
-                end = Some(stream.next().await?.0);
-            }
-            Ok::<_, SessionError>(())
-        };
-        if let Ok(looked) = timeout(FIRST_WORD, look).await {
-            looked?;
-            return Ok(SessionError::NodeBehind);
-        }
-        stream.close().await?;
-        let known = self.marks.iter().rev().find(|mark| end.is_some_and(|end| mark.offset <= end));
-        if let Some(mark) = known.copied() {
-            let from = StreamOffset::Offset(mark.offset);
-            let mut stream = Stream::attach(connection, name, from, 1).await?;
-            let (offset, delivery) = timeout(REJOIN_TIMEOUT, stream.next()).await??;
-            let same = offset == mark.offset && mark.check == Some(entry::check(&delivery));
-            return Ok(if same { SessionError::NodeBehind } else { self.other() });
-        }
-        self.state.without += 1;
-        let attempts = self.nodes.max(WITHOUT);
-        Ok(if self.state.without < attempts { SessionError::NodeBehind } else { self.other() })
-    }
-
-    /// What was read is of another log than what is there now.
-    fn other(&mut self) -> SessionError {
+    /// Forgets all that was read, because another log has replaced the one that was read.
+    fn log_replaced(&mut self) -> SessionError {
         self.entries = EntryReader::log(self.max_message, &self.clock);
-        self.marks.clear();
-        self.state.without = 0;
+        self.identity.reset();
         SessionError::OtherLog
     }
 
-    async fn read(
-        &mut self,
-        offset: u64,
-        delivery: &lapin::message::Delivery,
-        handler: &mut DeliveryHandler,
-    ) {
-        let entry = self.entries.read(delivery, Some(offset), None);
-        if entry::says_something(delivery) {
-            self.remember(offset);
-        }
-
-        if self.state.start.is_some_and(|start| offset < start) {
-            return;
-        }
-        let guessed = std::mem::take(&mut self.state.guessed);
-        if !self.state.begun || (guessed && offset > 0) {
-            self.start_at(offset, handler).await;
-        }
-        let second = matches!(entry, Entry::Second(_));
-        let unheard = self.state.unheard_since.is_some_and(|since| self.entries.stamp() >= since);
-        handler.take(entry, delivery, self.entries.past && !unheard).await;
-        self.progress.read(EntryFingerprint { offset, check: None }, second);
-        if !self.proven && self.state.past.is_some_and(|past| offset == past) {
-            handler.reading();
-        }
-    }
-
-    /// Keeps a mark now and then.
-    fn remember(&mut self, offset: u64) {
-        if self.marks.back().is_some_and(|mark| offset < mark.offset + FINGERPRINT_INTERVAL) {
-            return;
-        }
-        self.marks.extend(self.entries.last);
-        if self.marks.len() > MAX_FINGERPRINTS {
-            self.marks.pop_front();
-        }
-    }
-
-    /// Everything from here on is delivered.
-    async fn start_at(&mut self, offset: u64, handler: &mut DeliveryHandler) {
-        self.state.begun = true;
-        self.progress.begin(offset);
-        handler.deliver(BrokerEvent::EpochStart(offset)).await;
-    }
-
-    /// lapin could not read what came, and the connection is lost. Read one by one, it is the entry
-    /// behind the last that could be read: it is passed over, as it would come again for ever.
-    fn unreadable(&mut self, read_any: bool, handler: &mut DeliveryHandler) {
+    /// Handles an entry that lapin could not parse, for which the connection was lost. The next sessions
+    /// read one entry at a time. In those, it is the entry after the last one, and is skipped: otherwise
+    /// it would end every session.
+    fn handle_unreadable(&mut self, any_read: bool, handler: &DeliveryHandler) {
         if let Some(last) = self.entries.last
-            && self.state.careful
-            && (read_any || last.check.is_none())
+            && self.state.one_by_one
+            && (any_read || last.hash.is_none())
         {
-            self.entries.last = Some(EntryFingerprint { offset: last.offset + 1, check: None });
-            self.progress.hole(last.offset + 1);
-            self.state.careful = false;
-            handler.refuse(Malformed::Unreadable, TraceField::of(None));
+            let offset = last.offset + 1;
+            self.entries.last = Some(EntryFingerprint { offset, hash: None });
+            self.progress.add_unreadable(offset);
+            self.state.one_by_one = false;
+            handler.report_malformed(Malformed::Unreadable, TraceField::of(None));
         } else {
-            self.state.careful = true;
+            self.state.one_by_one = true;
         }
     }
-}
-
-/// How the log was found again.
-enum Rejoined {
-    /// With the entry that was read last.
-    AtLast,
-    /// With the one behind it.
-    Behind,
-    /// Some are gone.
-    After,
 }

@@ -1,4 +1,6 @@
-//! Publishing to RabbitMQ: sessions of the publisher, and the queue of accepted messages.
+//! Publishing to RabbitMQ: the queue of accepted messages, and the sessions that publish them.
 
+pub(crate) mod amqp_message;
+pub(crate) mod inputs;
 pub(crate) mod publisher;
 pub(crate) mod queue;

@@ -1,104 +1,99 @@
-//! The writing side: publishes what was accepted, with confirmations, over and over until it is out.
+//! Publishes accepted messages with publisher confirms, in one session after the other, until each is
+//! confirmed or has timed out.
 
-use crate::publisher::PublishReceiver;
+use crate::ports::wait_until_set;
 use crate::rabbitmq::connection::{self, Connector, SET_UP_TIMEOUT};
-use crate::rabbitmq::control::{self, KEY, MESSAGE, REPEATED, REPLICA};
-use crate::rabbitmq::entry;
-use crate::rabbitmq::publish::queue::{BrokerAnswer, Ids, PendingPublish, PublishQueue};
+use crate::rabbitmq::control::{CanaryMessage, MessageType};
+use crate::rabbitmq::properties;
+use crate::rabbitmq::publish::amqp_message::{AmqpEncoder, AmqpMessage};
+use crate::rabbitmq::publish::inputs::{PublisherInputs, sleep_until_some};
+use crate::rabbitmq::publish::queue::{Confirm, IdSource, PublishQueue};
 use crate::rabbitmq::session_error::SessionError;
 use crate::rabbitmq::shared_state::SharedState;
 use crate::rabbitmq::topology::Topology;
-use crate::{Roster, raised};
+use crate::roster::Roster;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use lapin::message::Delivery as Delivered;
+use lapin::message::Delivery;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
-use std::future::pending;
+use lapin::{Channel, Confirmation, Connection};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 use warren_config::{Config, DeliveryMode};
 use warren_observe::events::{Event, SanitizedText, TraceField};
 use warren_observe::traces::Messaging;
-use warren_protocol::trace_context;
 
-/// Messages published and not yet confirmed.
-const WINDOW: usize = 1000;
-/// How long the farewell may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Limit of messages that are published and not yet confirmed.
+const CONFIRM_WINDOW: usize = 1000;
+/// Limit of control messages that are published and not yet confirmed.
+const MAX_CONTROLS: usize = 4;
+/// Time limit for the confirm of the last canary.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) struct Publisher {
+/// The publishing side of a replica.
+pub(crate) struct RabbitPublisher {
     pub(crate) connector: Connector,
     pub(crate) shared: Arc<SharedState>,
     pub(crate) config: Config,
     pub(crate) roster: Arc<Roster>,
     pub(crate) messaging: Messaging,
-    pub(crate) control: mpsc::Receiver<control::Canary>,
+    pub(crate) canaries: mpsc::Receiver<CanaryMessage>,
     pub(crate) inputs: PublisherInputs,
 }
 
-/// Where accepted messages come from, and news of them.
-pub(crate) struct PublisherInputs {
-    pub(crate) submissions: PublishReceiver,
-    /// Our own messages that came back from the log.
-    pub(crate) read_backs: mpsc::UnboundedReceiver<ReadBack>,
-    pub(crate) closing: watch::Receiver<bool>,
-}
-
-/// A message of ours, by its number, and the id under which clients get it.
-pub(crate) type ReadBack = (u64, Option<Arc<str>>);
-
-impl Publisher {
-    /// Publishes until it is to close and everything accepted was answered for.
+impl RabbitPublisher {
+    /// Publishes until the broker closes and every accepted message has an outcome.
     pub(crate) async fn run(&mut self) {
-        let log = self.config.delivery == DeliveryMode::Log;
-        let ids = if log { Ids::Log } else { Ids::Publisher };
-        let mut queue = PublishQueue::new(&self.shared.origin, ids, &self.messaging);
+        let id_source = match self.config.delivery {
+            DeliveryMode::Log => IdSource::Log,
+            DeliveryMode::Live => IdSource::Publisher,
+        };
+        let encoder = self.encoder();
+        let mut queue = PublishQueue::new(&self.shared.origin, id_source, &self.messaging, encoder);
         let topology = Topology::new(&self.config, &self.shared.reporter);
         loop {
-            let mut rebuilds = self.shared.rebuilds();
+            let mut rebuild_requests = self.shared.rebuild_requests();
             let connection = tokio::select! {
                 connection = self.connector.connect() => connection,
-                () = self.inputs.tend(&mut queue) => return,
+                () = self.inputs.serve_disconnected(&mut queue) => return,
             };
             let opened = tokio::select! {
                 opened = open(&connection, &topology) => opened,
-                () = self.inputs.tend(&mut queue) => Err(SessionError::Done),
+                () = self.inputs.serve_disconnected(&mut queue) => Err(SessionError::Closed),
             };
-            let ended = match opened {
-                Err(ended) => ended,
+            let error = match opened {
+                Err(error) => error,
                 Ok(channel) => tokio::select! {
-                    Err(ended) = self.session(&connection, channel, &mut queue) => ended,
-                    _ = rebuilds.changed() => SessionError::Rebuild,
+                    Err(error) = self.session(&connection, channel, &mut queue) => error,
+                    _ = rebuild_requests.changed() => SessionError::Rebuild,
                 },
             };
             queue.disconnected();
-            let problem = ended.to_string();
-            self.shared.update(|status| {
+            let problem = error.to_string();
+            self.shared.update_status(|status| {
                 status.publishing = false;
                 status.blocked = false;
                 status.problem = Some(problem.into());
             });
-            if matches!(ended, SessionError::Done) {
+            if matches!(error, SessionError::Closed) {
                 connection::close(connection).await;
                 return;
             }
-            self.shared
-                .reporter
-                .emit(Event::PublishingStopped { problem: SanitizedText::of(&ended) });
-            if ended.topology_is_gone() {
-                self.shared.rebuild();
+            let problem = SanitizedText::of(&error);
+            self.shared.reporter.emit(Event::PublishingStopped { problem });
+            if error.is_topology_gone() {
+                self.shared.request_rebuild();
             }
             tokio::select! {
                 () = async {
                     connection::close(connection).await;
                     self.connector.pause().await;
                 } => {}
-                () = self.inputs.tend(&mut queue) => return,
+                () = self.inputs.serve_disconnected(&mut queue) => return,
             }
         }
     }
@@ -108,10 +103,10 @@ impl Publisher {
         connection: &Connection,
         channel: Channel,
         queue: &mut PublishQueue,
-    ) -> Result<(), SessionError> {
-        let mut events = connection.events_listener();
-        self.connector.succeeded();
-        self.shared.update(|status| {
+    ) -> Result<Infallible, SessionError> {
+        let mut connection_events = connection.events_listener();
+        self.connector.reset_pause();
+        self.shared.update_status(|status| {
             status.publishing = true;
             if status.consuming {
                 status.problem = None;
@@ -120,146 +115,101 @@ impl Publisher {
         let exchange = SanitizedText::of(&self.config.exchange.0);
         self.shared.reporter.emit(Event::PublishingStarted { exchange });
 
-        let log = self.config.delivery == DeliveryMode::Log;
-        let mut status = self.shared.watch();
-        // In the order in which they come. Messages by their number; what has none is for replicas.
+        let encoder = self.encoder();
+        let exchange = self.config.exchange.0.clone();
+        let send = |number, message| publish(channel.clone(), exchange.clone(), number, message);
+        let mut status = self.shared.watch_status();
+        // Confirms in the order of their arrival, with the message's number, or `None` for a control
+        // message.
         let mut confirms = FuturesUnordered::new();
-        let mut controls = 0;
-        // When to wait no longer for the others to hear that this replica leaves.
-        let mut goodbye: Option<Instant> = None;
+        let mut unconfirmed_controls = 0;
+        // Set once the last canary is published, which removes this replica from the other rosters.
+        let mut farewell_deadline: Option<Instant> = None;
         loop {
-            let open = {
+            let may_publish = {
                 let status = status.borrow_and_update();
-                // What a live replica does not hear would be confirmed and yet missing here.
-                (log || status.consuming) && !status.blocked
+                // With `live`, a message published while this replica does not consume would be
+                // confirmed, but never reach its own subscribers.
+                (self.config.delivery == DeliveryMode::Log || status.consuming) && !status.blocked
             };
-            while open && queue.unconfirmed() < WINDOW {
-                let Some(pending) = queue.next() else { break };
-                let number = Some(pending.number);
-                confirms.push(publish(channel.clone(), number, self.message_of(pending)));
+            while may_publish && queue.in_flight() < CONFIRM_WINDOW {
+                let Some((number, message)) = queue.next() else { break };
+                confirms.push(send(Some(number), message));
             }
-            let closing = *self.inputs.closing.borrow();
-            if closing && queue.is_empty() && self.inputs.submissions.is_empty() {
-                let announced = !self.config.canary_interval.is_zero();
-                if announced && open && goodbye.is_none() {
-                    goodbye = Some(Instant::now() + GOODBYE);
-                    controls += 1;
-                    confirms.push(publish(channel.clone(), None, self.farewell()));
-                } else if controls == 0 || !open {
-                    // A canary is no promise: one that an alarm holds back is not waited for.
-                    return Err(SessionError::Done);
+            let closing = self.inputs.is_closing();
+            if closing && self.inputs.all_settled(queue) {
+                let sends_canaries = !self.config.canary_interval.is_zero();
+                if sends_canaries && may_publish && farewell_deadline.is_none() {
+                    farewell_deadline = Some(Instant::now() + FAREWELL_TIMEOUT);
+                    unconfirmed_controls += 1;
+                    confirms.push(send(None, encoder.canary(&self.farewell())));
+                } else if unconfirmed_controls == 0 || !may_publish {
+                    // Nobody relies on canaries, so an alarm that delays one does not delay the end.
+                    return Err(SessionError::Closed);
                 }
             }
             tokio::select! {
                 biased;
                 Some((number, confirmation)) = confirms.next() => {
                     let confirmation = confirmation?;
-                    let taken = !matches!(confirmation, Confirmation::Nack(_));
-                    // lapin hands it to the first that is confirmed with it, whichever that is: nobody
-                    // whose turn comes later may be taken for confirmed.
-                    if let Some(returned) = confirmation.take_message() && goodbye.is_none() {
-                        self.returned(&returned.delivery);
+                    let confirm = match confirmation {
+                        Confirmation::Nack(_) => Confirm::Nack,
+                        _ => Confirm::Ack,
+                    };
+                    // lapin attaches a returned message to whichever confirm comes first, not to its own.
+                    // Therefore no later confirm of this session can be trusted.
+                    if let Some(returned) = confirmation.take_message()
+                        && farewell_deadline.is_none()
+                    {
+                        self.report_returned(&returned.delivery);
                         return Err(SessionError::Unroutable);
                     }
                     if let Some(number) = number {
-                        let answer = if taken { BrokerAnswer::Confirmed } else { BrokerAnswer::Refused };
-                        queue.answer(number, answer);
+                        queue.confirm(number, confirm);
                     } else {
-                        controls -= 1;
-                        self.shared.taken.fetch_add(1, Ordering::Relaxed);
+                        unconfirmed_controls -= 1;
+                        self.shared.controls_confirmed.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                () = until(goodbye) => return Err(SessionError::Done),
-                Some((number, id)) = self.inputs.read_backs.recv() => queue.read_back(number, id),
-                Some(submission) = self.inputs.submissions.recv() => queue.push(submission),
-                Some(canary) = self.control.recv(), if open && controls < 4 => {
-                    controls += 1;
-                    confirms.push(publish(channel.clone(), None, self.announcement(&canary)));
+                () = sleep_until_some(farewell_deadline) => return Err(SessionError::Closed),
+                Some(read_back) = self.inputs.read_backs.recv() => queue.read_back(read_back),
+                Some(publish) = self.inputs.accepted.recv() => queue.push(publish),
+                Some(canary) = self.canaries.recv(),
+                    if may_publish && unconfirmed_controls < MAX_CONTROLS =>
+                {
+                    unconfirmed_controls += 1;
+                    confirms.push(send(None, encoder.canary(&canary)));
                 }
-                Some(event) = events.next() => self.shared.hear(event)?,
-                () = until(queue.deadline()) => queue.expire(Instant::now()),
+                Some(event) = connection_events.next() => {
+                    self.shared.handle_connection_event(event)?;
+                }
+                () = sleep_until_some(queue.next_deadline()) => queue.expire(Instant::now()),
                 Ok(()) = status.changed() => {}
-                () = raised(&mut self.inputs.closing), if !closing => self.inputs.submissions.close(),
+                () = wait_until_set(&mut self.inputs.closing), if !closing => {
+                    self.inputs.accepted.close();
+                }
             }
         }
     }
-}
 
-/// A message as AMQP has it.
-struct AmqpMessage {
-    exchange: String,
-    routing_key: String,
-    properties: BasicProperties,
-    body: Vec<u8>,
-}
-
-impl Publisher {
-    fn message_of(&self, pending: PendingPublish) -> AmqpMessage {
-        let mut headers = FieldTable::default();
-        let mut header = |name: &str, value: String| {
-            headers.insert(name.into(), AMQPValue::LongString(value.into()));
-        };
-        if let Some(context) = &pending.trace {
-            header(trace_context::TRACEPARENT, trace_context::traceparent(context));
-            if let Some(state) = trace_context::tracestate(context) {
-                header(trace_context::TRACESTATE, state);
-            }
-        }
-        if let Some(key) = &pending.key {
-            header(KEY, key.as_str().to_owned());
-        }
-        if pending.repeated {
-            header(REPEATED, "1".to_owned());
-        }
-        let properties = self
-            .properties(MESSAGE)
-            .with_headers(headers)
-            .with_message_id(pending.message_id.as_str().into());
-        AmqpMessage {
-            exchange: self.config.exchange.0.clone(),
-            routing_key: pending.routing_key,
-            properties,
-            body: pending.body,
-        }
+    fn encoder(&self) -> AmqpEncoder {
+        AmqpEncoder { replica: self.config.replica.0.clone(), clock: self.shared.clock.clone() }
     }
 
-    /// Tells of a message that nobody is bound to take.
-    fn returned(&self, delivery: &Delivered) {
-        if control::Kind::of(&delivery.properties) == control::Kind::ForClients {
-            let trace_id = TraceField::of(entry::trace(delivery).as_ref());
+    /// The last canary.
+    fn farewell(&self) -> CanaryMessage {
+        CanaryMessage { peer: self.roster.own(), instance: 0, sequence: 0, leaving: true }
+    }
+
+    fn report_returned(&self, delivery: &Delivery) {
+        if MessageType::of(&delivery.properties) == MessageType::ForClients {
+            let trace_id = TraceField::of(properties::trace(delivery).as_ref());
             self.shared.reporter.emit(Event::MessageReturned { trace_id });
         }
     }
-
-    fn announcement(&self, canary: &control::Canary) -> AmqpMessage {
-        AmqpMessage {
-            exchange: self.config.exchange.0.clone(),
-            routing_key: String::new(),
-            properties: self.properties(REPLICA),
-            body: serde_json::to_vec(canary).unwrap_or_default(),
-        }
-    }
-
-    /// Takes this replica off the others' rosters.
-    fn farewell(&self) -> AmqpMessage {
-        self.announcement(&control::Canary {
-            peer: self.roster.own(),
-            instance: 0,
-            sequence: 0,
-            leaving: true,
-        })
-    }
-
-    fn properties(&self, kind: &str) -> BasicProperties {
-        BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_app_id(self.config.replica.0.as_str().into())
-            .with_type(kind.into())
-            .with_timestamp(self.shared.clock.now())
-    }
 }
 
-/// Makes a new connection ready for publishing.
+/// Declares the topology and opens a channel with publisher confirms.
 async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, SessionError> {
     timeout(SET_UP_TIMEOUT, async {
         let channel = topology.declare(connection).await?;
@@ -269,14 +219,15 @@ async fn open(connection: &Connection, topology: &Topology) -> Result<Channel, S
     .await?
 }
 
-/// Publishes when first polled; resolves to the broker's confirmation.
+/// Publishes a message when first polled. Resolves to RabbitMQ's confirm.
 async fn publish(
     channel: Channel,
+    exchange: String,
     number: Option<u64>,
-    message_of: AmqpMessage,
+    message: AmqpMessage,
 ) -> (Option<u64>, lapin::Result<Confirmation>) {
-    let AmqpMessage { exchange, routing_key, properties, body } = message_of;
-    // Returned if not even our own queue is bound, instead of confirmed and lost.
+    let AmqpMessage { routing_key, properties, body } = message;
+    // Without `mandatory`, a message would be confirmed and lost if no queue is bound.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let publishing =
         channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties);
@@ -285,31 +236,4 @@ async fn publish(
         Err(error) => Err(error),
     };
     (number, confirmation)
-}
-
-impl PublisherInputs {
-    /// Accepts and expires messages while there is no connection. Returns once it is to close and
-    /// everything accepted was answered for.
-    async fn tend(&mut self, queue: &mut PublishQueue) {
-        loop {
-            let finishing = *self.closing.borrow();
-            if finishing && queue.is_empty() && self.submissions.is_empty() {
-                return;
-            }
-            tokio::select! {
-                Some((number, id)) = self.read_backs.recv() => queue.read_back(number, id),
-                Some(submission) = self.submissions.recv() => queue.push(submission),
-                () = until(queue.deadline()) => queue.expire(Instant::now()),
-                () = raised(&mut self.closing), if !finishing => self.submissions.close(),
-            }
-        }
-    }
-}
-
-/// Sleeps to an instant, or for ever.
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
-    }
 }

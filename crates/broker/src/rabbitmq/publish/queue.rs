@@ -1,230 +1,224 @@
-//! Accepted messages on their way out: which wait, which are unconfirmed, which have timed out.
+//! Accepted messages in order: which wait, which are unconfirmed, and which have timed out.
 //!
-//! Plain data. Messages are kept in their order; the first `sent` of them have been handed to the
-//! present connection, whose confirmations come in any order. Where ids are given by the log, a
-//! message is read back from it about when it is confirmed; whichever comes first shows that it is out.
+//! Plain data. The first `in_flight` entries have been handed to the current connection, whose confirms
+//! come in any order. If the log assigns the ids, each message is read back from it at about the time of
+//! its confirm. Whichever comes first shows that the message is published.
 
 use crate::publisher::QueuedPublish;
-use crate::rabbitmq::message_ids::message_id;
-use opentelemetry::trace::SpanContext;
+use crate::rabbitmq::message_ids::{ReadBack, message_id};
+use crate::rabbitmq::publish::amqp_message::{AmqpEncoder, AmqpMessage, Attempt};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use warren_observe::traces::{Messaging, Span};
+use warren_protocol::body;
 use warren_protocol::error::PublishError;
-use warren_protocol::message::Key;
 
-/// How long a confirmed message is waited for to be read back, before its sender is told without an id.
-const READ_BACK: Duration = Duration::from_secs(3);
+/// Time that a confirmed message may take to be read back. After it, the publisher gets no id.
+const READ_BACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) struct PublishQueue {
-    waiting: VecDeque<QueueEntry>,
-    /// How many of them the present connection has.
-    sent: usize,
-    /// Confirmed and not read back yet; until when that is waited for.
+    entries: VecDeque<QueueEntry>,
+    /// Number of entries, from the front, that the current connection has.
+    in_flight: usize,
+    /// Messages that are confirmed and not read back yet: number, message and time limit.
     confirmed: VecDeque<(u64, QueuedPublish, Instant)>,
-    ids: Ids,
+    id_source: IdSource,
     messaging: Messaging,
-    /// What our message ids begin with.
+    encoder: AmqpEncoder,
+    /// First part of this process's message ids.
     origin: Arc<str>,
-    next: u64,
+    next_number: u64,
 }
 
-/// Who gives a message the id that clients see.
+/// Source of the ids that clients see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ids {
+pub(crate) enum IdSource {
+    /// The AMQP message id is the id.
     Publisher,
+    /// The position in the log determines the id.
     Log,
+}
+
+/// RabbitMQ's answer to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    Ack,
+    Nack,
 }
 
 #[derive(Debug)]
 struct QueueEntry {
     number: u64,
-    /// `None` once its sender has been told.
-    submission: Option<QueuedPublish>,
-    /// An earlier connection had it, and may have got it out.
-    repeated: bool,
-    /// From when a connection first had it to the answer, if that is recorded.
+    /// `None` once the publisher has an outcome.
+    publish: Option<QueuedPublish>,
+    attempt: Attempt,
+    /// Span from the first attempt to the outcome, if the trace is recorded.
     span: Option<Span>,
 }
 
-/// What the broker said of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BrokerAnswer {
-    Confirmed,
-    Refused,
-}
-
-/// A message to be published now.
-#[derive(Debug)]
-pub(crate) struct PendingPublish {
-    pub(crate) number: u64,
-    pub(crate) message_id: String,
-    pub(crate) routing_key: String,
-    pub(crate) body: Vec<u8>,
-    pub(crate) key: Option<Key>,
-    pub(crate) trace: Option<SpanContext>,
-    pub(crate) repeated: bool,
-}
-
 impl PublishQueue {
-    pub(crate) fn new(origin: &Arc<str>, ids: Ids, messaging: &Messaging) -> Self {
+    pub(crate) fn new(
+        origin: &Arc<str>,
+        id_source: IdSource,
+        messaging: &Messaging,
+        encoder: AmqpEncoder,
+    ) -> Self {
         Self {
-            waiting: VecDeque::new(),
-            sent: 0,
+            entries: VecDeque::new(),
+            in_flight: 0,
             confirmed: VecDeque::new(),
-            ids,
+            id_source,
             messaging: messaging.clone(),
+            encoder,
             origin: origin.clone(),
-            next: 1,
+            next_number: 1,
         }
     }
 
-    pub(crate) fn push(&mut self, submission: QueuedPublish) {
-        let number = self.next;
-        self.next += 1;
-        self.waiting.push_back(QueueEntry {
+    pub(crate) fn push(&mut self, publish: QueuedPublish) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.entries.push_back(QueueEntry {
             number,
-            submission: Some(submission),
-            repeated: false,
+            publish: Some(publish),
+            attempt: Attempt::First,
             span: None,
         });
     }
 
-    /// Every sender has been told.
+    /// True if every publisher has an outcome.
     pub(crate) fn is_empty(&self) -> bool {
-        self.confirmed.is_empty() && self.waiting.iter().all(|waiting| waiting.submission.is_none())
+        self.confirmed.is_empty() && self.entries.iter().all(|entry| entry.publish.is_none())
     }
 
-    /// Messages handed to the present connection and not yet answered for.
-    pub(crate) fn unconfirmed(&self) -> usize {
-        self.sent
+    /// Number of messages that the current connection has not confirmed yet.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
-    /// The next message for the present connection.
-    pub(crate) fn next(&mut self) -> Option<PendingPublish> {
-        // What the sender was told of before it was sent is not here any more.
-        let QueueEntry { number, submission: Some(submission), repeated, span } =
-            self.waiting.get_mut(self.sent)?
+    /// Hands out the next message for the current connection, with its number.
+    pub(crate) fn next(&mut self) -> Option<(u64, AmqpMessage)> {
+        // An entry that expired before it was handed out has been removed, so `publish` is always there.
+        let QueueEntry { number, publish: Some(publish), attempt, span } =
+            self.entries.get_mut(self.in_flight)?
         else {
             return None;
         };
-        self.sent += 1;
+        self.in_flight += 1;
         let message_id = message_id(&self.origin, *number);
-        let routing_key = submission.draft.channel.routing_key().to_owned();
-        let body = warren_protocol::body::encode(&submission.draft.text, &submission.date);
-        let trace = submission.draft.trace.as_ref();
+        let body = body::encode(&publish.request.text, &publish.date);
+        let trace = publish.request.trace.as_ref();
         if span.is_none() {
-            *span = self.messaging.publish(trace, &routing_key, &message_id, body.len());
+            let routing_key = publish.request.channel.routing_key();
+            *span = self.messaging.publish(trace, routing_key, &message_id, body.len());
         } else if let Some(span) = span {
             span.set("warren.repeated", true);
         }
-        Some(PendingPublish {
-            number: *number,
-            message_id,
-            routing_key,
-            body,
-            key: submission.draft.key.clone(),
-            trace: span.as_ref().map(Span::context).or(trace).cloned(),
-            repeated: *repeated,
-        })
+        let trace = span.as_ref().map(Span::context).or(trace);
+        let message = self.encoder.message(publish, &message_id, *attempt, trace, body);
+        Some((*number, message))
     }
 
-    /// Takes the answer for a message that the present connection has.
-    pub(crate) fn answer(&mut self, number: u64, answer: BrokerAnswer) {
-        let Some(place) = self.place(number).filter(|place| *place < self.sent) else { return };
-        let Some(QueueEntry { submission, mut span, .. }) = self.waiting.remove(place) else {
+    /// Handles the confirm of a message that the current connection has.
+    pub(crate) fn confirm(&mut self, number: u64, confirm: Confirm) {
+        let Some(index) = self.index_of(number).filter(|index| *index < self.in_flight) else {
             return;
         };
-        self.sent -= 1;
-        if let (BrokerAnswer::Refused, Some(span)) = (answer, &mut span) {
+        let Some(QueueEntry { publish, mut span, .. }) = self.entries.remove(index) else {
+            return;
+        };
+        self.in_flight -= 1;
+        if let (Confirm::Nack, Some(span)) = (confirm, &mut span) {
             span.fail(PublishError::Refused.code());
         }
         drop(span);
-        let Some(mut submission) = submission else { return };
-        if answer == BrokerAnswer::Confirmed {
-            submission.mark_confirmed();
+        let Some(mut publish) = publish else { return };
+        if confirm == Confirm::Ack {
+            publish.mark_confirmed();
         }
-        match (answer, self.ids) {
-            (BrokerAnswer::Refused, _) => submission.refuse(PublishError::Refused),
-            (BrokerAnswer::Confirmed, Ids::Publisher) if submission.draft.key.is_none() => {
-                submission.confirm(Some(message_id(&self.origin, number).into()));
+        match (confirm, self.id_source) {
+            (Confirm::Nack, _) => publish.refuse(PublishError::Refused),
+            (Confirm::Ack, IdSource::Publisher) if publish.request.key.is_none() => {
+                publish.confirm(Some(message_id(&self.origin, number).into()));
             }
-            // The log gives the id; or it may be a second copy, and the id is the first one's.
-            (BrokerAnswer::Confirmed, _) => {
-                let place = self.confirmed.partition_point(|(other, ..)| *other < number);
-                let until = Instant::now() + READ_BACK;
-                self.confirmed.insert(place, (number, submission, until));
+            // The id comes from the log. Or the message has a key: if it is a duplicate, its id is that
+            // of the first message.
+            (Confirm::Ack, _) => {
+                let index = self.confirmed.partition_point(|(other, ..)| *other < number);
+                let until = Instant::now() + READ_BACK_TIMEOUT;
+                self.confirmed.insert(index, (number, publish, until));
             }
         }
     }
 
-    /// A message of ours was read, under this id: it is out.
-    pub(crate) fn read_back(&mut self, number: u64, id: Option<Arc<str>>) {
+    /// Handles a message of this process that the consumer has read, which shows that it is published.
+    pub(crate) fn read_back(&mut self, ReadBack { number, id }: ReadBack) {
         let confirmed = self.confirmed.binary_search_by_key(&number, |(number, ..)| *number);
-        if let Some((_, submission, _)) = confirmed.ok().and_then(|at| self.confirmed.remove(at)) {
-            return submission.confirm(id);
+        if let Some((_, publish, _)) = confirmed.ok().and_then(|at| self.confirmed.remove(at)) {
+            return publish.confirm(id);
         }
-        let Some(place) = self.place(number) else { return };
-        if let Some(submission) = self.waiting[place].submission.take() {
-            submission.confirm(id);
+        let Some(index) = self.index_of(number) else { return };
+        if let Some(publish) = self.entries[index].publish.take() {
+            publish.confirm(id);
         }
-        // An earlier connection got it out.
-        if place >= self.sent {
-            self.waiting.remove(place);
+        // An earlier connection has published it.
+        if index >= self.in_flight {
+            self.entries.remove(index);
         }
     }
 
-    /// Where a message is that waits.
-    fn place(&self, number: u64) -> Option<usize> {
-        self.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()
+    fn index_of(&self, number: u64) -> Option<usize> {
+        self.entries.binary_search_by_key(&number, |entry| entry.number).ok()
     }
 
-    /// When the next sender is to be told of what did not happen.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let unconfirmed = self.waiting.iter().find_map(|waiting| waiting.submission.as_ref());
-        let unconfirmed = unconfirmed.map(|submission| submission.deadline);
-        let unread = self.confirmed.front().map(|(.., until)| *until);
-        unconfirmed.into_iter().chain(unread).min()
+    /// Time at which [`PublishQueue::expire`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let unconfirmed = self.entries.iter().find_map(|entry| entry.publish.as_ref());
+        let unconfirmed = unconfirmed.map(|publish| publish.deadline);
+        let not_read_back = self.confirmed.front().map(|(.., until)| *until);
+        unconfirmed.into_iter().chain(not_read_back).min()
     }
 
-    /// Tells the senders of what has timed out.
+    /// Gives an outcome to the publishers of messages whose time is over.
     pub(crate) fn expire(&mut self, now: Instant) {
         while self.confirmed.front().is_some_and(|(.., until)| *until <= now) {
-            if let Some((_, submission, _)) = self.confirmed.pop_front() {
-                submission.confirm(None);
+            if let Some((_, publish, _)) = self.confirmed.pop_front() {
+                publish.confirm(None);
             }
         }
-        let mut place = 0;
-        while let Some(waiting) = self.waiting.get_mut(place) {
-            let late = |submission: &mut QueuedPublish| submission.deadline <= now;
-            match (waiting.submission.take_if(late), &waiting.submission) {
-                (Some(submission), _) => {
-                    if let Some(mut span) = waiting.span.take() {
+        let mut index = 0;
+        while let Some(entry) = self.entries.get_mut(index) {
+            let expired = |publish: &mut QueuedPublish| publish.deadline <= now;
+            match (entry.publish.take_if(expired), &entry.publish) {
+                (Some(publish), _) => {
+                    if let Some(mut span) = entry.span.take() {
                         span.fail(PublishError::TimedOut.code());
                     }
-                    submission.refuse(PublishError::TimedOut);
+                    publish.refuse(PublishError::TimedOut);
                 }
                 (None, Some(_)) => return,
                 (None, None) => {}
             }
-            if place < self.sent {
-                place += 1;
+            // Entries in flight stay, because their confirms refer to them.
+            if index < self.in_flight {
+                index += 1;
             } else {
-                self.waiting.remove(place);
+                self.entries.remove(index);
             }
         }
     }
 
-    /// The connection is gone: what it had and did not answer for goes out again on the next.
+    /// Handles the loss of the connection: its unconfirmed messages are handed out again for the next
+    /// one.
     pub(crate) fn disconnected(&mut self) {
-        for waiting in self.waiting.range_mut(..self.sent) {
-            waiting.repeated = true;
+        for entry in self.entries.range_mut(..self.in_flight) {
+            entry.attempt = Attempt::Repeated;
         }
-        self.sent = 0;
-        self.waiting.retain(|waiting| waiting.submission.is_some());
+        self.in_flight = 0;
+        self.entries.retain(|entry| entry.publish.is_some());
     }
 }
 
@@ -232,131 +226,147 @@ impl PublishQueue {
 mod tests {
     use super::*;
     use crate::publisher::{self, PublishAck, PublishReceiver, PublishRequest, Publisher};
+    use crate::rabbitmq::control::REPEATED;
     use crate::rabbitmq::message_ids::new_origin;
-    use std::time::Duration;
+    use crate::slewed_clock::SlewedClock;
     use warren_config::Config;
     use warren_observe::reporter::Reporter;
     use warren_observe::traces::Tracer;
     use warren_protocol::message::Channel;
 
-    struct Bench {
+    /// A queue with the publisher that fills it.
+    struct Fixture {
         publisher: Publisher,
-        submissions: PublishReceiver,
+        accepted: PublishReceiver,
         queue: PublishQueue,
     }
 
-    fn bench(ids: Ids) -> Bench {
-        let config = Config::from_vars([]).unwrap();
-        let (publisher, submissions) = publisher::channel(&config, &Arc::new(Reporter::new()));
-        let messaging = Messaging::new(&Tracer::default(), "messages", "");
-        let queue = PublishQueue::new(&new_origin("r"), ids, &messaging);
-        Bench { publisher, submissions, queue }
-    }
+    impl Fixture {
+        fn new(id_source: IdSource) -> Self {
+            let config = Config::from_vars([]).unwrap();
+            let (publisher, accepted) = publisher::channel(&config, &Arc::new(Reporter::new()));
+            let messaging = Messaging::new(&Tracer::default(), "messages", "");
+            let clock = Arc::new(SlewedClock::new());
+            let encoder = AmqpEncoder { replica: "r".into(), clock };
+            let queue = PublishQueue::new(&new_origin("r"), id_source, &messaging, encoder);
+            Self { publisher, accepted, queue }
+        }
 
-    impl Bench {
         fn push(&mut self) -> PublishAck {
-            let draft = PublishRequest {
+            let request = PublishRequest {
                 channel: Channel::default(),
                 text: Box::default(),
                 key: None,
                 trace: None,
             };
-            let outcome = self.publisher.submit(draft).unwrap();
-            self.queue.push(self.submissions.try_recv().unwrap());
-            outcome
+            let ack = self.publisher.submit(request).unwrap();
+            self.queue.push(self.accepted.try_recv().unwrap());
+            ack
+        }
+
+        fn read_back(&mut self, number: u64, id: &str) {
+            self.queue.read_back(ReadBack { number, id: Some(id.into()) });
         }
     }
 
-    fn now_of(outcome: PublishAck) -> Result<Option<Arc<str>>, PublishError> {
-        let mut outcome = std::pin::pin!(outcome);
+    fn message_id(message: &AmqpMessage) -> String {
+        message.properties.message_id().as_ref().unwrap().to_string()
+    }
+
+    fn is_repeated(message: &AmqpMessage) -> bool {
+        message.properties.headers().as_ref().unwrap().inner().contains_key(REPEATED)
+    }
+
+    fn outcome(ack: PublishAck) -> Result<Option<Arc<str>>, PublishError> {
+        let mut ack = std::pin::pin!(ack);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match outcome.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(result) => result,
-            std::task::Poll::Pending => panic!("nobody was told"),
+        match ack.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(outcome) => outcome,
+            std::task::Poll::Pending => panic!("the publisher has no outcome"),
         }
     }
 
     #[tokio::test]
-    async fn answers_go_to_their_senders() {
-        let mut bench = bench(Ids::Publisher);
-        let outcomes = [bench.push(), bench.push(), bench.push()];
-        let ids: Vec<_> =
-            std::iter::from_fn(|| bench.queue.next()).map(|pending| pending.message_id).collect();
-        // They may come in any order.
-        bench.queue.answer(2, BrokerAnswer::Refused);
-        bench.queue.answer(3, BrokerAnswer::Confirmed);
-        bench.queue.answer(1, BrokerAnswer::Confirmed);
-        let told = outcomes.map(now_of);
-        let id = |place: usize| Ok(Some(ids[place].as_str().into()));
-        assert_eq!(told, [id(0), Err(PublishError::Refused), id(2)]);
-        assert!(bench.queue.is_empty());
-        // More answers than messages harm nothing.
-        bench.queue.answer(3, BrokerAnswer::Confirmed);
+    async fn confirms_in_any_order_reach_their_publishers() {
+        let mut fixture = Fixture::new(IdSource::Publisher);
+        let acks = [fixture.push(), fixture.push(), fixture.push()];
+        let ids: Vec<_> = std::iter::from_fn(|| fixture.queue.next())
+            .map(|(_, message)| message_id(&message))
+            .collect();
+        fixture.queue.confirm(2, Confirm::Nack);
+        fixture.queue.confirm(3, Confirm::Ack);
+        fixture.queue.confirm(1, Confirm::Ack);
+        let outcomes = acks.map(outcome);
+        let id = |index: usize| Ok(Some(ids[index].as_str().into()));
+        assert_eq!(outcomes, [id(0), Err(PublishError::Refused), id(2)]);
+        assert!(fixture.queue.is_empty());
+        // A second confirm is ignored.
+        fixture.queue.confirm(3, Confirm::Ack);
     }
 
     #[tokio::test]
-    async fn what_a_lost_connection_had_is_repeated_in_order_and_marked() {
-        let mut bench = bench(Ids::Publisher);
-        let _outcomes = [bench.push(), bench.push(), bench.push()];
-        let first = bench.queue.next().unwrap();
-        bench.queue.next().unwrap();
-        bench.queue.answer(1, BrokerAnswer::Confirmed);
-        bench.queue.disconnected();
-        let again = bench.queue.next().unwrap();
-        assert!(again.message_id != first.message_id && again.repeated);
-        assert!(!bench.queue.next().unwrap().repeated);
-        assert!(bench.queue.next().is_none());
+    async fn unconfirmed_messages_of_a_lost_connection_are_repeated_in_order_and_marked() {
+        let mut fixture = Fixture::new(IdSource::Publisher);
+        let _acks = [fixture.push(), fixture.push(), fixture.push()];
+        let (_, first) = fixture.queue.next().unwrap();
+        fixture.queue.next().unwrap();
+        fixture.queue.confirm(1, Confirm::Ack);
+        fixture.queue.disconnected();
+        let (_, again) = fixture.queue.next().unwrap();
+        assert!(message_id(&again) != message_id(&first) && is_repeated(&again));
+        assert!(!is_repeated(&fixture.queue.next().unwrap().1));
+        assert!(fixture.queue.next().is_none());
     }
 
     #[tokio::test]
-    async fn a_late_answer_is_not_given_to_another_sender() {
-        let mut bench = bench(Ids::Publisher);
-        let late = bench.push();
-        bench.queue.next().unwrap();
-        bench.queue.expire(Instant::now() + Duration::from_secs(60));
-        assert_eq!(now_of(late), Err(PublishError::TimedOut));
-        let next = bench.push();
-        bench.queue.next().unwrap();
-        assert_eq!(bench.queue.unconfirmed(), 2);
-        bench.queue.answer(1, BrokerAnswer::Refused);
-        bench.queue.answer(2, BrokerAnswer::Confirmed);
-        assert!(now_of(next).is_ok());
+    async fn late_confirm_does_not_reach_another_publisher() {
+        let mut fixture = Fixture::new(IdSource::Publisher);
+        let late = fixture.push();
+        fixture.queue.next().unwrap();
+        fixture.queue.expire(Instant::now() + Duration::from_secs(60));
+        assert_eq!(outcome(late), Err(PublishError::TimedOut));
+        let next = fixture.push();
+        fixture.queue.next().unwrap();
+        assert_eq!(fixture.queue.in_flight(), 2);
+        fixture.queue.confirm(1, Confirm::Nack);
+        fixture.queue.confirm(2, Confirm::Ack);
+        assert!(outcome(next).is_ok());
     }
 
     #[tokio::test]
-    async fn nobody_is_left_without_an_answer() {
-        let mut bench = bench(Ids::Publisher);
-        let outcome = bench.push();
-        drop(bench.queue);
-        assert_eq!(now_of(outcome), Err(PublishError::Closing));
+    async fn dropped_queue_gives_every_publisher_an_outcome() {
+        let mut fixture = Fixture::new(IdSource::Publisher);
+        let ack = fixture.push();
+        drop(fixture.queue);
+        assert_eq!(outcome(ack), Err(PublishError::Closing));
     }
 
     #[tokio::test]
-    async fn the_log_gives_the_ids_and_what_it_has_is_out() {
-        let mut bench = bench(Ids::Log);
-        let [one, two, three, four] = [(); 4].map(|()| bench.push());
+    async fn message_read_back_from_the_log_is_published_and_has_its_id() {
+        let mut fixture = Fixture::new(IdSource::Log);
+        let [one, two, three, four] = [(); 4].map(|()| fixture.push());
         for _ in 0..3 {
-            bench.queue.next().unwrap();
+            fixture.queue.next().unwrap();
         }
         let id = |id: &str| Some(Arc::from(id));
-        // Read back before the confirmation comes, and after it.
-        bench.queue.read_back(1, id("a"));
-        assert_eq!(now_of(one), Ok(id("a")));
-        bench.queue.answer(1, BrokerAnswer::Confirmed);
-        bench.queue.answer(2, BrokerAnswer::Confirmed);
-        bench.queue.read_back(2, id("b"));
-        assert_eq!(now_of(two), Ok(id("b")));
-        // The connection is lost: what turns out to have got through is not published again.
-        bench.queue.disconnected();
-        bench.queue.read_back(3, id("c"));
-        assert_eq!(now_of(three), Ok(id("c")));
-        let last = bench.queue.next().unwrap();
-        assert!(last.message_id.ends_with("-4") && !last.repeated);
-        // Confirmed, but not read for long.
-        bench.queue.answer(4, BrokerAnswer::Confirmed);
-        assert!(!bench.queue.is_empty());
-        bench.queue.expire(bench.queue.deadline().unwrap());
-        assert_eq!(now_of(four), Ok(None));
-        assert!(bench.queue.is_empty() && bench.queue.deadline().is_none());
+        // Read back before the confirm, and after it.
+        fixture.read_back(1, "a");
+        assert_eq!(outcome(one), Ok(id("a")));
+        fixture.queue.confirm(1, Confirm::Ack);
+        fixture.queue.confirm(2, Confirm::Ack);
+        fixture.read_back(2, "b");
+        assert_eq!(outcome(two), Ok(id("b")));
+        // A message that is read back after its connection was lost is not published again.
+        fixture.queue.disconnected();
+        fixture.read_back(3, "c");
+        assert_eq!(outcome(three), Ok(id("c")));
+        let (_, last) = fixture.queue.next().unwrap();
+        assert!(message_id(&last).ends_with("-4") && !is_repeated(&last));
+        // Confirmed, but not read back in time.
+        fixture.queue.confirm(4, Confirm::Ack);
+        assert!(!fixture.queue.is_empty());
+        fixture.queue.expire(fixture.queue.next_deadline().unwrap());
+        assert_eq!(outcome(four), Ok(None));
+        assert!(fixture.queue.is_empty() && fixture.queue.next_deadline().is_none());
     }
 }
