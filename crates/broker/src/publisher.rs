@@ -94,7 +94,7 @@ impl Publisher {
     /// Accepts a message for publishing. Messages are published in the order of these calls.
     ///
     /// # Errors
-    /// At once if too many bytes wait or the broker closes. Any other failure comes with the [`PublishAck`].
+    /// If too many bytes wait or the broker closes. Any other failure comes with the [`PublishAck`].
     pub fn submit(&self, request: PublishRequest) -> Result<PublishAck, PublishError> {
         let cost = request.cost();
         let used = self.budget.used.fetch_add(cost, Ordering::Relaxed);

@@ -43,8 +43,8 @@ use warren_observe::traces::Messaging;
 
 /// Limit of canaries that wait to be published, or of their returns that wait to be counted.
 const CANARY_CAPACITY: usize = 4;
-/// Seconds by which clocks may differ, added to the window in which duplicates are searched.
-const CLOCK_TOLERANCE: u64 = 30;
+/// Seconds added to the window in which duplicates are searched, because clocks may differ.
+const DEDUP_MARGIN: u64 = 30;
 
 /// Starts all parts on the current runtime. Returns access to the log, if there is one, and the task that
 /// exits when the broker is closed.
@@ -119,7 +119,7 @@ fn log_source(
     let max_message = config.max_message.0;
     let progress = Arc::new(Progress::new());
     // A message is not published again after its timeout.
-    let window = DEDUP_WINDOW.max(config.publish_timeout.0.as_secs()) + CLOCK_TOLERANCE;
+    let window = DEDUP_WINDOW.max(config.publish_timeout.0.as_secs()) + DEDUP_MARGIN;
     let replays = ReplayConsumers::new(
         topology.stream(),
         replay_connector,

@@ -45,9 +45,9 @@ pub(crate) enum DateSource {
     EntriesBefore,
 }
 
-/// Source of message ids.
+/// Assignment of message ids, by delivery mode.
 #[derive(Debug)]
-enum IdSource {
+enum IdAssignment {
     /// The AMQP message id, or the content if there is none.
     Live(ContentIds),
     /// The position in the log and a fingerprint.
@@ -62,7 +62,7 @@ enum IdSource {
 pub(crate) struct EntryReader {
     max_message: usize,
     clock: Arc<SlewedClock>,
-    id_source: IdSource,
+    ids: IdAssignment,
     deduplicator: Deduplicator,
     /// Timestamp of the newest entry that has one, in seconds since the Unix epoch.
     newest_timestamp: u64,
@@ -73,18 +73,18 @@ pub(crate) struct EntryReader {
 
 impl EntryReader {
     pub(crate) fn live(max_message: usize, clock: &Arc<SlewedClock>, replica: &str) -> Self {
-        Self::new(max_message, clock, IdSource::Live(ContentIds::new(replica)))
+        Self::new(max_message, clock, IdAssignment::Live(ContentIds::new(replica)))
     }
 
     pub(crate) fn log(max_message: usize, clock: &Arc<SlewedClock>) -> Self {
-        Self::new(max_message, clock, IdSource::Log { anchor: None })
+        Self::new(max_message, clock, IdAssignment::Log { anchor: None })
     }
 
-    fn new(max_message: usize, clock: &Arc<SlewedClock>, id_source: IdSource) -> Self {
+    fn new(max_message: usize, clock: &Arc<SlewedClock>, ids: IdAssignment) -> Self {
         Self {
             max_message,
             clock: clock.clone(),
-            id_source,
+            ids,
             deduplicator: Deduplicator::default(),
             newest_timestamp: 0,
             date_source: DateSource::Clock,
@@ -99,7 +99,7 @@ impl EntryReader {
 
     /// True if an entry with distinguishing properties has been read.
     pub(crate) fn is_anchored(&self) -> bool {
-        matches!(self.id_source, IdSource::Log { anchor: Some(_) })
+        matches!(self.ids, IdAssignment::Log { anchor: Some(_) })
     }
 
     /// Reads the next delivery of a queue.
@@ -174,7 +174,7 @@ impl EntryReader {
     fn log_id(&mut self, delivery: &Delivery, offset: u64) -> Arc<str> {
         let hash = entry_hash(delivery);
         self.last = Some(EntryFingerprint { offset, hash: Some(hash) });
-        let IdSource::Log { anchor } = &mut self.id_source else { return "".into() };
+        let IdAssignment::Log { anchor } = &mut self.ids else { return "".into() };
         if has_distinguishing_properties(delivery) {
             *anchor = Some((offset, hash));
             return id_at(offset, &format!("{hash:016x}"));
@@ -190,7 +190,7 @@ impl EntryReader {
 
     /// Id of a message with delivery mode `live`.
     fn live_id(&mut self, delivery: &Delivery, decoded: &Decoded) -> Arc<str> {
-        let IdSource::Live(content_ids) = &mut self.id_source else { return "".into() };
+        let IdAssignment::Live(content_ids) = &mut self.ids else { return "".into() };
         match properties::message_id(delivery) {
             Some(id) => id.into(),
             None if decoded.date.is_some() => {

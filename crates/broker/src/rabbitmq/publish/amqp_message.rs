@@ -23,7 +23,7 @@ pub(crate) struct AmqpEncoder {
     pub(crate) clock: Arc<SlewedClock>,
 }
 
-/// Number of times that a message was handed to a connection.
+/// An attempt to publish a message: the first, or one after its connection was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     First,

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout};
 
 /// Entries that RabbitMQ sends ahead to a consumer. They are in memory, however large they are.
-const PREFETCH: u16 = 100;
+const REPLAY_PREFETCH: u16 = 100;
 /// Number of attempts to read a page if no unreadable entry is found in it.
 const ATTEMPTS: u32 = 3;
 /// Time for which the first position of the log is cached.
@@ -121,7 +121,7 @@ impl ReplayConsumers {
 
     async fn read_to(&self, position: u64) -> Result<bool, SessionError> {
         let _open = OpenConsumer::new(&self.shared.reporter);
-        let mut consumer = self.attach(StreamOffset::Last, PREFETCH).await?;
+        let mut consumer = self.attach(StreamOffset::Last, REPLAY_PREFETCH).await?;
         let reach = async {
             while consumer.next().await?.0 < position {}
             Ok::<_, SessionError>(())
@@ -288,7 +288,7 @@ impl ReplayConsumers {
     }
 
     async fn open_reader(&self, start: u64, epoch: u64) -> Result<PageReader, SessionError> {
-        let attach = self.attach(StreamOffset::Offset(start), PREFETCH);
+        let attach = self.attach(StreamOffset::Offset(start), REPLAY_PREFETCH);
         let consumer = timeout(SET_UP_TIMEOUT, attach).await??;
         let context = if start == 0 { Context::Complete } else { Context::Missing };
         Ok(self.page_reader(consumer, start, epoch, context))
