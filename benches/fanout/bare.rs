@@ -1,7 +1,7 @@
 //! Bare loops that do only what no server can avoid: the references of the benchmarks.
 
 use crate::dialect::{self, Dialect};
-use crate::{Outcome, server};
+use crate::{Outcome, file_limit};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
@@ -24,7 +24,7 @@ fn accept() -> Outcome {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
     listener.set_nonblocking(true)?;
-    server::raise_file_limit()?;
+    file_limit::raise_file_limit()?;
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let watch = |socket: &dyn std::os::fd::AsFd, number| {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
@@ -67,7 +67,7 @@ fn send() -> Outcome {
     let clients = std::env::args().nth(2).unwrap_or_default().parse()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     println!("{}", listener.local_addr()?.port());
-    server::raise_file_limit()?;
+    file_limit::raise_file_limit()?;
     let frame = dialect::delivery();
     let size = Dialect::Bare.message().len();
     let mut buffer = vec![0; 64 << 10];

@@ -14,6 +14,7 @@ mod bare;
 mod beside;
 mod client;
 mod dialect;
+mod file_limit;
 mod frames;
 mod others;
 mod report;
@@ -85,7 +86,7 @@ fn main() -> Outcome {
     let plan = Plan::from_environment()?;
     let chosen = |name: &str| arguments.iter().any(|argument| argument == name);
     let all = !parts.iter().any(|(name, _)| chosen(name));
-    server::raise_file_limit()?;
+    file_limit::raise_file_limit()?;
     for (name, part) in parts {
         if all || chosen(name) {
             part(&plan)?;

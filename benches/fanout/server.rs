@@ -2,7 +2,6 @@
 
 use crate::{Outcome, bare};
 use hdrhistogram::Histogram;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -237,13 +236,6 @@ fn cores() -> Outcome<&'static Cores> {
     let servers = each.next().unwrap_or(all);
     let load = each.next().unwrap_or(servers);
     Ok(CORES.get_or_init(|| Cores { all, servers, load }))
-}
-
-/// Raises the soft file limit to the hard limit.
-pub fn raise_file_limit() -> Outcome {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 /// Moves this process, and what it starts later, to the core for the load.
