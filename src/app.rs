@@ -1,4 +1,4 @@
-//! The application: built from a configuration, then run until it is told to stop.
+//! The application: built from a configuration, and run until it is asked to stop.
 
 use crate::shutdown::Phases;
 use socket2::SockRef;

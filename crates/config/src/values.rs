@@ -185,7 +185,7 @@ pub enum Origins {
     /// Origins with the host and port of the request.
     SameHost,
     Any,
-    /// These origins, in lower case, and those of the same host.
+    /// Listed origins, in lower case, and those of the same host.
     Listed(Vec<String>),
 }
 

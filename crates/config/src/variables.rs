@@ -99,7 +99,7 @@ variables! {
         amqp_url: Option<AmqpUrls> = ("unset", None),
         /// Exchange that joins the replicas.
         exchange: Exchange = "messages",
-        /// How messages are read from RabbitMQ. `log`: from a stream that all replicas share; nothing is
+        /// Way in which messages are read from RabbitMQ. `log`: from a stream that all replicas share; nothing is
         /// lost while a replica or a client is away. `live`: from a queue of each replica, on an exchange
         /// that is not durable and may be shared with programs that declare it so; messages that are
         /// published while a replica is not connected to RabbitMQ are lost to its clients, which are told.
@@ -138,8 +138,8 @@ variables! {
         /// Bytes not yet written to a client at which it is too slow and its connection is closed.
         client_backlog: ByteSize = "1MiB",
         /// Minimum time between two deliveries of a worker. Messages that arrive in between share a write.
-        /// This is also the most that it adds to their latency; a message that arrives after such a pause
-        /// is delivered at once. 0ms: only messages that are already waiting share a write.
+        /// Also the most that is added to their latency; a message that arrives after such a pause is
+        /// delivered at once. 0ms: only messages that are already waiting share a write.
         coalesce: ShortDuration = "0ms",
         /// Minimum size of the messages that are compressed for clients that support it, as all browsers
         /// do. `on`: all messages that become shorter. `off`: none, and clients cannot compress theirs

@@ -1,24 +1,27 @@
-//! W3C trace context, carried from a publisher through RabbitMQ as plain strings.
+//! W3C Trace Context: parses and writes `traceparent` and `tracestate`.
+//!
+//! The SDK's propagator is not used. It clears the random flag, which passes here, and accepts a
+//! `traceparent` with a field of the wrong length or form.
 
 use fnv::FnvHasher;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use std::hash::Hasher;
 use std::str::FromStr;
 
-/// Names of the HTTP headers, and of the AMQP ones.
+/// Names of the headers, in HTTP and in AMQP.
 pub const TRACEPARENT: &str = "traceparent";
 pub const TRACESTATE: &str = "tracestate";
 
-/// Bytes of a `tracestate` that are carried, as the recommendation asks at least.
+/// Maximum size of a `tracestate` that is passed on: the minimum that the recommendation requires.
 const MAX_STATE: usize = 512;
 
-/// The flags that are carried: sampled, and random.
+/// The flags that are passed on: sampled, and random.
 const FLAGS: u8 = 0b11;
-/// Bytes of a `traceparent` of version 00. Those of later versions begin alike.
+/// Size of a `traceparent` of version 00. Later versions begin with the same fields.
 const LENGTH: usize = 55;
 
-/// Reads a `traceparent` and what belongs to it. What is none is ignored, as the recommendation wants: a
-/// bad header is no reason to refuse a message.
+/// Parses a `traceparent` with its `tracestate`. An invalid one is ignored, as the recommendation requires: it
+/// is no reason to refuse a message.
 pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext> {
     let (known, more) = traceparent.split_at_checked(LENGTH)?;
     let mut fields = known.split('-');
@@ -45,13 +48,13 @@ pub fn parse(traceparent: &str, tracestate: Option<&str>) -> Option<SpanContext>
     context.is_valid().then_some(context)
 }
 
-/// What a `tracestate` is made of; between its members, there may be tabs.
+/// Checks for a character of a `tracestate`. Tabs may separate its members.
 fn printable(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\t')
 }
 
-/// The trace of a message that came without one, from its id: the same wherever it is read, so that
-/// all replicas decide alike, and their spans are together.
+/// Id of the trace of a message that has no context, from the id of the message. It is the same on all
+/// replicas, so that they take the same sampling decision and their spans are in one trace.
 pub fn of_message(id: &str) -> TraceId {
     let half = |basis| {
         let mut hasher = FnvHasher::with_key(basis);
@@ -62,8 +65,7 @@ pub fn of_message(id: &str) -> TraceId {
     TraceId::from(u128::from(high) << 64 | u128::from(low))
 }
 
-/// Spreads every bit over all: ids that are counted up differ in their ends, and samplers go by the
-/// beginning.
+/// Mixes all bits. Consecutive message ids differ in their last bits, and samplers use others.
 fn mix(mut bits: u64) -> u64 {
     for factor in [0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb] {
         bits = (bits ^ bits >> 31).wrapping_mul(factor);
@@ -83,7 +85,7 @@ pub fn traceparent(context: &SpanContext) -> String {
     text
 }
 
-/// Formatting takes three times as long, and every message has a context.
+/// Appends hexadecimal digits. `format!` takes three times as long, and every message has a context.
 fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
@@ -92,7 +94,7 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Its `tracestate`, if it has one.
+/// The `tracestate` of a context, if it has one.
 pub fn tracestate(context: &SpanContext) -> Option<String> {
     Some(context.trace_state().header()).filter(|state| !state.is_empty())
 }
@@ -104,7 +106,7 @@ mod tests {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_context_passes_unchanged() {
+    fn context_passes_unchanged() {
         let context = parse(PARENT, Some("a=1,b=2")).unwrap();
         assert_eq!(traceparent(&context), PARENT);
         assert_eq!(tracestate(&context).unwrap(), "a=1,b=2");
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_context_is_ignored() {
+    fn invalid_context_is_ignored() {
         for bad in [
             "",
             "00",
@@ -134,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_are_read_as_this_one_and_passed_on_as_such() {
+    fn later_version_is_parsed_and_written_as_version_00() {
         let passed = |header: &str| traceparent(&parse(header, None).unwrap());
         let rest = &PARENT[2..];
         assert_eq!(passed(&format!("01{rest}")), PARENT);
         assert_eq!(passed(&format!("fe{rest}-what-else")), PARENT);
-        // Sampled and random are known, all else is not.
+        // Only the flags sampled and random are passed on.
         for (flags, known) in [("ff", "03"), ("02", "02"), ("fc", "00")] {
             let with = |flags| PARENT.replace("-01", &format!("-{flags}"));
             assert_eq!(passed(&with(flags)), with(known));
@@ -147,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_counted_up_give_traces_that_are_spread() {
+    fn consecutive_ids_have_spread_trace_ids() {
         assert_eq!(of_message("a"), of_message("a"));
         let ids = (0..10_000).map(|n| of_message(&format!("app-{n}")));
-        // What a ratio of a hundredth takes.
+        // The part of the id that ratio samplers use.
         let low = |id: TraceId| u128::from_be_bytes(id.to_bytes()) as u64 >> 1;
         let sampled = ids.filter(|id| low(*id) < (1 << 63) / 100).count();
         assert!((50..200).contains(&sampled), "{sampled}");

@@ -1,10 +1,11 @@
-//! From ended spans to the collector: a bounded queue, and a thread of its own that empties it.
+//! Exports ended spans to the collector: a bounded queue, and a thread that empties it.
 //!
-//! Whoever ends a span never waits: when the queue is full, the span is dropped and counted. What
-//! cannot be exported is dropped and counted, too, and told once a minute at most.
+//! Ending a span never waits. If the queue is full, the span is dropped and counted. Spans that cannot
+//! be exported are dropped and counted as well, with a line once a minute at most. ADR 0018 says why this
+//! is not the SDK's batch processor.
 
 use super::TraceSettings;
-use super::client::Client;
+use super::export_client::ExportClient;
 use crate::events::{Event, SanitizedText};
 use crate::reporter::Reporter;
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
@@ -19,20 +20,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use warren_client::http;
 
-/// How long the last spans may take to be exported when the process ends.
-const FLUSH: Duration = Duration::from_secs(2);
-/// What the thread may take beyond that.
-const SLACK: Duration = Duration::from_secs(1);
-/// How often it is looked whether a batch is full.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often it is told what did not fit.
-const TELL: Duration = Duration::from_secs(1);
+/// Time for the export of the last spans when the process stops.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the thread to end after that.
+const FLUSH_SLACK: Duration = Duration::from_secs(1);
+/// Interval at which the size of a batch is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Interval at which dropped spans are reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The way of ended spans to the thread that exports them.
+/// The queue of ended spans for the thread that exports them.
 #[derive(Debug)]
 pub(super) struct Queue {
     sender: mpsc::Sender<SpanData>,
-    crowded: Arc<Crowded>,
+    dropped_spans: Arc<DroppedSpans>,
     reporter: Arc<Reporter>,
 }
 
@@ -40,24 +41,24 @@ impl Queue {
     pub(super) fn push(&self, span: SpanData) {
         match self.sender.try_send(span) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.crowded.add(),
-            // The thread has ended: nobody delivers any more.
+            Err(TrySendError::Full(_)) => self.dropped_spans.add(),
+            // The thread has ended: this span cannot be exported.
             Err(TrySendError::Closed(_)) => self.reporter.emit(Event::SpansAbandoned),
         }
     }
 }
 
-/// How many did not fit, until that is told: whoever ends a span is on the way of a message, and
-/// writes no line.
+/// Spans that did not fit into the queue and are not yet reported. Code that ends a span is on the way of a
+/// message, and writes no line.
 #[derive(Debug, Default)]
-struct Crowded(AtomicU64);
+struct DroppedSpans(AtomicU64);
 
-impl Crowded {
+impl DroppedSpans {
     fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn emit(&self, reporter: &Reporter) {
+    fn report(&self, reporter: &Reporter) {
         let count = self.0.swap(0, Ordering::Relaxed);
         if count > 0 {
             reporter.emit_times(count, Event::SpansQueueFull);
@@ -65,7 +66,7 @@ impl Crowded {
     }
 }
 
-/// The other end.
+/// Stops the thread.
 #[derive(Debug)]
 pub(super) struct Exporter {
     closing: watch::Sender<bool>,
@@ -73,27 +74,27 @@ pub(super) struct Exporter {
 }
 
 impl Exporter {
-    /// Exports what waits, within [`FLUSH`].
+    /// Exports the queued spans, within [`FLUSH_TIMEOUT`].
     pub(super) async fn close(self) {
         self.closing.send_replace(true);
-        let _ = timeout(FLUSH + SLACK, self.done).await;
+        let _ = timeout(FLUSH_TIMEOUT + FLUSH_SLACK, self.done).await;
     }
 }
 
-/// Starts the thread.
+/// Starts the thread that exports spans.
 pub(super) fn start(
     settings: &TraceSettings,
     resource: &Resource,
     reporter: &Arc<Reporter>,
 ) -> io::Result<(Arc<Queue>, Exporter)> {
     let client = http::client().timeout(settings.timeout).build().map_err(io::Error::other)?;
-    let client = Client::new(client);
+    let client = ExportClient::new(client);
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(client.clone())
         .with_endpoint(settings.endpoint.as_str())
         .with_protocol(Protocol::HttpBinary)
-        // Of all attempts; the client bounds each.
+        // For all attempts together. The client limits each one.
         .with_timeout(settings.export_timeout)
         .with_headers(settings.headers.clone())
         .build()
@@ -102,11 +103,11 @@ pub(super) fn start(
     let (sender, queue) = mpsc::channel(settings.queue);
     let (closing, closed) = watch::channel(false);
     let (finished, done) = oneshot::channel();
-    let crowded = Arc::new(Crowded::default());
-    let task = Task {
+    let dropped_spans = Arc::new(DroppedSpans::default());
+    let task = ExportTask {
         queue,
         spans: Vec::new(),
-        flying: 0,
+        in_flight: 0,
         batch: settings.batch,
         delay: settings.delay,
         timeout: settings.export_timeout,
@@ -114,59 +115,59 @@ pub(super) fn start(
         client,
         reporter: reporter.clone(),
     };
-    // Not among those who deliver messages: encoding hundreds of spans takes a while.
+    // A thread of its own, because encoding hundreds of spans would delay messages.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let unfit = crowded.clone();
+    let dropped = dropped_spans.clone();
     std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
-        runtime.block_on(task.run(closed, &unfit));
+        runtime.block_on(task.run(closed, &dropped));
         let _ = finished.send(());
         runtime.shutdown_background();
     })?;
-    let queue = Queue { sender, crowded, reporter: reporter.clone() };
+    let queue = Queue { sender, dropped_spans, reporter: reporter.clone() };
     Ok((Arc::new(queue), Exporter { closing, done }))
 }
 
-struct Task {
+struct ExportTask {
     queue: mpsc::Receiver<SpanData>,
     /// The next batch.
     spans: Vec<SpanData>,
     /// Spans that are being exported.
-    flying: u64,
+    in_flight: u64,
     batch: usize,
     delay: Duration,
     timeout: Duration,
     exporter: opentelemetry_otlp::SpanExporter,
-    client: Client,
+    client: ExportClient,
     reporter: Arc<Reporter>,
 }
 
-impl Task {
-    /// Exports until it is to end, then what is left, and tells what remains.
-    async fn run(mut self, mut closing: watch::Receiver<bool>, crowded: &Crowded) {
+impl ExportTask {
+    /// Exports spans until the process stops, then the rest, and reports those that remain.
+    async fn run(mut self, mut closing: watch::Receiver<bool>, dropped_spans: &DroppedSpans) {
         let reporter = self.reporter.clone();
-        let telling = async {
+        let reporting = async {
             loop {
-                sleep(TELL).await;
-                crowded.emit(&reporter);
+                sleep(REPORT_INTERVAL).await;
+                dropped_spans.report(&reporter);
             }
         };
         let mut ending = closing.clone();
         tokio::select! {
             () = self.work(&mut closing) => {}
-            () = telling => {}
+            () = reporting => {}
             () = async {
                 closed(&mut ending).await;
-                sleep(FLUSH).await;
+                sleep(FLUSH_TIMEOUT).await;
             } => {}
         }
-        crowded.emit(&reporter);
-        self.leave();
+        dropped_spans.report(&reporter);
+        self.abandon();
     }
 
-    /// Counts what nobody exports any more.
-    fn leave(&mut self) {
+    /// Counts the spans that are not exported any more.
+    fn abandon(&mut self) {
         self.queue.close();
-        let mut left = self.flying + self.spans.len() as u64;
+        let mut left = self.in_flight + self.spans.len() as u64;
         while self.queue.try_recv().is_ok() {
             left += 1;
         }
@@ -176,7 +177,7 @@ impl Task {
     }
 
     async fn work(&mut self, closing: &mut watch::Receiver<bool>) {
-        self.serve(closing).await;
+        self.export_batches(closing).await;
         loop {
             self.fill();
             if self.spans.is_empty() {
@@ -186,10 +187,10 @@ impl Task {
         }
     }
 
-    /// Exports batches when they are full, or when their first span has waited long enough. Only the
-    /// first wakes this thread: that costs whoever ends a span more than the span. What is being
-    /// exported when it is to end is finished.
-    async fn serve(&mut self, closing: &mut watch::Receiver<bool>) {
+    /// Exports batches when they are full, or when their first span has waited for the delay. Only the first
+    /// span of a batch wakes this thread, because waking it costs more than the span. An export that runs
+    /// when the process stops is completed.
+    async fn export_batches(&mut self, closing: &mut watch::Receiver<bool>) {
         loop {
             tokio::select! {
                 biased;
@@ -202,19 +203,19 @@ impl Task {
             while self.spans.len() < self.batch && Instant::now() < due {
                 tokio::select! {
                     () = closed(closing) => return,
-                    () = sleep_until(due.min(Instant::now() + LOOK)) => self.fill(),
+                    () = sleep_until(due.min(Instant::now() + POLL_INTERVAL)) => self.fill(),
                 }
             }
-            if let Some(wait) = self.export().await {
+            if let Some(delay) = self.export().await {
                 tokio::select! {
                     () = closed(closing) => return,
-                    () = sleep(wait) => {}
+                    () = sleep(delay) => {}
                 }
             }
         }
     }
 
-    /// Takes what waits, as far as it makes a batch.
+    /// Adds queued spans to the batch until it is full.
     fn fill(&mut self) {
         while self.spans.len() < self.batch
             && let Ok(span) = self.queue.try_recv()
@@ -223,13 +224,13 @@ impl Task {
         }
     }
 
-    /// Exports a batch. Says how long the collector wants to be left alone.
+    /// Exports a batch. Returns the time until the collector accepts the next one.
     async fn export(&mut self) -> Option<Duration> {
         let spans = std::mem::replace(&mut self.spans, Vec::with_capacity(self.batch));
-        self.flying = spans.len() as u64;
+        self.in_flight = spans.len() as u64;
         let result = timeout(self.timeout, self.exporter.export(spans)).await;
-        let count = std::mem::take(&mut self.flying);
-        let report = self.client.report();
+        let count = std::mem::take(&mut self.in_flight);
+        let report = self.client.take_report();
         let (lost, problem) = match result {
             Ok(Ok(())) => (report.refused.min(count), report.problem),
             Ok(Err(error)) if report.problem.is_empty() => (count, error.to_string()),
@@ -241,11 +242,11 @@ impl Task {
             self.reporter
                 .emit_times(lost, Event::SpansNotExported { problem: SanitizedText::of(problem) });
         }
-        report.wait
+        report.delay
     }
 }
 
-/// Waits until it is to end.
+/// Waits until the process stops.
 async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
@@ -263,25 +264,26 @@ mod tests {
         value.parse().unwrap()
     }
 
-    /// Ended spans, one for each call.
+    /// An ended span.
     fn span() -> SpanData {
         let (sender, mut queue) = mpsc::channel(1);
         let reporter = Arc::new(Reporter::new());
-        let queue_of = Queue { sender, crowded: Arc::default(), reporter };
+        let queue_of = Queue { sender, dropped_spans: Arc::default(), reporter };
         drop(crate::traces::tracer::always(Arc::new(queue_of)).frame());
         queue.try_recv().unwrap()
     }
 
     #[test]
-    fn what_does_not_fit_is_told_by_another_and_what_comes_too_late_is_left() {
+    fn full_queue_and_closed_queue_count_dropped_spans() {
         let (sender, receiver) = mpsc::channel(1);
         let reporter = Arc::new(Reporter::new());
-        let crowded = Arc::new(Crowded::default());
-        let queue = Queue { sender, crowded: crowded.clone(), reporter: reporter.clone() };
+        let dropped_spans = Arc::new(DroppedSpans::default());
+        let queue =
+            Queue { sender, dropped_spans: dropped_spans.clone(), reporter: reporter.clone() };
         (0..4).for_each(|_| queue.push(span()));
-        assert_eq!(dropped(&reporter, "queue_full"), 0, "nothing is told on the way of a message");
-        crowded.emit(&reporter);
-        crowded.emit(&reporter);
+        assert_eq!(dropped(&reporter, "queue_full"), 0, "no line on the way of a message");
+        dropped_spans.report(&reporter);
+        dropped_spans.report(&reporter);
         assert_eq!(dropped(&reporter, "queue_full"), 3);
         drop(receiver);
         queue.push(span());
@@ -289,10 +291,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_at_the_end_is_counted() {
-        // It is connected to, and that is all.
-        let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", hole.local_addr().unwrap());
+    async fn spans_left_at_shutdown_are_counted() {
+        // It accepts connections and never responds.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", silent.local_addr().unwrap());
         let vars = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
             ("OTEL_BSP_SCHEDULE_DELAY", "0"),

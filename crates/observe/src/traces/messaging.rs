@@ -1,23 +1,23 @@
-//! Spans of messages on their way through RabbitMQ, by OpenTelemetry's conventions for messaging.
+//! Spans of messages that pass through RabbitMQ, by OpenTelemetry's conventions for messaging.
 
 use super::{Span, Tracer};
 use opentelemetry::trace::{SpanContext, SpanKind};
 use std::sync::Arc;
 use warren_protocol::trace_context;
 
-/// Makes the spans of one exchange.
+/// Creates the spans of one exchange.
 #[derive(Clone, Debug)]
 pub struct Messaging {
     tracer: Tracer,
     exchange: Arc<str>,
-    /// What is read from, if it has a name of its own.
+    /// Name of the queue or stream; empty if the broker chose it.
     queue: Arc<str>,
 }
 
-/// A message that was read.
+/// A consumed message.
 #[derive(Clone, Copy, Debug)]
 pub struct Consumed<'a> {
-    /// What it is called towards clients, if it is for them.
+    /// Id for clients, if the message is for them.
     pub id: Option<&'a str>,
     pub routing_key: &'a str,
     pub message_id: Option<&'a str>,
@@ -25,18 +25,18 @@ pub struct Consumed<'a> {
 }
 
 impl Messaging {
-    /// `queue`: the name of what is read from, empty if it is made up by the broker.
+    /// `queue`: name of the queue or stream, empty if the broker chose it.
     pub fn new(tracer: &Tracer, exchange: &str, queue: &str) -> Self {
         Self { tracer: tracer.clone(), exchange: exchange.into(), queue: queue.into() }
     }
 
-    /// Whether there are traces at all.
+    /// Returns true if traces are exported.
     pub fn is_on(&self) -> bool {
         self.tracer.is_on()
     }
 
-    /// Begins to publish a message, if the trace that it belongs to is recorded. The context of this
-    /// span is the message's creation context.
+    /// Begins the span of a publish, if the trace of the message is recorded. Its context is the creation
+    /// context of the message.
     pub fn publish(
         &self,
         parent: Option<&SpanContext>,
@@ -51,8 +51,8 @@ impl Messaging {
         Some(span)
     }
 
-    /// Begins to process a message that was read: below its creation context, and linked to it. Without
-    /// one, its trace follows from its id.
+    /// Begins the span of a consumed message, as a child of its creation context and linked to it. Without a
+    /// creation context, the trace id follows from the message id.
     pub fn consume(&self, creation: Option<SpanContext>, consumed: Consumed<'_>) -> Option<Span> {
         let Consumed { id, routing_key, message_id, delivery_tag } = consumed;
         let link = creation.clone();
@@ -74,18 +74,18 @@ impl Messaging {
         Some(span)
     }
 
-    /// What both have. A destination is the exchange and what is `behind` it, as far as it has a name;
-    /// the name of the span is of the exchange alone, as there may be any number of channels.
+    /// Sets the attributes that both spans have. A destination is the exchange followed by the names in
+    /// `parts`. The span is named after the exchange alone, because there may be any number of channels.
     fn describe(
         &self,
         span: &mut Span,
         name: &'static str,
         kind: &'static str,
         routing_key: &str,
-        behind: &[&str],
+        parts: &[&str],
     ) {
         let mut destination = self.exchange.to_string();
-        for part in behind.iter().filter(|part| !part.is_empty()) {
+        for part in parts.iter().filter(|part| !part.is_empty()) {
             destination.push(':');
             destination.push_str(part);
         }

@@ -1,20 +1,20 @@
-//! What the program tells of itself beside its metrics: logs, and traces by OpenTelemetry.
+//! Traces of messages, by OpenTelemetry.
 //!
-//! [`Traces`] is configured by the variables that the OpenTelemetry specification names, and exports;
-//! [`Tracer`] is passed down to whoever makes spans; [`Messaging`] makes those of RabbitMQ, by the
-//! semantic conventions. There are no spans of single clients, and none holds what was said.
+//! [`Traces`] exports spans, as the `OTEL_*` variables configure it. [`Tracer`] creates spans, and is
+//! passed down to all code that does. [`Messaging`] creates the spans of RabbitMQ, by the semantic
+//! conventions. There are no spans of single clients, and no span contains the text of a message.
 
-mod client;
+mod broadcast_span;
 mod export;
+mod export_client;
 mod messaging;
 mod settings;
 mod span;
-mod tally;
 mod tracer;
 mod variables;
 
+pub use broadcast_span::BroadcastSpan;
 pub use messaging::{Consumed, Messaging};
 pub use settings::TraceSettings;
 pub use span::Span;
-pub use tally::BroadcastSpan;
 pub use tracer::{Tracer, Traces};

@@ -1,9 +1,10 @@
-//! How and where traces are exported, from the variables that the OpenTelemetry specification names.
+//! Settings of the export of traces, from the variables of the OpenTelemetry specification.
 //!
-//! Where the specification has an unknown value ignored with a warning, it is an error here, as with
-//! Warren's own variables: traces that are missing, or all of them instead of a few, are noticed late.
+//! An unknown value is an error, as with Warren's own variables, although the specification asks for a
+//! warning: missing traces, or all of them instead of a few, would be noticed late. The SDK and its exporter
+//! ignore such values, so this reads the variables itself.
 
-use super::variables::Variables;
+use super::variables::OtelVariables;
 use opentelemetry::trace::{SpanContext, SpanKind, TraceId};
 use opentelemetry_http::Request;
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, ShouldSample};
@@ -15,40 +16,40 @@ use std::fmt;
 use std::time::Duration;
 use warren_config::ConfigErrors;
 
-/// Where traces go when the general endpoint is given.
+/// Path of traces below the general endpoint.
 pub(super) const PATH: &str = "/v1/traces";
-/// What samplers begin with that go by the decision of whoever comes before.
+/// Prefix of the samplers that follow the decision of the parent.
 const PARENT_BASED: &str = "parentbased_";
-/// Spans that may wait at most, whatever is asked for.
-const LARGEST_QUEUE: usize = 1 << 20;
+/// Maximum size of the queue, regardless of the variable.
+const MAX_QUEUE: usize = 1 << 20;
 
-/// Which traces are recorded.
+/// The choice of the traces that are recorded.
 #[derive(Clone, Debug)]
 pub(super) struct Sampling {
-    /// Whether the decision of whoever comes before counts.
+    /// Follow the decision of the parent, if there is one.
     pub(super) parent_based: bool,
-    /// What decides otherwise.
+    /// Decides all other cases.
     pub(super) sampler: Sampler,
 }
 
-/// See the module.
+/// Settings of the export of traces.
 #[derive(Clone)]
 pub struct TraceSettings {
     pub(super) endpoint: Url,
-    /// They may hold a token.
+    /// Request headers, which may contain a token.
     pub(super) headers: HashMap<String, String>,
-    /// Of one attempt to export.
+    /// Timeout of one attempt.
     pub(super) timeout: Duration,
-    /// Of an export with its repetitions.
+    /// Timeout of an export with its retries.
     pub(super) export_timeout: Duration,
-    /// The longest that a span waits before it is exported.
+    /// Maximum time that a span waits before it is exported.
     pub(super) delay: Duration,
-    /// Spans that may wait; beyond it they are dropped.
+    /// Size of the queue. Beyond it, spans are dropped.
     pub(super) queue: usize,
-    /// Spans exported at once.
+    /// Spans in one export.
     pub(super) batch: usize,
     pub(super) sampling: Sampling,
-    /// Attributes of this process, beside those that are known.
+    /// Attributes of this process, in addition to the known ones.
     pub(super) resource: Vec<(String, String)>,
 }
 
@@ -59,15 +60,15 @@ impl fmt::Debug for TraceSettings {
 }
 
 impl TraceSettings {
-    /// Reads the settings from environment variables. `None` when there is no endpoint, or traces are
-    /// switched off; the other variables are then nobody's concern.
+    /// Reads the settings from environment variables. `None` if there is no endpoint, or traces are
+    /// disabled; the other variables are then ignored.
     ///
     /// # Errors
-    /// All [`ConfigErrors`] that were made, not only the first.
+    /// All [`ConfigErrors`], not only the first.
     pub fn from_vars(
         vars: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Option<Self>, ConfigErrors> {
-        let mut vars = Variables::new(vars);
+        let mut vars = OtelVariables::new(vars);
         let disabled = vars.one("OTEL_SDK_DISABLED");
         if disabled.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Ok(None);
@@ -83,16 +84,16 @@ impl TraceSettings {
         };
         let endpoint = endpoint_of(&mut vars, &name, &endpoint);
         if exporter != "otlp" {
-            vars.mistake("OTEL_TRACES_EXPORTER", "accepts otlp or none");
+            vars.error("OTEL_TRACES_EXPORTER", "accepts otlp or none");
         }
-        refuse_others(&mut vars);
+        reject_unsupported(&mut vars);
         let timeout = vars.milliseconds(
             &["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"],
             10_000,
             1,
         );
         let queue = vars.number(&["OTEL_BSP_MAX_QUEUE_SIZE"], 2048, 1) as usize;
-        let queue = queue.min(LARGEST_QUEUE);
+        let queue = queue.min(MAX_QUEUE);
         let batch = vars.number(&["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"], 512, 1) as usize;
         let delay = vars.milliseconds(&["OTEL_BSP_SCHEDULE_DELAY"], 5000, 0);
         let export_timeout = vars.milliseconds(&["OTEL_BSP_EXPORT_TIMEOUT"], 30_000, 1);
@@ -114,30 +115,27 @@ impl TraceSettings {
         vars.finish(settings)
     }
 
-    /// Host and port, for the log: the rest of an address may hold a secret.
+    /// Host and port, for the log output. The rest of an address may contain a secret.
     pub(super) fn destination(&self) -> String {
         let host = self.endpoint.host_str().unwrap_or_default();
         format!("{host}:{}", self.endpoint.port_or_known_default().unwrap_or_default())
     }
 }
 
-/// The address for traces: as it is given for them, or below the one for everything.
-fn endpoint_of(vars: &mut Variables, name: &str, text: &str) -> Option<Url> {
+/// The address for traces: their own endpoint, or a path below the general one.
+fn endpoint_of(vars: &mut OtelVariables, name: &str, text: &str) -> Option<Url> {
     let fits = |url: &Url| {
-        // The exporter reads it by other rules, and would show it in its error.
+        // The exporter parses it with another parser, whose error would contain it.
         let fits_exporter = Request::post(url.as_str()).body(()).is_ok();
         matches!(url.scheme(), "http" | "https") && url.has_host() && fits_exporter
     };
     let Some(mut url) = Url::parse(text).ok().filter(fits) else {
-        vars.mistake(name, "accepts an address such as http://collector.monitoring:4318");
+        vars.error(name, "accepts an address such as http://collector.monitoring:4318");
         return None;
     };
-    // They would be ignored, and shown by libraries that log addresses.
+    // They would be ignored, and logged by libraries that log addresses.
     if !url.username().is_empty() || url.password().is_some() {
-        vars.mistake(
-            name,
-            "accepts no user and password; put them into OTEL_EXPORTER_OTLP_HEADERS",
-        );
+        vars.error(name, "accepts no user and password; put them into OTEL_EXPORTER_OTLP_HEADERS");
         return None;
     }
     if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
@@ -147,21 +145,21 @@ fn endpoint_of(vars: &mut Variables, name: &str, text: &str) -> Option<Url> {
     Some(url)
 }
 
-/// What the specification knows and Warren does not do.
-fn refuse_others(vars: &mut Variables) {
+/// Rejects what the specification defines and Warren does not support.
+fn reject_unsupported(vars: &mut OtelVariables) {
     let protocol =
         vars.first(&["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"]);
     if let Some((name, value)) = protocol
         && value != "http/protobuf"
     {
-        vars.mistake(&name, "accepts http/protobuf only, which collectors take on port 4318");
+        vars.error(&name, "accepts http/protobuf only, which collectors take on port 4318");
     }
     let compression =
         vars.first(&["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"]);
     if let Some((name, value)) = compression
         && !value.eq_ignore_ascii_case("none")
     {
-        vars.mistake(&name, "accepts none only");
+        vars.error(&name, "accepts none only");
     }
     for (variable, problem) in [
         ("CERTIFICATE", "is not supported; name whom to trust in SSL_CERT_FILE"),
@@ -171,30 +169,30 @@ fn refuse_others(vars: &mut Variables) {
         for signal in ["TRACES_", ""] {
             let name = format!("OTEL_EXPORTER_OTLP_{signal}{variable}");
             if vars.one(&name).is_some() {
-                vars.mistake(&name, problem);
+                vars.error(&name, problem);
             }
         }
     }
     const PROPAGATORS: &str = "OTEL_PROPAGATORS";
     let known = |name: &str| matches!(name.trim(), "tracecontext" | "baggage" | "none");
     if vars.one(PROPAGATORS).is_some_and(|names| !names.split(',').all(known)) {
-        vars.mistake(PROPAGATORS, "accepts tracecontext; baggage and none change nothing");
+        vars.error(PROPAGATORS, "accepts tracecontext; baggage and none change nothing");
     }
 }
 
-fn headers(vars: &mut Variables) -> HashMap<String, String> {
+fn headers(vars: &mut OtelVariables) -> HashMap<String, String> {
     let (name, pairs) =
         vars.pairs(&["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]);
     let good = |(key, value): &(String, String)| {
         HeaderName::try_from(key).is_ok() && HeaderValue::try_from(value).is_ok()
     };
     if !pairs.iter().all(good) {
-        vars.mistake(&name, "accepts names and values that HTTP headers can have");
+        vars.error(&name, "accepts names and values that HTTP headers can have");
     }
     pairs.into_iter().collect()
 }
 
-fn sampling(vars: &mut Variables) -> Sampling {
+fn sampling(vars: &mut OtelVariables) -> Sampling {
     const NAME: &str = "OTEL_TRACES_SAMPLER";
     const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
     let name = vars.one(NAME).unwrap_or_else(|| "parentbased_always_on".to_owned());
@@ -206,12 +204,12 @@ fn sampling(vars: &mut Variables) -> Sampling {
             let text = vars.one(ARGUMENT).unwrap_or_else(|| "1".to_owned());
             let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             if ratio.is_none() {
-                vars.mistake(ARGUMENT, "accepts a number from 0 to 1, such as 0.01");
+                vars.error(ARGUMENT, "accepts a number from 0 to 1, such as 0.01");
             }
             Sampler::TraceIdRatioBased(ratio.unwrap_or_default())
         }
         _ => {
-            vars.mistake(
+            vars.error(
                 NAME,
                 "accepts always_on, always_off or traceidratio, or one of them behind parentbased_",
             );
@@ -221,33 +219,33 @@ fn sampling(vars: &mut Variables) -> Sampling {
     Sampling { parent_based: root.is_some(), sampler }
 }
 
-/// As the variables say it.
+/// Displays the name of the sampler, as in the variable.
 impl fmt::Display for Sampling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.parent_based { PARENT_BASED } else { "" })?;
         match &self.sampler {
             Sampler::AlwaysOn => f.write_str("always_on"),
             Sampler::TraceIdRatioBased(ratio) => write!(f, "traceidratio {ratio}"),
-            // There are no others.
+            // The settings have no other sampler.
             _ => f.write_str("always_off"),
         }
     }
 }
 
 impl Sampling {
-    /// Whether a trace that enters this process is recorded.
-    pub(super) fn wants(&self, parent: Option<&SpanContext>, trace: TraceId) -> bool {
+    /// Decides whether a trace that enters this process is recorded.
+    pub(super) fn samples(&self, parent: Option<&SpanContext>, trace: TraceId) -> bool {
         if let Some(parent) = parent.filter(|_| self.parent_based) {
             return parent.is_sampled();
         }
-        // These samplers go by the id alone.
+        // These samplers use only the trace id.
         let result = self.sampler.should_sample(None, trace, "", &SpanKind::Internal, &[], &[]);
         result.decision == SamplingDecision::RecordAndSample
     }
 }
 
-/// The variable for the name of the service counts more than the list.
-fn resource(vars: &mut Variables) -> Vec<(String, String)> {
+/// Resource attributes. The variable for the service name takes precedence.
+fn resource(vars: &mut OtelVariables) -> Vec<(String, String)> {
     let (_, mut resource) = vars.pairs(&["OTEL_RESOURCE_ATTRIBUTES"]);
     if let Some(name) = vars.one("OTEL_SERVICE_NAME") {
         resource.retain(|(key, _)| key != "service.name");
@@ -272,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_exported_without_an_endpoint_or_when_switched_off() {
+    fn no_export_without_endpoint_or_when_disabled() {
         for off in [
             &[][..],
             &[("OTEL_EXPORTER_OTLP_ENDPOINT", ""), ("OTEL_TRACES_SAMPLER", "nonsense")],
@@ -286,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_for_traces_is_taken_as_it_is() {
+    fn traces_endpoint_is_used_unchanged() {
         let traces = |address| good(&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", address)]).endpoint;
         assert_eq!(good(&[]).endpoint.as_str(), "http://collector:4318/v1/traces");
         assert_eq!(traces("http://other:1/here").as_str(), "http://other:1/here");
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_for_traces_count_more_and_lists_are_decoded() {
+    fn traces_variables_take_precedence_and_lists_are_decoded() {
         let settings = good(&[
             ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "authorization=Bearer%20abc%3D, x-scope = 2"),
@@ -317,11 +315,11 @@ mod tests {
     }
 
     #[test]
-    fn samplers_are_those_of_the_specification() {
+    fn samplers_decide_as_specified() {
         let context =
             |flags| trace_context::parse(&format!("00-{:032x}-{:016x}-{flags}", 5, 7), None);
         let (sampled, unsampled) = (context("01").unwrap(), context("00").unwrap());
-        // Ratios go by the end of the id.
+        // Ratios use the end of the id.
         let ids = [1_u128, u128::from(u64::MAX)].map(TraceId::from);
         for (name, argument, roots, below) in [
             ("", "", [true, true], [true, false]),
@@ -336,15 +334,15 @@ mod tests {
         ] {
             let vars = [("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)];
             let sampling = good(&vars).sampling;
-            assert_eq!(ids.map(|id| sampling.wants(None, id)), roots, "{name}");
+            assert_eq!(ids.map(|id| sampling.samples(None, id)), roots, "{name}");
             let parents = [&sampled, &unsampled];
-            let decided = parents.map(|parent| sampling.wants(Some(parent), parent.trace_id()));
+            let decided = parents.map(|parent| sampling.samples(Some(parent), parent.trace_id()));
             assert_eq!(decided, below, "{name}");
         }
     }
 
     #[test]
-    fn a_sampler_is_shown_as_it_is_set() {
+    fn sampler_is_displayed_as_configured() {
         let shown = |name, argument| {
             let vars = [("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)];
             good(&vars).sampling.to_string()
@@ -355,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_refused_and_what_changes_nothing_is_not() {
+    fn unsupported_values_are_rejected_and_no_ops_accepted() {
         for (name, value, hint) in [
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "secret", "SSL_CERT_FILE"),
             ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "secret", "SSL_CERT_FILE"),
@@ -365,22 +363,22 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "secret", "otlp or none"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:secret@c", "OTLP_HEADERS"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://secret@c:4318", "OTLP_HEADERS"),
-            // The last one is an address to some, and none to others.
+            // Some parsers accept this address, and others reject it.
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://{secret}:4318", "an address such as"),
         ] {
-            let mistakes = read(&[ENDPOINT, (name, value)]).unwrap_err();
-            let [mistake] = &mistakes.0[..] else { panic!("{mistakes}") };
-            assert_eq!(mistake.variable, name);
-            assert!(mistake.problem.contains(hint), "{mistake:?}");
-            assert!(!mistakes.to_string().contains("secret"), "{mistakes}");
+            let errors = read(&[ENDPOINT, (name, value)]).unwrap_err();
+            let [error] = &errors.0[..] else { panic!("{errors}") };
+            assert_eq!(error.variable, name);
+            assert!(error.problem.contains(hint), "{error:?}");
+            assert!(!errors.to_string().contains("secret"), "{errors}");
         }
         good(&[("OTEL_PROPAGATORS", "tracecontext, baggage"), ("OTEL_TRACES_SAMPLER", "  ")]);
         good(&[("OTEL_PROPAGATORS", "none"), ("OTEL_EXPORTER_OTLP_COMPRESSION", "None")]);
     }
 
     #[test]
-    fn all_mistakes_at_once_and_no_value_is_shown() {
-        let mistakes = read(&[
+    fn all_errors_are_reported_without_values() {
+        let errors = read(&[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://user:secret@collector"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
@@ -390,7 +388,7 @@ mod tests {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ])
         .unwrap_err();
-        let names: Vec<_> = mistakes.0.iter().map(|mistake| mistake.variable.as_str()).collect();
+        let names: Vec<_> = errors.0.iter().map(|error| error.variable.as_str()).collect();
         assert_eq!(
             names,
             [
@@ -402,7 +400,7 @@ mod tests {
                 "OTEL_TRACES_SAMPLER_ARG",
             ]
         );
-        let text = mistakes.to_string();
+        let text = errors.to_string();
         assert!(text.contains("http/protobuf only") && !text.contains("secret"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! A span that is recorded, until it is dropped.
+//! A recorded span, which ends when it is dropped.
 
 use super::export::Queue;
 use opentelemetry::trace::{Link, SpanContext, Status};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use warren_protocol::error::PublishError;
 
-/// It ends when it is dropped. One that is not recorded is not made.
+/// A span that ends when it is dropped. Spans that are not recorded are not created.
 #[derive(Debug)]
 pub struct Span {
     context: SpanContext,
@@ -23,7 +23,7 @@ impl Span {
         Self { context, data: Some(Box::new(data)), queue: queue.clone() }
     }
 
-    /// What its children and other processes are told.
+    /// The context for its children and for other processes.
     pub fn context(&self) -> &SpanContext {
         &self.context
     }
@@ -43,14 +43,14 @@ impl Span {
     pub fn set(&mut self, key: impl Into<Key>, value: impl Into<Value>) {
         let Some(data) = &mut self.data else { return };
         let attribute = KeyValue::new(key, value);
-        // A key that comes twice is not for collectors.
+        // Collectors expect each key once.
         match data.attributes.iter_mut().find(|known| known.key == attribute.key) {
             Some(known) => known.value = attribute.value,
             None => data.attributes.push(attribute),
         }
     }
 
-    /// What became of a message of a client.
+    /// Records the outcome of publishing.
     pub fn settle(&mut self, outcome: &Result<Option<Arc<str>>, PublishError>) {
         match outcome {
             Ok(Some(id)) => self.set("warren.message.id", id.clone()),
@@ -59,7 +59,7 @@ impl Span {
         }
     }
 
-    /// What it stands for has failed; `code` is one of few.
+    /// Records a failure. `code` is one of a few values.
     pub fn fail(&mut self, code: &'static str) {
         self.set("error.type", code);
         if let Some(data) = &mut self.data {

@@ -1,7 +1,7 @@
-//! Who makes spans, and whose they are.
+//! Creates spans.
 //!
-//! Made of the SDK's parts, and not by its tracer: that one makes a span to find out that it is not
-//! wanted, which costs more than all the rest of a message that is not sampled.
+//! Built from parts of the SDK, without its tracer, which creates a span before it asks the sampler. For a
+//! message that is not sampled, that costs more than everything else.
 
 use super::export::{self, Exporter, Queue};
 use super::settings::Sampling;
@@ -19,36 +19,36 @@ use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// The flag of an id that is random, by the recommendation.
+/// The flag of a random trace id (W3C Trace Context, level 2).
 const RANDOM: TraceFlags = TraceFlags::new(2);
-/// Room for the attributes of most spans.
-const ATTRIBUTES: usize = 10;
+/// Capacity for the attributes of most spans.
+const ATTRIBUTE_CAPACITY: usize = 10;
 
-/// Makes spans, or none. Cheap to clone.
+/// Creates spans, or none if no traces are exported. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Tracer(Option<Arc<Maker>>);
+pub struct Tracer(Option<Arc<SpanFactory>>);
 
 #[derive(Debug)]
-struct Maker {
+struct SpanFactory {
     sampling: Sampling,
     ids: RandomIdGenerator,
     scope: InstrumentationScope,
     queue: Arc<Queue>,
 }
 
-/// The traces of this process.
+/// The export of the traces of this process.
 #[derive(Debug, Default)]
 pub struct Traces {
     pub tracer: Tracer,
-    /// `None` when nothing is exported.
+    /// `None`: no traces are exported.
     exporter: Option<Exporter>,
 }
 
 impl Traces {
-    /// Begins to export, if that is asked for.
+    /// Starts the export, if it is configured.
     ///
     /// # Errors
-    /// When there can be no thread for it.
+    /// If the thread or the client cannot be created.
     pub fn start(
         settings: Option<&TraceSettings>,
         replica: &str,
@@ -64,11 +64,11 @@ impl Traces {
             sampling: SanitizedText::of(&settings.sampling),
         });
         let (sampling, ids) = (settings.sampling.clone(), RandomIdGenerator::default());
-        let tracer = Tracer(Some(Arc::new(Maker { sampling, ids, scope, queue })));
+        let tracer = Tracer(Some(Arc::new(SpanFactory { sampling, ids, scope, queue })));
         Ok(Self { tracer, exporter: Some(exporter) })
     }
 
-    /// Exports what is left, within a bound.
+    /// Exports the remaining spans, within a time limit.
     pub async fn close(self) {
         if let Some(exporter) = self.exporter {
             exporter.close().await;
@@ -76,7 +76,7 @@ impl Traces {
     }
 }
 
-/// What is said of this process: what the settings say counts more than what is known.
+/// Attributes of this process. Those of the settings take precedence.
 fn resource(settings: &TraceSettings, replica: &str) -> Resource {
     let own = |key: &'static str, value: &str| KeyValue::new(key, value.to_owned());
     let given =
@@ -91,13 +91,13 @@ fn resource(settings: &TraceSettings, replica: &str) -> Resource {
 }
 
 impl Tracer {
-    /// Whether there are traces at all.
+    /// Returns true if traces are exported.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Begins what a publisher asked for over HTTP: its span if it is recorded, and the context for
-    /// all that follows from it. Without traces the caller's context is passed on.
+    /// Begins an HTTP request that publishes: returns its span if it is recorded, and the context for the
+    /// message. Without traces, that is the caller's context.
     pub fn request(&self, parent: Option<SpanContext>) -> (Option<Span>, Option<SpanContext>) {
         let (mut span, context) = self.enter(parent, None, "POST /messages", SpanKind::Server);
         if let Some(span) = &mut span {
@@ -109,7 +109,7 @@ impl Tracer {
         (span, context)
     }
 
-    /// Begins what a client said on its WebSocket: a trace of its own.
+    /// Begins a WebSocket message, with a trace of its own.
     pub fn frame(&self) -> (Option<Span>, Option<SpanContext>) {
         let (mut span, context) = self.enter(None, None, "WebSocket publish", SpanKind::Server);
         if let Some(span) = &mut span {
@@ -118,7 +118,7 @@ impl Tracer {
         (span, context)
     }
 
-    /// Begins the broadcast of a message whose trace is recorded. `size`: of its frame.
+    /// Begins the broadcast of a message, if its trace is recorded. `size`: of its frame, in bytes.
     pub fn broadcast(
         &self,
         parent: Option<&SpanContext>,
@@ -128,8 +128,8 @@ impl Tracer {
         Some(Arc::new(BroadcastSpan::new(span, size)))
     }
 
-    /// A span where a trace enters this process, if it is sampled, and in any case the context for what
-    /// follows. `root`: the trace, if it begins here and is not to be a random one.
+    /// Begins a span where a trace enters this process, if it is sampled. Returns the context for what
+    /// follows, sampled or not. `root`: the id of a trace that begins here, if it is not random.
     pub(super) fn enter(
         &self,
         parent: Option<SpanContext>,
@@ -137,37 +137,37 @@ impl Tracer {
         name: &'static str,
         kind: SpanKind,
     ) -> (Option<Span>, Option<SpanContext>) {
-        let Some(maker) = &self.0 else { return (None, parent) };
+        let Some(factory) = &self.0 else { return (None, parent) };
         let trace = match &parent {
             Some(parent) => parent.trace_id(),
-            None => root.unwrap_or_else(|| maker.ids.new_trace_id()),
+            None => root.unwrap_or_else(|| factory.ids.new_trace_id()),
         };
-        if maker.sampling.wants(parent.as_ref(), trace) {
-            let span = maker.span(trace, parent, name, kind);
+        if factory.sampling.samples(parent.as_ref(), trace) {
+            let span = factory.span(trace, parent, name, kind);
             let context = span.context().clone();
             return (Some(span), Some(context));
         }
         let context = match parent {
             Some(parent) if !parent.is_sampled() => parent,
-            // Whoever changes the flag is to give a new id.
-            parent => maker.context(trace, TraceFlags::NOT_SAMPLED, parent.as_ref()),
+            // Changing the sampled flag requires a new span id.
+            parent => factory.context(trace, TraceFlags::NOT_SAMPLED, parent.as_ref()),
         };
         (None, Some(context))
     }
 
-    /// A span below one of this process, if that is recorded.
+    /// Begins a child of a span of this process, if that one is recorded.
     pub(super) fn child(
         &self,
         parent: &SpanContext,
         name: &'static str,
         kind: SpanKind,
     ) -> Option<Span> {
-        let maker = self.0.as_ref().filter(|_| parent.is_sampled())?;
-        Some(maker.span(parent.trace_id(), Some(parent.clone()), name, kind))
+        let factory = self.0.as_ref().filter(|_| parent.is_sampled())?;
+        Some(factory.span(parent.trace_id(), Some(parent.clone()), name, kind))
     }
 }
 
-impl Maker {
+impl SpanFactory {
     fn span(
         &self,
         trace: TraceId,
@@ -184,7 +184,7 @@ impl Maker {
             name: name.into(),
             start_time: now,
             end_time: now,
-            attributes: Vec::with_capacity(ATTRIBUTES),
+            attributes: Vec::with_capacity(ATTRIBUTE_CAPACITY),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
@@ -194,7 +194,7 @@ impl Maker {
         Span::new(data, &self.queue)
     }
 
-    /// A new context in a trace. Whether its id is random is known by whoever gave it.
+    /// A new context in a trace. The random flag is copied, because it belongs to the trace id.
     fn context(
         &self,
         trace: TraceId,
@@ -213,5 +213,10 @@ pub(super) fn always(queue: Arc<Queue>) -> Tracer {
     let sampler = opentelemetry_sdk::trace::Sampler::AlwaysOn;
     let sampling = Sampling { parent_based: true, sampler };
     let scope = InstrumentationScope::default();
-    Tracer(Some(Arc::new(Maker { sampling, ids: RandomIdGenerator::default(), scope, queue })))
+    Tracer(Some(Arc::new(SpanFactory {
+        sampling,
+        ids: RandomIdGenerator::default(),
+        scope,
+        queue,
+    })))
 }

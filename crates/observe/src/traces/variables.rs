@@ -1,19 +1,19 @@
-//! The `OTEL_*` variables, one at a time, and what is wrong with them.
+//! Reads `OTEL_*` variables one by one, and collects their errors.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::time::Duration;
 use warren_config::{ConfigError, ConfigErrors};
 
-/// The variables of OpenTelemetry. An empty one counts as unset, as the specification wants,
+/// The variables of OpenTelemetry. A variable that is empty counts as unset, as the specification requires,
 /// and so does one of spaces.
 #[derive(Debug, Default)]
-pub(super) struct Variables {
+pub(super) struct OtelVariables {
     values: HashMap<String, OsString>,
-    mistakes: Vec<ConfigError>,
+    errors: Vec<ConfigError>,
 }
 
-impl Variables {
+impl OtelVariables {
     pub(super) const PREFIX: &str = "OTEL_";
 
     pub(super) fn new(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
@@ -22,16 +22,16 @@ impl Variables {
             let empty = value.to_str().is_some_and(|value| value.trim().is_empty());
             (!empty).then_some((name, value))
         };
-        Self { values: vars.into_iter().filter_map(ours).collect(), mistakes: Vec::new() }
+        Self { values: vars.into_iter().filter_map(ours).collect(), errors: Vec::new() }
     }
 
-    /// The first of these that is set, with its name.
+    /// The first of these variables that is set, with its name.
     pub(super) fn first(&mut self, names: &[&str]) -> Option<(String, String)> {
         let name = names.iter().find(|name| self.values.contains_key(**name))?;
         match self.values[*name].to_str() {
             Some(value) => Some(((*name).to_owned(), value.trim().to_owned())),
             None => {
-                self.mistake(name, "the value is not valid UTF-8");
+                self.error(name, "the value is not valid UTF-8");
                 None
             }
         }
@@ -41,20 +41,20 @@ impl Variables {
         self.first(&[name]).map(|(_, value)| value)
     }
 
-    /// A number from `least` up.
-    pub(super) fn number(&mut self, names: &[&str], default: u64, least: u64) -> u64 {
+    /// A number of at min `min`.
+    pub(super) fn number(&mut self, names: &[&str], default: u64, min: u64) -> u64 {
         let Some((name, value)) = self.first(names) else { return default };
         match value.parse() {
-            Ok(number) if number >= least => number,
+            Ok(number) if number >= min => number,
             _ => {
-                self.mistake(&name, format!("accepts a whole number from {least} up"));
+                self.error(&name, format!("accepts a whole number from {min} up"));
                 default
             }
         }
     }
 
-    pub(super) fn milliseconds(&mut self, names: &[&str], default: u64, least: u64) -> Duration {
-        Duration::from_millis(self.number(names, default, least))
+    pub(super) fn milliseconds(&mut self, names: &[&str], default: u64, min: u64) -> Duration {
+        Duration::from_millis(self.number(names, default, min))
     }
 
     /// `key=value` pairs, separated by commas; values are percent-encoded.
@@ -66,7 +66,7 @@ impl Variables {
             match pair {
                 Some((key, Some(value))) if !key.is_empty() => pairs.push((key.to_owned(), value)),
                 _ => {
-                    self.mistake(
+                    self.error(
                         &name,
                         "accepts key=value pairs, separated by commas, with percent-encoded values",
                     );
@@ -77,17 +77,17 @@ impl Variables {
         (name, pairs)
     }
 
-    /// Never holds the value, which may be a secret.
-    pub(super) fn mistake(&mut self, variable: &str, problem: impl Into<String>) {
-        self.mistakes.push(ConfigError { variable: variable.to_owned(), problem: problem.into() });
+    /// Records an error. Its text never contains the value, which may be a secret.
+    pub(super) fn error(&mut self, variable: &str, problem: impl Into<String>) {
+        self.errors.push(ConfigError { variable: variable.to_owned(), problem: problem.into() });
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigErrors> {
-        if self.mistakes.is_empty() { Ok(value) } else { Err(ConfigErrors(self.mistakes)) }
+        if self.errors.is_empty() { Ok(value) } else { Err(ConfigErrors(self.errors)) }
     }
 }
 
-/// Percent-decoding.
+/// Decodes percent-encoded text.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,14 +1,14 @@
-//! The span of one broadcast: what all workers did with it, in one.
+//! The span of one broadcast, which all workers share.
 
 use super::Span;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Shared by the workers that a message is posted to. The span ends when the last of them is done: when
-/// every client that was listening has had its turn to write.
+/// Shared by the workers that a message is posted to. The span ends when the last worker drops it: when
+/// every connection with a subscriber has had its turn to write.
 #[derive(Debug)]
 pub struct BroadcastSpan {
     span: Span,
-    /// Bytes of the frame.
+    /// Size of the frame in bytes.
     size: u64,
     clients: AtomicU64,
     workers: AtomicU64,
@@ -20,10 +20,10 @@ impl BroadcastSpan {
         Self { span, size: size as u64, clients, workers }
     }
 
-    /// One worker has so many listeners.
-    pub fn add(&self, listeners: usize) {
-        self.clients.fetch_add(listeners as u64, Ordering::Relaxed);
-        self.workers.fetch_add(u64::from(listeners > 0), Ordering::Relaxed);
+    /// Adds the subscribers of one worker.
+    pub fn add(&self, subscribers: usize) {
+        self.clients.fetch_add(subscribers as u64, Ordering::Relaxed);
+        self.workers.fetch_add(u64::from(subscribers > 0), Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,5 @@
-//! The HTTP client of the exporter, which keeps what the exporter does not say: why an attempt failed,
-//! what the collector took only in part, and when it wants the next.
+//! The HTTP client of the exporter. It records what the exporter does not report: why an attempt failed,
+//! how many spans the collector refused, and when it accepts the next export.
 
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
@@ -11,30 +11,30 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Bytes of a collector's answer that are looked at.
-const LARGEST_ANSWER: usize = 64 << 10;
-/// The longest that a collector can have exports wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Maximum size of a response that is read.
+const MAX_RESPONSE: usize = 64 << 10;
+/// Maximum time that a collector can delay the next export.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// What became of an attempt to export.
+/// Result of an attempt to export.
 #[derive(Debug, Default)]
-pub(super) struct Report {
-    /// What went wrong; empty if all is well.
+pub(super) struct ExportReport {
+    /// Description of the failure; empty after a success.
     pub(super) problem: String,
-    /// Spans that were refused, while the others were taken.
+    /// Spans that the collector refused while it accepted the others.
     pub(super) refused: u64,
-    /// How long there is to be no further one.
-    pub(super) wait: Option<Duration>,
+    /// Time until the collector accepts the next export.
+    pub(super) delay: Option<Duration>,
 }
 
-/// Makes attempts, and keeps the report of the last one.
+/// Sends requests, and keeps the report of the last one.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(super) struct ExportClient {
     client: reqwest::Client,
-    last: Arc<Mutex<Report>>,
+    last: Arc<Mutex<ExportReport>>,
 }
 
-impl HttpClient for Client {
+impl HttpClient for ExportClient {
     fn send_bytes<'a, 'b>(
         &'a self,
         request: Request<Bytes>,
@@ -44,32 +44,34 @@ impl HttpClient for Client {
         Self: 'b,
     {
         Box::pin(async move {
-            let whole_path = request.uri().path().ends_with(super::settings::PATH);
-            let answer = self.answer(request).await;
-            self.keep(match &answer {
-                Ok(response) => Report::of(response, whole_path),
-                Err(error) => Report { problem: causes(error), ..Report::default() },
+            let usual_path = request.uri().path().ends_with(super::settings::PATH);
+            let response = self.send(request).await;
+            self.replace_report(match &response {
+                Ok(response) => ExportReport::of(response, usual_path),
+                Err(error) => {
+                    ExportReport { problem: root_cause(error), ..ExportReport::default() }
+                }
             });
-            Ok(answer?)
+            Ok(response?)
         })
     }
 }
 
-impl Client {
+impl ExportClient {
     pub(super) fn new(client: reqwest::Client) -> Self {
         Self { client, last: Arc::default() }
     }
 
-    /// The report of the last attempt, once.
-    pub(super) fn report(&self) -> Report {
-        self.keep(Report::default())
+    /// Takes the report of the last attempt.
+    pub(super) fn take_report(&self) -> ExportReport {
+        self.replace_report(ExportReport::default())
     }
 
-    fn keep(&self, report: Report) -> Report {
+    fn replace_report(&self, report: ExportReport) -> ExportReport {
         mem::replace(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner), report)
     }
 
-    async fn answer(&self, request: Request<Bytes>) -> reqwest::Result<Response<Bytes>> {
+    async fn send(&self, request: Request<Bytes>) -> reqwest::Result<Response<Bytes>> {
         let mut answer = self.client.execute(request.try_into()?).await?;
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = answer.status();
@@ -77,11 +79,11 @@ impl Client {
         let mut body = Vec::new();
         loop {
             match answer.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_ANSWER => {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_RESPONSE => {
                     body.extend_from_slice(&chunk);
                 }
                 Ok(None) => break,
-                // The status says it all: what was taken is not to be sent again.
+                // The status is enough: spans that were accepted must not be sent again.
                 Ok(Some(_)) | Err(_) => {
                     body.clear();
                     break;
@@ -93,20 +95,20 @@ impl Client {
     }
 }
 
-impl Report {
-    /// `whole_path`: the address is one that collectors usually have.
-    fn of(response: &Response<Bytes>, whole_path: bool) -> Self {
+impl ExportReport {
+    /// Reads a response. `usual_path`: the path of the address is the usual one of collectors.
+    fn of(response: &Response<Bytes>, usual_path: bool) -> Self {
         let status = response.status();
         if status.is_success() {
             return Self::of_success(response.body());
         }
-        let hint = if status.as_u16() == 404 && !whole_path {
+        let hint = if status.as_u16() == 404 && !usual_path {
             "; is /v1/traces missing from OTEL_EXPORTER_OTLP_TRACES_ENDPOINT?"
         } else {
             ""
         };
-        let wait = if matches!(status.as_u16(), 429 | 503) { wait(response) } else { None };
-        Self { problem: format!("the collector answers {status}{hint}"), refused: 0, wait }
+        let delay = if matches!(status.as_u16(), 429 | 503) { retry_after(response) } else { None };
+        Self { problem: format!("the collector answers {status}{hint}"), refused: 0, delay }
     }
 
     fn of_success(body: &Bytes) -> Self {
@@ -116,20 +118,20 @@ impl Report {
             Err(_) | Ok(0) => Self::default(),
             Ok(refused) => {
                 let problem = format!("the collector refuses some: {}", partial.error_message);
-                Self { problem, refused, wait: None }
+                Self { problem, refused, delay: None }
             }
         }
     }
 }
 
-/// What `Retry-After` says, in seconds; a date is not read.
-fn wait(response: &Response<Bytes>) -> Option<Duration> {
+/// The seconds in `Retry-After`. A date is ignored.
+fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
     let seconds = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+    Some(Duration::from_secs(seconds).min(MAX_DELAY))
 }
 
-/// The innermost cause, without the address, which may hold a secret.
-fn causes(error: &reqwest::Error) -> String {
+/// The innermost cause, without the address, which may contain a secret.
+fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = match error.source() {
         Some(source) => source,
         None if error.is_timeout() => return "no answer in time".to_owned(),
@@ -146,47 +148,47 @@ mod tests {
     use super::*;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
 
-    fn answer(status: u16, retry_after: &str, body: impl Into<Bytes>) -> Response<Bytes> {
+    fn response(status: u16, retry_after: &str, body: impl Into<Bytes>) -> Response<Bytes> {
         let response = Response::builder().status(status).header("retry-after", retry_after);
         response.body(body.into()).unwrap()
     }
 
     #[test]
-    fn a_collector_is_waited_for_as_long_as_it_says_and_not_for_ever() {
-        let wait = |status, after| Report::of(&answer(status, after, ""), true).wait;
+    fn retry_after_is_honored_up_to_a_limit() {
+        let delay = |status, after| ExportReport::of(&response(status, after, ""), true).delay;
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         assert_eq!(
-            [wait(429, "7"), wait(503, " 7 "), wait(429, "99999")],
+            [delay(429, "7"), delay(503, " 7 "), delay(429, "99999")],
             [seconds(7), seconds(7), seconds(60)]
         );
         for (status, after) in [(200, "7"), (500, "7"), (429, "-1"), (503, "soon")] {
-            assert_eq!(wait(status, after), None, "{status} {after}");
+            assert_eq!(delay(status, after), None, "{status} {after}");
         }
     }
 
     #[test]
-    fn what_was_refused_of_a_success_is_known() {
+    fn refused_spans_of_a_success_are_reported() {
         let success = |rejected_spans| {
             let partial_success = Some(ExportTracePartialSuccess {
                 rejected_spans,
                 error_message: "too old".to_owned(),
             });
             let body = ExportTraceServiceResponse { partial_success }.encode_to_vec();
-            Report::of(&answer(200, "", body), true)
+            ExportReport::of(&response(200, "", body), true)
         };
         let some = success(3);
         assert_eq!(
             (some.refused, some.problem.as_str()),
             (3, "the collector refuses some: too old")
         );
-        for all in [success(0), success(-1), Report::of(&answer(200, "", "{}"), true)] {
+        for all in [success(0), success(-1), ExportReport::of(&response(200, "", "{}"), true)] {
             assert_eq!((all.refused, all.problem.as_str()), (0, ""));
         }
     }
 
     #[test]
-    fn an_address_without_its_path_is_guessed() {
-        let problem = |whole_path| Report::of(&answer(404, "", ""), whole_path).problem;
+    fn not_found_suggests_a_missing_path() {
+        let problem = |usual_path| ExportReport::of(&response(404, "", ""), usual_path).problem;
         assert_eq!(problem(true), "the collector answers 404 Not Found");
         assert!(
             problem(false)
