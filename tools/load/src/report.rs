@@ -1,90 +1,90 @@
-//! What came of it, as text and as JSON.
+//! The report, as text and as JSON.
 
-use super::latency::Percentiles;
+use crate::latency::Percentiles;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Above this share of a core, what the load measures is the load itself.
+/// The share of a core above which the load measures itself.
 const SATURATED: f64 = 0.9;
 
-/// See docs/performance.md for what each of these means.
+/// The results of a run. docs/performance.md describes each field.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
-    /// Whether something was published and confirmed, and all of it reached everyone.
-    pub passed: bool,
-    pub connections: Connections,
-    pub messages: Messages,
-    pub deliveries: Deliveries,
-    /// In milliseconds. None if nothing was delivered.
-    pub latency: Option<Percentiles>,
-    pub load: Load,
+pub(crate) struct Report {
+    /// Whether messages were confirmed, and all of them delivered to all clients.
+    pub(crate) passed: bool,
+    pub(crate) connections: Connections,
+    pub(crate) messages: Messages,
+    pub(crate) deliveries: Deliveries,
+    /// `None` if nothing was delivered.
+    pub(crate) latency: Option<Percentiles>,
+    pub(crate) load: Load,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Connections {
-    pub accepted: u64,
-    /// How long it took to open them, in seconds.
-    pub seconds: f64,
-    /// Of those accepted, by name of the replica.
-    pub replicas: BTreeMap<String, u64>,
-    /// Those that were not accepted, by reason.
-    pub refused: BTreeMap<String, u64>,
-    /// Those that ended by themselves, by close code; 1006 without one.
-    pub closed: BTreeMap<u16, u64>,
-    /// `gap` frames that came.
-    pub gaps: u64,
+pub(crate) struct Connections {
+    pub(crate) accepted: u64,
+    /// Time to open them, in seconds.
+    pub(crate) seconds: f64,
+    /// Accepted connections by the name of their replica.
+    pub(crate) replicas: BTreeMap<String, u64>,
+    /// Connections that were not accepted, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Connections that the server ended or that broke, by close code; 1006 without one.
+    pub(crate) closed: BTreeMap<u16, u64>,
+    /// `gap` frames received.
+    pub(crate) gaps: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Messages {
-    pub sent: u64,
-    pub confirmed: u64,
+pub(crate) struct Messages {
+    pub(crate) sent: u64,
+    pub(crate) confirmed: u64,
     /// By error code.
-    pub refused: BTreeMap<String, u64>,
-    /// Neither confirmed nor refused.
-    pub unanswered: u64,
-    /// Not sent, although it was time: the server took no more from the publishers.
-    pub held_back: u64,
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Sent, and neither confirmed nor refused.
+    pub(crate) unanswered: u64,
+    /// Due and not sent, because the server read no more from the publishers.
+    pub(crate) held_back: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Deliveries {
-    /// Confirmed messages, to each client.
-    pub expected: u64,
-    pub delivered: u64,
-    /// How many there were in a second while messages were published.
-    pub per_second: f64,
-    /// Expected, and not delivered.
-    pub lost: u64,
-    /// Of those lost, to clients whose connection had ended.
-    pub lost_to_closed: u64,
-    pub duplicated: u64,
-    /// After a message that the same publisher sent later.
-    pub out_of_order: u64,
+pub(crate) struct Deliveries {
+    /// Confirmed messages times clients.
+    pub(crate) expected: u64,
+    pub(crate) delivered: u64,
+    /// Deliveries a second while messages were published.
+    pub(crate) per_second: f64,
+    /// Expected and not delivered.
+    pub(crate) lost: u64,
+    /// Those of `lost` to clients whose connection had ended.
+    pub(crate) lost_to_closed: u64,
+    pub(crate) duplicated: u64,
+    /// Delivered after a message that the same publisher sent later.
+    pub(crate) out_of_order: u64,
 }
 
-/// The process that makes the load.
+/// The CPU use of the load itself.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Load {
-    /// How long messages were published, in seconds.
-    pub seconds: f64,
-    /// The share of a core that it used meanwhile.
-    pub busy: f64,
-    /// The same in the busiest second.
-    pub busiest: f64,
-    pub saturated: bool,
+pub(crate) struct Load {
+    /// Time in which messages were published, in seconds.
+    pub(crate) seconds: f64,
+    /// The share of a core used in that time.
+    pub(crate) busy: f64,
+    /// The share of a core used in the busiest second.
+    pub(crate) busiest: f64,
+    pub(crate) saturated: bool,
 }
 
 impl Load {
-    pub(super) fn new(seconds: f64, busy: f64, busiest: f64) -> Self {
+    pub(crate) fn new(seconds: f64, busy: f64, busiest: f64) -> Self {
         Self { seconds, busy, busiest, saturated: busy.max(busiest) > SATURATED }
     }
 }
 
 impl Report {
     /// One line of JSON.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -153,7 +153,7 @@ fn sum<K>(counts: &BTreeMap<K, u64>) -> u64 {
     counts.values().sum()
 }
 
-/// One line for each, if there is any.
+/// Writes one line for each count.
 fn list<K: fmt::Display>(
     f: &mut fmt::Formatter<'_>,
     title: &str,

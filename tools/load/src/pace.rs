@@ -1,34 +1,34 @@
-//! When to publish; plain data.
+//! The times to publish at; plain data.
 
 use std::time::Duration;
 
-/// How long something that nobody tells of may go unnoticed.
-const LOOK: Duration = Duration::from_millis(100);
+/// Longest pause between two checks.
+const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-/// How fast all publishers together publish.
+/// The pace of all publishers together.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pace {
-    /// So many messages a second, however the server does.
+pub(crate) enum Pace {
+    /// Messages a second, whether or not the server keeps up.
     Rate(f64),
-    /// So many on their way: when everyone has got one, the next goes out.
+    /// Messages in flight: when all clients have one, the next is sent.
     Outstanding(usize),
 }
 
 impl Pace {
-    /// When, counted from the beginning, the next message is due, if it is by now.
-    pub(super) fn due(self, now: Duration, sent: u64, outstanding: usize) -> Option<Duration> {
+    /// The time from the start at which the next message was due; `None` if it is not due yet.
+    pub(crate) fn due(self, now: Duration, sent: u64, outstanding: usize) -> Option<Duration> {
         match self {
-            // Its time is counted from when it was due, so that waiting is not left out.
+            // Its latency counts from here, so that the time in which publishers wait is not left out.
             Self::Rate(rate) => Some(at(rate, sent)).filter(|due| *due <= now),
             Self::Outstanding(most) => (outstanding < most).then_some(now),
         }
     }
 
-    /// How long there is nothing to do, if nothing happens.
-    pub(super) fn pause(self, now: Duration, sent: u64) -> Duration {
+    /// The time until the next message may be due.
+    pub(crate) fn pause(self, now: Duration, sent: u64) -> Duration {
         match self {
-            Self::Rate(rate) => at(rate, sent).saturating_sub(now).min(LOOK),
-            Self::Outstanding(_) => LOOK,
+            Self::Rate(rate) => at(rate, sent).saturating_sub(now).min(MAX_PAUSE),
+            Self::Outstanding(_) => MAX_PAUSE,
         }
     }
 }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_does_not_care_how_it_goes() {
+    fn rate_ignores_outstanding_messages() {
         let (pace, now) = (Pace::Rate(20.0), Duration::from_millis(100));
         for (sent, due) in [(0, Some(0)), (1, Some(50)), (2, Some(100)), (3, None)] {
             assert_eq!(pace.due(now, sent, 1000), due.map(Duration::from_millis));
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outstanding_is_waited_for() {
+    fn pace_of_outstanding_messages_waits_for_them() {
         let (pace, now) = (Pace::Outstanding(2), Duration::from_millis(100));
         assert_eq!((pace.due(now, 9, 1), pace.due(now, 9, 2)), (Some(now), None));
     }

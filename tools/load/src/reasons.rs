@@ -1,21 +1,20 @@
-//! Why servers refuse, and how often. The words are theirs: neither how many there are nor what is in them
-//! is known.
+//! Counts by reason. Reasons are texts of a server, so their number and length are limited.
 
 use std::collections::BTreeMap;
-use warren_client::http::quote;
+use warren_client::one_line;
 
-/// Reasons that are told one by one.
+/// Reasons that are counted one by one.
 const MAX_REASONS: usize = 20;
-/// Of what a server says, so much is repeated.
-const MAX_QUOTE: usize = 80;
+/// Characters of a server's text that are reported.
+const MAX_CHARS: usize = 80;
 
 /// The beginning of a text from a server, on one line.
-pub(super) fn brief(text: &str) -> String {
-    quote(text, MAX_QUOTE)
+pub(crate) fn brief(text: &str) -> String {
+    one_line(text, MAX_CHARS)
 }
 
-/// Counts a reason, as far as it is told by its name.
-pub(super) fn count(reasons: &mut BTreeMap<String, u64>, reason: &str) {
+/// Counts a reason, under `other reasons` if there are too many.
+pub(crate) fn count(reasons: &mut BTreeMap<String, u64>, reason: &str) {
     let reason = brief(reason);
     let known = reasons.contains_key(&reason) || reasons.len() < MAX_REASONS;
     let reason = if known { reason } else { "other reasons".to_owned() };
@@ -27,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_babbles_does_not_fill_the_report() {
+    fn many_long_reasons_do_not_fill_the_report() {
         let mut reasons = BTreeMap::new();
         for number in 0..100 {
             count(&mut reasons, &format!("{number:02}\x1b[2J{}", "x".repeat(1000)));
@@ -37,7 +36,7 @@ mod tests {
         assert_eq!(reasons.values().max(), Some(&80));
         assert_eq!(reasons.values().filter(|times| **times == 2).count(), 1);
         for reason in reasons.keys() {
-            assert!(reason.len() <= MAX_QUOTE && !reason.contains(char::is_control), "{reason}");
+            assert!(reason.len() <= MAX_CHARS && !reason.contains(char::is_control), "{reason}");
         }
     }
 }

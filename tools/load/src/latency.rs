@@ -1,55 +1,55 @@
-//! How long deliveries took; plain data.
+//! The latencies of deliveries; plain data.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::time::Duration;
 
-/// The longest that is told apart, in microseconds: an hour.
-const MOST: u64 = 3_600_000_000;
-/// Digits that are kept of each: what is told is right within a thousandth.
+/// The longest latency that is recorded as it is, in microseconds: an hour.
+const MAX_MICROS: u64 = 3_600_000_000;
+/// Significant digits of each: percentiles are exact within a thousandth.
 const DIGITS: u8 = 3;
 
-/// None only if there is no room for it.
+/// A histogram of latencies; `None` only if its memory could not be allocated.
 #[derive(Debug)]
-pub(super) struct Latency(Option<Histogram<u64>>);
+pub(crate) struct Latency(Option<Histogram<u64>>);
 
-/// From a publish to its deliveries, in milliseconds: half of them took at most `p50`, and so on.
+/// The time from publishing to delivery, in milliseconds. Half of the deliveries took at most `p50`, and so on.
 #[derive(Clone, Copy, Debug, Serialize, PartialEq)]
-pub struct Percentiles {
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    pub max: f64,
+pub(crate) struct Percentiles {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, MOST, DIGITS).ok())
+        Self(Histogram::new_with_bounds(1, MAX_MICROS, DIGITS).ok())
     }
 }
 
 impl Latency {
-    pub(super) fn record(&mut self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(MOST);
+    pub(crate) fn record(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(MAX_MICROS);
         if let Some(histogram) = &mut self.0 {
             histogram.saturating_record(micros);
         }
     }
 
     #[cfg(test)]
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.as_ref().map_or(0, Histogram::len)
     }
 
-    /// None if there was no delivery.
-    pub(super) fn percentiles(&self) -> Option<Percentiles> {
+    /// The percentiles; `None` if there was no delivery.
+    pub(crate) fn percentiles(&self) -> Option<Percentiles> {
         let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
         let milliseconds = |micros: u64| micros as f64 / 1e3;
-        let below = |quantile| milliseconds(histogram.value_at_quantile(quantile));
+        let at = |quantile| milliseconds(histogram.value_at_quantile(quantile));
         Some(Percentiles {
-            p50: below(0.5),
-            p90: below(0.9),
-            p99: below(0.99),
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
             max: milliseconds(histogram.max()),
         })
     }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_right_within_a_thousandth() {
+    fn percentiles_are_exact_within_a_thousandth() {
         let mut latency = Latency::default();
         assert_eq!(latency.percentiles(), None);
         for micros in 1..=100_000 {
