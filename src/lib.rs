@@ -9,5 +9,4 @@
 
 pub mod app;
 pub mod check;
-pub mod load;
 pub mod shutdown;

@@ -1,126 +1,77 @@
-//! Parse, build, run, and an exit code.
+//! The command line: serving, `warren check`, and exit codes.
 
+use clap::{Parser, Subcommand};
 use futures_util::FutureExt;
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use warren::app::Application;
-use warren::check::{self, Plan};
-use warren::load;
+use warren::check;
+use warren_cli::EXIT_USAGE;
 use warren_config::{Config, ConfigErrors};
 use warren_observe::events::{Event, SanitizedText};
 use warren_observe::logging;
 use warren_observe::reporter::Reporter;
 use warren_observe::traces::TraceSettings;
 
-/// A bad setting or argument (EX_USAGE of sysexits).
-const USAGE: u8 = 64;
-/// Serving failed (EX_SOFTWARE).
-const FAILED: u8 = 70;
-/// `warren check` could not prove what it was to prove, or `warren load` lost something.
-const UNPROVED: u8 = 1;
+/// The exit code if `warren check` fails.
+const EXIT_CHECK_FAILED: u8 = 1;
+/// The exit code if the service fails (`EX_SOFTWARE` of sysexits.h).
+const EXIT_FAILED: u8 = 70;
 
-const HELP: &str = "warren: WebSocket fan-out, replicas joined by RabbitMQ
+const EXIT_CODES: &str = "Exit codes: 0 after a complete shutdown, 64 for an invalid variable or argument, \
+    70 if the service fails.";
 
-Usage: warren [--help | --version]
-       warren check HOST:PORT... [--help]
-       warren load URL [--help]
+/// WebSocket fan-out: replicas joined by RabbitMQ.
+///
+/// Without a command it serves clients. Environment variables configure it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "warren",
+    version,
+    propagate_version = true,
+    after_help = "The variables are in `warren --help`.",
+    after_long_help = format!("{}\n{EXIT_CODES}", warren_config::help()),
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-The server is configured from the environment alone:
-";
-const EXIT_CODES: &str = "
-Exit codes: 0 after a complete shutdown, a check that passed or a load that lost nothing, 1 after one
-that failed or lost something, 64 for a bad setting or argument, 70 when serving failed.
-";
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Plan),
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    match arguments.first().map(|argument| argument.to_string_lossy()).as_deref() {
-        None => serve(),
-        Some("check") => check(arguments.into_iter().skip(1)),
-        Some("load") => load(arguments.into_iter().skip(1)),
-        Some("--help" | "-h") => {
-            print!("{HELP}{}{EXIT_CODES}", warren_config::help());
-            ExitCode::SUCCESS
-        }
-        Some("--version" | "-V") => {
-            println!("warren {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        Some(other) => {
-            eprintln!("warren: unknown argument {other:?}; warren --help tells what there is");
-            ExitCode::from(USAGE)
-        }
+    match warren_cli::parse(std::env::args_os()) {
+        Ok(Arguments { command: None }) => serve(),
+        Ok(Arguments { command: Some(Command::Check(plan)) }) => check(&plan),
+        Err(exit) => exit.print(),
     }
 }
 
-fn check(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let plan = match Plan::from_arguments(arguments) {
-        Ok(plan) => plan,
-        Err(usage) => {
-            eprintln!("warren check: {usage}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    match prove(&plan) {
+fn check(plan: &check::Plan) -> ExitCode {
+    match run_check(plan) {
         Ok(report) => {
             println!("{report}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::from(UNPROVED)
+            ExitCode::from(EXIT_CHECK_FAILED)
         }
     }
 }
 
-fn prove(plan: &Plan) -> Result<check::Report, Box<dyn std::error::Error>> {
+fn run_check(plan: &check::Plan) -> Result<check::Report, Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(check::run(plan));
-    // A name that is still being looked up is not waited for.
+    // Does not wait for a name lookup that is still in progress.
     runtime.shutdown_background();
     Ok(report?)
-}
-
-fn load(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let plan = match load::Plan::from_arguments(arguments) {
-        Ok(plan) => plan,
-        Err(usage) => {
-            eprintln!("warren load: {usage}");
-            return ExitCode::from(USAGE);
-        }
-    };
-    match put_load(&plan) {
-        Ok(report) => {
-            println!("{}", if plan.json { report.to_json() } else { report.to_string() });
-            if report.passed { ExitCode::SUCCESS } else { ExitCode::from(UNPROVED) }
-        }
-        Err(failure) => {
-            eprintln!("warren load: {failure}");
-            ExitCode::from(UNPROVED)
-        }
-    }
-}
-
-fn put_load(plan: &load::Plan) -> Result<load::Report, Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let stop = async {
-            either(&mut interrupt, &mut terminate).await;
-            // What is there so far comes soon. A second signal does not wait for it.
-            tokio::spawn(async move {
-                std::process::exit(either(&mut interrupt, &mut terminate).await);
-            });
-        };
-        Ok::<_, Box<dyn std::error::Error>>(load::run(plan, stop).await?)
-    });
-    runtime.shutdown_background();
-    report
 }
 
 fn serve() -> ExitCode {
@@ -131,7 +82,7 @@ fn serve() -> ExitCode {
         (config, traces) => {
             let mistakes = config.err().into_iter().chain(traces.err()).flat_map(|it| it.0);
             eprintln!("{}", ConfigErrors(mistakes.collect()));
-            return ExitCode::from(USAGE);
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     logging::start(&config);
@@ -145,7 +96,7 @@ fn serve() -> ExitCode {
         }
         Err(error) => {
             reporter.emit(Event::Failed { problem: SanitizedText::of(error) });
-            ExitCode::from(FAILED)
+            ExitCode::from(EXIT_FAILED)
         }
     }
 }

@@ -1,95 +1,63 @@
-//! What follows `warren check` on the command line.
+//! The command line of `warren check`.
 
-use std::ffi::OsString;
+use clap::Args;
 use std::time::Duration;
-use warren_config::{EnvValue, HumanDuration};
+use warren_cli::{count, setting};
+use warren_config::HumanDuration;
 
-/// How it is called, for `warren --help`.
-pub const USAGE: &str = "warren check HOST:PORT... [--replicas N] [--timeout 30s]";
-
-/// Replicas that are looked for, at most.
+/// Replicas in one check, at most.
 pub(super) const MAX_REPLICAS: usize = 256;
 
-/// What is to be checked.
-#[derive(Debug)]
+const EXIT_CODES: &str =
+    "Exit codes: 0 if the check passed, 1 if it failed, 64 for an invalid argument.";
+
+/// Verifies that a message published at each replica arrives at all of them.
+///
+/// It subscribes at every address to a channel of its own, publishes one message through each, and fails if a
+/// message does not arrive everywhere exactly once.
+#[derive(Args, Debug)]
+#[command(after_help = EXIT_CODES)]
 pub struct Plan {
-    /// Names or addresses with a port. All the addresses of a name count.
+    /// Addresses of the replicas' client ports. All addresses that a name resolves to are checked.
+    #[arg(value_name = "HOST:PORT", required = true, value_parser = target)]
     pub targets: Vec<String>,
-    /// With how many different replicas it is satisfied. It waits for them. None: whoever is there
-    /// is checked, and has to be there at once.
+    /// Waits until this many different replicas answer. Without it, all addresses have to answer at once.
+    #[arg(long, value_name = "N", value_parser = count::<MAX_REPLICAS>)]
     pub replicas: Option<usize>,
-    /// How long all of it may take.
+    /// Time limit for the whole check.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
 }
 
-/// An argument that is none. It does not say the argument, which may hold a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Usage {
-    #[error("what to check? Usage: {USAGE}")]
-    NoTarget,
-    #[error(
-        "an address is a host and a port, such as warren-admin:8080 or [::1]:8080: no scheme, no \
-         user, no path"
-    )]
-    Target,
-    #[error("--replicas takes a number from 1 to {MAX_REPLICAS}")]
-    Replicas,
-    #[error("--timeout takes {}", HumanDuration::ACCEPTS)]
-    Timeout,
-    #[error("there are only --replicas and --timeout. Usage: {USAGE}")]
-    Option,
+fn duration(value: &str) -> Result<Duration, String> {
+    setting::<HumanDuration>(value).map(|duration| duration.0)
 }
 
-impl Plan {
-    /// Reads the arguments behind `check`.
-    ///
-    /// # Errors
-    /// [`Usage`] for the first one that cannot be read, or if there is no target.
-    pub fn from_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Usage> {
-        let mut plan =
-            Self { targets: Vec::new(), replicas: None, timeout: Duration::from_secs(30) };
-        // What is not UTF-8 is no target, no option and no value of one either.
-        let mut arguments =
-            arguments.into_iter().map(|argument| argument.into_string().unwrap_or_default());
-        while let Some(argument) = arguments.next() {
-            // `--replicas=2` is `--replicas 2`.
-            let (name, value) = match argument.split_once('=') {
-                Some((name, value)) if name.starts_with('-') => (name, Some(value.to_owned())),
-                _ => (argument.as_str(), None),
-            };
-            let value = || value.or_else(|| arguments.next());
-            match name {
-                "--replicas" => {
-                    let number = value().and_then(|number| number.parse().ok());
-                    let number = number.filter(|number| (1..=MAX_REPLICAS).contains(number));
-                    plan.replicas = Some(number.ok_or(Usage::Replicas)?);
-                }
-                "--timeout" => {
-                    let timeout = value().and_then(|timeout| HumanDuration::parse(&timeout));
-                    plan.timeout = timeout.ok_or(Usage::Timeout)?.0;
-                }
-                option if option.starts_with('-') => return Err(Usage::Option),
-                target if is_target(target) => plan.targets.push(target.to_owned()),
-                _ => return Err(Usage::Target),
-            }
-        }
-        if plan.targets.is_empty() { Err(Usage::NoTarget) } else { Ok(plan) }
-    }
-}
-
-fn is_target(target: &str) -> bool {
+fn target(value: &str) -> Result<String, &'static str> {
     let host = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    target.rsplit_once(':').is_some_and(|(name, port)| {
+    let valid = value.rsplit_once(':').is_some_and(|(name, port)| {
         !name.is_empty() && name.chars().all(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
+    });
+    valid.then(|| value.to_owned()).ok_or(
+        "expected a host and a port, such as warren-admin:8080 or [::1]:8080, with no scheme, no user and \
+         no path",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use warren_cli::Exit;
 
-    fn plan(arguments: &[&str]) -> Result<Plan, Usage> {
-        Plan::from_arguments(arguments.iter().map(OsString::from))
+    #[derive(Debug, Parser)]
+    struct Check {
+        #[command(flatten)]
+        plan: Plan,
+    }
+
+    fn plan(arguments: &[&str]) -> Result<Plan, Exit> {
+        warren_cli::parse([&["check"], arguments].concat()).map(|Check { plan }| plan)
     }
 
     #[test]
@@ -105,25 +73,34 @@ mod tests {
     }
 
     #[test]
-    fn mistakes() {
-        for (arguments, mistake) in [
-            (&[][..], Usage::NoTarget),
-            (&["--replicas", "2"], Usage::NoTarget),
-            (&["a:1", "--replicas"], Usage::Replicas),
-            (&["a:1", "--replicas", "0"], Usage::Replicas),
-            (&["a:1", "--replicas", "257"], Usage::Replicas),
-            (&["a:1", "--timeout", "30"], Usage::Timeout),
-            (&["a:1", "--timeout", "0s"], Usage::Timeout),
-            (&["a:1", "--replicas="], Usage::Replicas),
-            (&["a:1", "--timeout=", "5m"], Usage::Timeout),
-            (&["a:1", "--loud"], Usage::Option),
-            (&["a:1", "--loud=1"], Usage::Option),
+    fn invalid_arguments_are_named_without_their_values() {
+        let replicas = "'--replicas <N>': expected a number from 1 to 256";
+        let timeout = "'--timeout <DURATION>': expected a duration";
+        for (arguments, says) in [
+            (&[][..], "<HOST:PORT>..."),
+            (&["--replicas", "2"], "<HOST:PORT>..."),
+            (&["a:1", "--replicas"], "a value is required for '--replicas <N>'"),
+            (&["a:1", "--replicas", "0"], replicas),
+            (&["a:1", "--replicas", "257"], replicas),
+            (&["a:1", "--timeout", "30"], timeout),
+            (&["a:1", "--timeout", "0s"], timeout),
+            (&["a:1", "--replicas="], "a value is required for '--replicas <N>'"),
+            (&["a:1", "--timeout=", "5m"], "a value is required for '--timeout <DURATION>'"),
+            (&["a:1", "--loud"], "unexpected argument '--loud'"),
+            (&["a:1", "--loud=1"], "unexpected argument '--loud'"),
+            (&["a:1", "--replica", "1"], "a similar argument exists: '--replicas'"),
         ] {
-            assert_eq!(plan(arguments).unwrap_err(), mistake, "{arguments:?}");
+            let exit = plan(arguments).unwrap_err();
+            assert!(exit.code == 64 && exit.text.contains(says), "{arguments:?}: {}", exit.text);
         }
         for target in ["", "a", ":80", "a:", "a:0", "a:65536", "http://a:80", "u:p@a:80", "a b:80"]
         {
-            assert_eq!(plan(&[target]).unwrap_err(), Usage::Target, "{target}");
+            let exit = plan(&[target]).unwrap_err();
+            assert!(
+                exit.code == 64 && exit.text.contains("<HOST:PORT>..."),
+                "{target}: {}",
+                exit.text
+            );
         }
     }
 }

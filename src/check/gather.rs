@@ -1,8 +1,8 @@
-//! From names to replicas that are listened to.
+//! From names to subscribers of all their replicas.
 
 use super::arguments::{MAX_REPLICAS, Plan};
-use super::replica::{Client, Listener, Problem};
-use super::{Failure, PAUSE};
+use super::replica::{Client, Problem, Subscriber};
+use super::{Failure, RETRY_DELAY};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -10,52 +10,53 @@ use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long one attempt may take, if there is time for another one.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// Time for one attempt, if another may follow.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Listens at every address of every target. With a number of replicas to wait for, it tries until
-/// the deadline, and looks the names up each time; without one, it tries once.
-pub(super) async fn gather(
+/// Subscribes at every address of every target. With a number of replicas to wait for, it tries until the
+/// deadline, and resolves the names each time; without one, it tries once.
+pub(super) async fn subscribe_all(
     plan: &Plan,
     channel: &str,
     deadline: Instant,
-) -> Result<Vec<Listener>, Failure> {
-    let failure = |problems| Failure { heard: Vec::new(), problems };
+) -> Result<Vec<Subscriber>, Failure> {
+    let failure = |problems| Failure { received: Vec::new(), problems };
     let client = Client::new().map_err(|problem| failure(vec![problem.to_string()]))?;
-    let mut listeners = Vec::new();
+    let mut subscribers = Vec::new();
     loop {
         let end = match plan.replicas {
-            Some(_) => deadline.min(Instant::now() + ATTEMPT),
+            Some(_) => deadline.min(Instant::now() + ATTEMPT_TIMEOUT),
             None => deadline,
         };
-        let mut problems = attempt(plan, &client, channel, &mut listeners, end).await;
-        let names: BTreeSet<_> = listeners.iter().map(|listener| &listener.replica.name).collect();
+        let mut problems = attempt(plan, &client, channel, &mut subscribers, end).await;
+        let names: BTreeSet<_> =
+            subscribers.iter().map(|subscriber| &subscriber.replica.name).collect();
         let (found, wanted) = (names.len(), plan.replicas.unwrap_or(1));
         if found < wanted {
             problems.push(format!("{found} of {wanted} replicas answered"));
         }
         if problems.is_empty() {
-            listeners.sort_by_cached_key(|listener| listener.replica.to_string());
-            return Ok(listeners);
+            subscribers.sort_by_cached_key(|subscriber| subscriber.replica.to_string());
+            return Ok(subscribers);
         }
-        if plan.replicas.is_none() || Instant::now() + PAUSE >= deadline {
+        if plan.replicas.is_none() || Instant::now() + RETRY_DELAY >= deadline {
             return Err(failure(problems));
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
-/// Looks the names up and listens at the addresses that are new; says what did not work.
+/// Resolves the names and subscribes at the addresses that are new; returns the problems.
 async fn attempt(
     plan: &Plan,
     client: &Client,
     channel: &str,
-    listeners: &mut Vec<Listener>,
+    subscribers: &mut Vec<Subscriber>,
     end: Instant,
 ) -> Vec<String> {
     let lookups = join_all(plan.targets.iter().map(async |target| {
-        let found = timeout_at(end, lookup_host(target)).await.map_err(|_| Problem::Late);
-        let found = found.and_then(|found| found.map_err(Problem::unknown));
+        let found = timeout_at(end, lookup_host(target)).await.map_err(|_| Problem::Timeout);
+        let found = found.and_then(|found| found.map_err(Problem::no_address));
         (target, found.map(Iterator::collect::<Vec<_>>))
     }));
     let mut problems = Vec::new();
@@ -69,29 +70,31 @@ async fn attempt(
     if addresses.len() > MAX_REPLICAS {
         return vec![format!("there are {} addresses, more than {MAX_REPLICAS}", addresses.len())];
     }
-    listeners.retain(|listener| addresses.contains_key(&listener.replica.address));
-    let known: BTreeSet<_> = listeners.iter().map(|listener| listener.replica.address).collect();
+    subscribers.retain(|subscriber| addresses.contains_key(&subscriber.replica.address));
+    let known: BTreeSet<_> =
+        subscribers.iter().map(|subscriber| subscriber.replica.address).collect();
     let new = addresses.iter().filter(|(address, _)| !known.contains(address));
     let opened = join_all(new.map(async |(&address, &target)| {
-        let opened = timeout_at(end, client.listen(target, address, channel)).await;
-        (target, address, opened.unwrap_or(Err(Problem::Late)))
+        let opened = timeout_at(end, client.subscribe(target, address, channel)).await;
+        (target, address, opened.unwrap_or(Err(Problem::Timeout)))
     }));
     let mut failed = Vec::new();
     for (target, address, opened) in opened.await {
         match opened {
-            Ok(listener) => listeners.push(listener),
+            Ok(subscriber) => subscribers.push(subscriber),
             Err(problem) => failed.push((target, address, problem)),
         }
     }
-    let open: BTreeSet<_> = listeners.iter().map(|listener| listener.replica.address).collect();
+    let open: BTreeSet<_> =
+        subscribers.iter().map(|subscriber| subscriber.replica.address).collect();
     failed.retain(|(target, address, _)| !is_unserved_family(&addresses, &open, target, *address));
     let line = |(_, address, problem)| format!("{address}: {problem}");
     problems.extend(failed.into_iter().map(line));
     problems
 }
 
-/// Whether a name has addresses of both families, and its replicas serve only the other one than that
-/// of `address`: `localhost` is such a name, and so is a Service of both families.
+/// Returns whether a name has IPv4 and IPv6 addresses, and its replicas serve only the family that `address` is
+/// not of. `localhost` is such a name, and so is a dual-stack Service.
 fn is_unserved_family(
     addresses: &BTreeMap<SocketAddr, &String>,
     open: &BTreeSet<SocketAddr>,
@@ -111,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_family_counts_as_soon_as_one_of_its_addresses_answers() {
+    fn family_is_served_if_one_of_its_addresses_answers() {
         let [a4, b4, a6, b6] = ["1.1.1.1:1", "1.1.1.2:1", "[::1]:1", "[::2]:1"]
             .map(|address| address.parse::<SocketAddr>().unwrap());
         let (name, other) = ("name:1".to_owned(), "other:1".to_owned());

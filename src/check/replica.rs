@@ -1,59 +1,73 @@
 //! One replica, as its clients see it.
 
-use super::events::{Event, Events};
+use super::replica_event::ReplicaEvent;
 use futures_util::stream::{Stream, unfold};
 use reqwest::header::HOST;
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 use std::fmt;
 use std::net::SocketAddr;
-use warren_client::http::{self, quote};
+use std::num::NonZeroUsize;
+use warren_client::sse::{Error, Event, EventStream};
+use warren_client::{http, one_line};
 
-/// Of what a server says, so much is repeated.
+/// Characters of a server's text that are reported.
 const MAX_QUOTE: usize = 200;
+/// The largest event that is read, in bytes. Those of a check are far smaller.
+const MAX_EVENT: NonZeroUsize = NonZeroUsize::new(64 << 10).expect("not zero");
 
-/// Why a replica cannot be asked.
+/// A problem with a replica.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
     #[error("no address: {0}")]
-    Unknown(String),
+    NoAddress(String),
     #[error("cannot be reached: {0}")]
     Unreachable(String),
     #[error("no answer in time")]
-    Late,
+    Timeout,
     #[error("answered {status}: {1}", status = .0.as_u16())]
     Refused(StatusCode, String),
     #[error("does not answer as a replica of Warren does")]
-    Foreign,
+    NotWarren,
     #[error("ended the event stream")]
     Ended,
 }
 
 impl Problem {
-    pub(super) fn unknown(error: std::io::Error) -> Self {
-        Self::Unknown(brief(&error.to_string()))
+    pub(super) fn no_address(error: std::io::Error) -> Self {
+        Self::NoAddress(brief(&error.to_string()))
     }
 
-    /// Whether the same may work later.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Returns whether another attempt may succeed.
+    pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Refused(StatusCode::SERVICE_UNAVAILABLE, _))
     }
 }
 
 impl From<reqwest::Error> for Problem {
     fn from(error: reqwest::Error) -> Self {
-        // What it says itself is the address; the cause is at the bottom.
+        // reqwest's own text is the address. The cause is at the end of the chain.
         let mut cause: &dyn std::error::Error = &error;
-        while let Some(below) = cause.source() {
-            cause = below;
+        while let Some(source) = cause.source() {
+            cause = source;
         }
         Self::Unreachable(brief(&cause.to_string()))
     }
 }
 
-/// The beginning of a text from a replica, on one line.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Http(error) => error.into(),
+            Error::TooLarge(_) => Self::NotWarren,
+            Error::Truncated => Self::Ended,
+        }
+    }
+}
+
+/// The beginning of a replica's text, on one line.
 fn brief(text: &str) -> String {
-    quote(text, MAX_QUOTE)
+    one_line(text, MAX_QUOTE)
 }
 
 #[derive(Clone, Debug)]
@@ -64,30 +78,32 @@ impl Client {
         Ok(Self(http::client().build()?))
     }
 
-    /// Listens to a channel at one of the addresses of `target`. When it returns, the replica sends
-    /// what is said from now on.
-    pub(super) async fn listen(
+    /// Subscribes to a channel at one address of `target`. The subscriber receives all messages that are
+    /// published after this returns.
+    pub(super) async fn subscribe(
         &self,
         target: &str,
         address: SocketAddr,
         channel: &str,
-    ) -> Result<Listener, Problem> {
+    ) -> Result<Subscriber, Problem> {
         let url = format!("http://{address}/events?channel={channel}");
         let response = self.0.get(url).header(HOST, target).send().await?;
-        let mut stream = Events::default();
-        let mut response = expect(StatusCode::OK, response).await?;
+        let response = expect(StatusCode::OK, response).await?;
+        let mut events = EventStream::new(response, MAX_EVENT);
         loop {
-            if let Event::Ready(name) = next(&mut response, &mut stream).await? {
+            if let ReplicaEvent::Ready(name) = next(&mut events).await? {
                 let client = self.clone();
                 let (name, target) = (brief(&name), target.to_owned());
-                let replica = Replica { name, address, target, client };
-                return Ok(Listener { replica, response, stream });
+                return Ok(Subscriber {
+                    replica: Replica { name, address, target, client },
+                    events,
+                });
             }
         }
     }
 }
 
-/// Where to publish.
+/// One replica, and the way to publish through it.
 #[derive(Clone, Debug)]
 pub(super) struct Replica {
     pub(super) name: String,
@@ -118,22 +134,21 @@ impl Replica {
     }
 }
 
-/// An open event stream.
+/// An open event stream of a replica.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(super) struct Subscriber {
     pub(super) replica: Replica,
-    response: Response,
-    stream: Events,
+    events: EventStream,
 }
 
-impl Listener {
-    /// The texts of the messages that come. It ends with a problem.
+impl Subscriber {
+    /// The texts of the messages received, and last the problem that ended them.
     pub(super) fn texts(self) -> impl Stream<Item = Result<String, Problem>> {
-        unfold(Some((self.response, self.stream)), async |open| {
-            let (mut response, mut stream) = open?;
+        unfold(Some(self.events), async |events| {
+            let mut events = events?;
             loop {
-                match next(&mut response, &mut stream).await {
-                    Ok(Event::Text(text)) => return Some((Ok(text), Some((response, stream)))),
+                match next(&mut events).await {
+                    Ok(ReplicaEvent::Text(text)) => return Some((Ok(text), Some(events))),
                     Ok(_) => {}
                     Err(problem) => return Some((Err(problem), None)),
                 }
@@ -142,23 +157,20 @@ impl Listener {
     }
 }
 
-async fn next(response: &mut Response, stream: &mut Events) -> Result<Event, Problem> {
-    loop {
-        if let Some(event) = stream.pop() {
-            return Ok(event);
-        }
-        let bytes = response.chunk().await?.ok_or(Problem::Ended)?;
-        stream.push(&bytes).ok_or(Problem::Foreign)?;
+async fn next(events: &mut EventStream) -> Result<ReplicaEvent, Problem> {
+    match events.next().await?.ok_or(Problem::Ended)? {
+        Event::Message(message) => Ok(ReplicaEvent::parse(&message)),
+        Event::Retry(_) => Ok(ReplicaEvent::Other),
     }
 }
 
-/// The response, if it has the status; else a problem with the beginning of what it says.
+/// The response if it has this status, else a problem with the beginning of its body.
 async fn expect(status: StatusCode, mut response: Response) -> Result<Response, Problem> {
     if response.status() == status {
         return Ok(response);
     }
     let status = response.status();
-    let said = response.chunk().await.ok().flatten().unwrap_or_default();
-    let said = &said[..said.len().min(MAX_QUOTE * 4)];
-    Err(Problem::Refused(status, brief(&String::from_utf8_lossy(said))))
+    let body = response.chunk().await.ok().flatten().unwrap_or_default();
+    let body = &body[..body.len().min(MAX_QUOTE * 4)];
+    Err(Problem::Refused(status, brief(&String::from_utf8_lossy(body))))
 }

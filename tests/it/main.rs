@@ -49,7 +49,6 @@ mod faults;
 mod file_limit;
 mod hanging_broker;
 mod injection;
-mod load;
 mod log;
 mod log_faults;
 mod logs;

@@ -5,7 +5,7 @@ use clap::{Error, Parser};
 use std::ffi::OsString;
 use std::fmt;
 use std::process::ExitCode;
-use warren_config::Setting;
+use warren_config::EnvValue;
 
 /// The exit code for an invalid argument or variable (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -66,7 +66,7 @@ pub fn parse<T: Parser>(
 ///
 /// # Errors
 /// A description of accepted values.
-pub fn setting<T: Setting>(value: &str) -> Result<T, String> {
+pub fn setting<T: EnvValue>(value: &str) -> Result<T, String> {
     T::parse(value).ok_or_else(|| format!("expected {}", T::ACCEPTS))
 }
 
@@ -82,13 +82,13 @@ pub fn count<const MAX: usize>(value: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use warren_config::Bytes;
+    use warren_config::ByteSize;
 
     #[derive(Debug, Parser)]
     #[command(name = "burrow", version = "1.2.3")]
     struct Arguments {
-        #[arg(long, value_parser = setting::<Bytes>)]
-        size: Option<Bytes>,
+        #[arg(long, value_parser = setting::<ByteSize>)]
+        size: Option<ByteSize>,
         #[arg(long, value_parser = count::<5>, default_value = "2")]
         rabbits: usize,
     }
@@ -100,13 +100,16 @@ mod tests {
     #[test]
     fn values_are_read_as_variables_are() {
         let arguments: Arguments = parse(["burrow", "--size=1KiB", "--rabbits", "5"]).unwrap();
-        assert_eq!((arguments.size, arguments.rabbits), (Some(Bytes(1024)), 5));
+        assert_eq!((arguments.size, arguments.rabbits), (Some(ByteSize(1024)), 5));
     }
 
     #[test]
     fn errors_say_what_is_accepted_and_hide_the_value() {
         for (arguments, says) in [
-            (&["--size", "hunter2"][..], "error: invalid value for '--size <SIZE>': expected a size"),
+            (
+                &["--size", "hunter2"][..],
+                "error: invalid value for '--size <SIZE>': expected a size",
+            ),
             (&["--rabbits", "6"], "expected a number from 1 to 5"),
             (&["--rabbits"], "a value is required for '--rabbits <RABBITS>'"),
             (&["--rabits=2"], "a similar argument exists: '--rabbits'"),
@@ -120,7 +123,10 @@ mod tests {
 
     #[test]
     fn help_and_version_succeed() {
-        assert_eq!((exit(&["--version"]).text.as_str(), exit(&["--help"]).code), ("burrow 1.2.3\n", 0));
+        assert_eq!(
+            (exit(&["--version"]).text.as_str(), exit(&["--help"]).code),
+            ("burrow 1.2.3\n", 0)
+        );
     }
 
     #[test]

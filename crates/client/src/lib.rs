@@ -7,8 +7,6 @@
 //! - [`sse`]: an SSE stream over an HTTP response (feature `sse`).
 //! - [`websocket`]: a handshake, and the WebSocket it opens (feature `websocket`).
 
-#![forbid(unsafe_code)]
-
 pub mod http;
 #[cfg(feature = "sse")]
 pub mod sse;

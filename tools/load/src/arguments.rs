@@ -7,7 +7,7 @@ use clap::Parser;
 use std::ffi::OsString;
 use std::time::Duration;
 use warren_cli::{Exit, count, setting};
-use warren_config::{Bytes, Rate, Setting, Span};
+use warren_config::{ByteSize, EnvValue, HumanDuration, Rate};
 use warren_protocol::message::Channel;
 
 /// Above what one server of this kind serves.
@@ -55,8 +55,8 @@ struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "256B", value_parser = size)]
     size: usize,
     /// Time to publish.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = setting::<Span>)]
-    duration: Span,
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = setting::<HumanDuration>)]
+    duration: HumanDuration,
     /// Channel to publish to; its other subscribers receive the messages, too [default: a new one].
     #[arg(long, value_name = "NAME", value_parser = channel)]
     channel: Option<String>,
@@ -90,8 +90,17 @@ impl Plan {
     pub(crate) fn from_arguments(
         arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, Exit> {
-        let Arguments { targets, clients, publishers, rate, outstanding, size, duration, channel, json } =
-            warren_cli::parse(arguments)?;
+        let Arguments {
+            targets,
+            clients,
+            publishers,
+            rate,
+            outstanding,
+            size,
+            duration,
+            channel,
+            json,
+        } = warren_cli::parse(arguments)?;
         let publishers = publishers.unwrap_or(clients.min(PUBLISHERS));
         if publishers > clients {
             return Err(Exit::usage::<Arguments>(
@@ -108,13 +117,13 @@ impl Plan {
 }
 
 fn size(value: &str) -> Result<usize, String> {
-    let size = Bytes::parse(value).map(|size| size.0);
+    let size = ByteSize::parse(value).map(|size| size.0);
     let size = size.filter(|size| (MIN_SIZE..=MAX_SIZE).contains(size));
-    size.ok_or_else(|| format!("expected {}, from {MIN_SIZE}B to 8MiB", Bytes::ACCEPTS))
+    size.ok_or_else(|| format!("expected {}, from {MIN_SIZE}B to 8MiB", ByteSize::ACCEPTS))
 }
 
 fn channel(value: &str) -> Result<String, String> {
-    match Channel::new(value.to_owned()) {
+    match Channel::new(value) {
         Ok(_) => Ok(value.to_owned()),
         Err(_) => Err("expected a name of 1 to 255 bytes without control characters".to_owned()),
     }

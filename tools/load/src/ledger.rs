@@ -121,7 +121,8 @@ impl Ledger {
     /// Records the error code that answered a message.
     pub(crate) fn refuse(&mut self, publisher: usize, sequence: u32, code: &str) {
         let Some(message) = self.publishers[publisher].pending(sequence) else { return };
-        message.answer = if UNCERTAIN.contains(&code) { Answer::Uncertain } else { Answer::Refused };
+        message.answer =
+            if UNCERTAIN.contains(&code) { Answer::Uncertain } else { Answer::Refused };
         reasons::count(&mut self.totals.refused, code);
         self.drop_settled(publisher);
     }
@@ -195,7 +196,8 @@ impl Ledger {
     /// Stops waiting for messages that were refused, and for those sent before `limit`.
     pub(crate) fn give_up_before(&mut self, limit: Duration) {
         for message in self.publishers.iter_mut().flat_map(|publisher| &mut publisher.messages) {
-            if message.sent < limit || matches!(message.answer, Answer::Refused | Answer::Uncertain) {
+            if message.sent < limit || matches!(message.answer, Answer::Refused | Answer::Uncertain)
+            {
                 self.outstanding -= usize::from(std::mem::take(&mut message.outstanding));
             }
         }

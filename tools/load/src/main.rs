@@ -3,8 +3,6 @@
 //! A client like any other: it knows of the replicas only what docs/protocol.md says. Each client is a task of
 //! one thread. The rules are plain data, in `ledger.rs`.
 
-#![forbid(unsafe_code)]
-
 mod arguments;
 mod client;
 mod cpu_meter;
@@ -174,8 +172,7 @@ fn report(
     let accepted = results.ledger.clients() as u64;
     let refused: u64 = totals.refused.values().sum();
     let lost = totals.lost + totals.lost_to_closed;
-    let per_second =
-        if load.seconds > 0.0 { delivered_in_time as f64 / load.seconds } else { 0.0 };
+    let per_second = if load.seconds > 0.0 { delivered_in_time as f64 / load.seconds } else { 0.0 };
     Report {
         passed: totals.confirmed > 0 && lost == 0,
         connections: Connections {
@@ -217,7 +214,9 @@ fn allow_files(clients: usize) -> Result<(), Failure> {
     // The present limit may suffice, too.
     let _ = setrlimit(Resource::Nofile, limit);
     match getrlimit(Resource::Nofile).current {
-        Some(most) if (clients as u64).saturating_add(OTHER_FILES) > most => Err(Failure::Files(most)),
+        Some(most) if (clients as u64).saturating_add(OTHER_FILES) > most => {
+            Err(Failure::Files(most))
+        }
         _ => Ok(()),
     }
 }

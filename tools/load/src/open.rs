@@ -96,7 +96,11 @@ mod tests {
     #[test]
     fn reason_has_the_error_code_of_a_refusal() {
         for (status, body, says) in [
-            (503, r#"{"error":{"code":"too_many_connections","message":"full"}}"#, "503 too_many_connections"),
+            (
+                503,
+                r#"{"error":{"code":"too_many_connections","message":"full"}}"#,
+                "503 too_many_connections",
+            ),
             (404, "<html>", "404"),
             (403, "", "403"),
         ] {

@@ -15,10 +15,7 @@ pub(crate) struct RunId(String);
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ServerFrame {
     /// A message of this run.
-    Message {
-        publisher: usize,
-        sequence: u32,
-    },
+    Message { publisher: usize, sequence: u32 },
     /// The confirmation of a message of this client.
     Published(u32),
     /// The error code that answers a message of this client.
@@ -49,7 +46,8 @@ impl RunId {
     pub(crate) fn parse(&self, frame: &[u8]) -> ServerFrame {
         // Most frames are messages, and only messages begin like this.
         if !frame.starts_with(br#"{"id""#) {
-            return serde_json::from_slice(frame).map_or(ServerFrame::Other, Frame::into_server_frame);
+            return serde_json::from_slice(frame)
+                .map_or(ServerFrame::Other, Frame::into_server_frame);
         }
         let id = self.0.as_bytes();
         let ours = frame.windows(id.len()).position(|part| part == id).and_then(|at| {
@@ -94,13 +92,18 @@ mod tests {
     fn messages_of_this_run_are_recognized() {
         let run_id = RunId::new();
         for size in [MIN_SIZE, 256, 4096] {
-            let command: Value = serde_json::from_str(&run_id.publish_command(3, 70_000, size)).unwrap();
+            let command: Value =
+                serde_json::from_str(&run_id.publish_command(3, 70_000, size)).unwrap();
             let text = command["publish"]["text"].as_str().unwrap();
             assert_eq!((text.len(), command["publish"]["ref"].as_u64()), (size, Some(70_000)));
             let message = format!(r#"{{"id":"1-2","channel":"x","text":"{text}","date":"x"}}"#);
             let ours = ServerFrame::Message { publisher: 3, sequence: 70_000 };
             assert_eq!(run_id.parse(message.as_bytes()), ours);
-            assert_eq!(RunId::new().parse(message.as_bytes()), ServerFrame::Other, "the message is of another run");
+            assert_eq!(
+                RunId::new().parse(message.as_bytes()),
+                ServerFrame::Other,
+                "the message is of another run"
+            );
         }
     }
 

@@ -30,8 +30,7 @@ pub(crate) struct Results {
 
 impl Run {
     pub(crate) fn new(id: RunId, publishers: usize, pace: Pace) -> Self {
-        let results =
-            Results { ledger: Ledger::new(publishers), closes: BTreeMap::new(), gaps: 0 };
+        let results = Results { ledger: Ledger::new(publishers), closes: BTreeMap::new(), gaps: 0 };
         let target_outstanding = match pace {
             Pace::Outstanding(target) => target,
             Pace::Rate(_) => 0,
