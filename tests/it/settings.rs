@@ -45,12 +45,22 @@ fn help_and_version_are_printed() {
     let (code, help, _) = run(Command::new(warren()).arg("--help"));
     assert_eq!(code, Some(0));
     assert!(help.contains("WARREN_AMQP_URL") && help.contains("(default: 127.0.0.1:8080)"));
-    assert!(help.contains("warren check HOST:PORT") && help.contains("warren load URL"));
+    assert!(help.contains("Usage: warren [COMMAND]") && help.contains("check"), "{help}");
+    assert!(help.contains("Exit codes: 0 after"), "{help}");
+    let (code, help, _) = run(Command::new(warren()).args(["check", "--help"]));
+    assert_eq!(code, Some(0));
+    assert!(help.contains("Usage: warren check [OPTIONS] <HOST:PORT>..."), "{help}");
+    let (code, version, _) = run(Command::new(warren()).args(["check", "--version"]));
+    let expected = concat!("warren-check ", env!("CARGO_PKG_VERSION"));
+    assert_eq!((code, version.trim()), (Some(0), expected));
     let (code, version, _) = run(Command::new(warren()).arg("--version"));
     assert_eq!((code, version.trim()), (Some(0), concat!("warren ", env!("CARGO_PKG_VERSION"))));
     let (code, _, stderr) = run(Command::new(warren()).arg("--verbose"));
     assert_eq!(code, Some(64));
     assert!(stderr.contains("--verbose"));
+    let (code, _, stderr) = run(Command::new(warren()).arg("chek"));
+    assert_eq!(code, Some(64));
+    assert!(stderr.contains("a similar subcommand exists: 'check'"), "{stderr}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! WebSockets to a small server: tungstenite's own, or bytes.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::expect_used, clippy::panic, clippy::result_large_err, clippy::unwrap_used)]
 
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::PrivateKeyDer;
@@ -81,7 +81,7 @@ async fn answered(pieces: &[&str], hangs_up: bool) -> Result<(), ConnectError> {
 
 async fn refusal(pieces: &[&str], hangs_up: bool) -> Refusal {
     match answered(pieces, hangs_up).await {
-        Err(ConnectError::Refused(refusal)) => refusal,
+        Err(ConnectError::Refused(refusal)) => *refusal,
         other => panic!("no refusal but {other:?}"),
     }
 }

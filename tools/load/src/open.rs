@@ -105,7 +105,7 @@ mod tests {
             (403, "", "403"),
         ] {
             let refusal = Refusal { status, headers: Default::default(), body: body.into() };
-            assert_eq!(reason(ConnectError::Refused(refusal)), says);
+            assert_eq!(reason(ConnectError::Refused(Box::new(refusal))), says);
         }
     }
 

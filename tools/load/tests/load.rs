@@ -1,4 +1,6 @@
-//! `warren load`.
+//! `warren-load` against replicas, with RabbitMQ where they are joined.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use serde_json::{Value, json};
 use std::fs;
@@ -8,17 +10,17 @@ use warren_testkit::LIMIT;
 use warren_testkit::ports::free_port;
 use warren_testkit::process::Process;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::replica::{Replica, warren};
+use warren_testkit::replica::Replica;
 use warren_testkit::tls;
 
-/// Begins it, with nothing in its environment but this.
+/// Starts it with this environment and nothing else.
 fn started(arguments: &[&str], environment: &[(&str, &str)]) -> Process {
-    let mut command = Command::new(warren());
-    command.env_clear().envs(environment.iter().copied()).arg("load").args(arguments);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_warren-load"));
+    command.env_clear().envs(environment.iter().copied()).args(arguments);
     Process::spawn(command)
 }
 
-/// How it ended, and what it wrote.
+/// Its exit code and its output.
 async fn ended(mut load: Process) -> (i32, String) {
     let status = load.ended(LIMIT).await;
     let output = load.output();
@@ -30,7 +32,7 @@ async fn load(arguments: &[&str]) -> (i32, String) {
     ended(started(arguments, &[])).await
 }
 
-/// The same, with its report.
+/// Its exit code and its report.
 async fn report(arguments: &[&str]) -> (i32, Value) {
     let (code, output) = load(&[arguments, &["--json"]].concat()).await;
     (code, serde_json::from_str(&output).unwrap_or_else(|_| panic!("no JSON: {output}")))
@@ -43,7 +45,7 @@ fn url(address: SocketAddr) -> String {
 /// Two replicas on these exchanges, and their addresses.
 async fn two(exchanges: [&str; 2]) -> ([Replica; 2], [String; 2]) {
     let rabbitmq = shared().url();
-    // What a replica bears in a second is more than one client may publish.
+    // By default a client may publish far fewer messages than a replica takes.
     let rate = [("CLIENT_RATE", "100000/s")];
     let a = Replica::on_rabbitmq("load-a", &rabbitmq, exchanges[0], &rate).await;
     let b = Replica::on_rabbitmq("load-b", &rabbitmq, exchanges[1], &rate).await;
@@ -52,7 +54,7 @@ async fn two(exchanges: [&str; 2]) -> ([Replica; 2], [String; 2]) {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_between_replicas_that_are_joined() {
+async fn joined_replicas_lose_nothing() {
     let exchange = unique("load");
     let (_replicas, [a, b]) = two([&exchange, &exchange]).await;
     let options = "--clients 60 --publishers 6 --outstanding 4 --duration 1s --size 1KiB";
@@ -77,8 +79,8 @@ async fn nothing_is_lost_between_replicas_that_are_joined() {
 }
 
 #[tokio::test]
-async fn what_does_not_arrive_is_told_as_lost() {
-    // They are not joined: each hears itself alone.
+async fn missing_deliveries_are_reported_as_lost() {
+    // They are not joined: each delivers only its own messages.
     let exchanges = [unique("load"), unique("load")];
     let (_replicas, [a, b]) = two([&exchanges[0], &exchanges[1]]).await;
     let options = ["--clients", "10", "--publishers", "2", "--rate", "20/s", "--duration", "1s"];
@@ -92,7 +94,7 @@ async fn what_does_not_arrive_is_told_as_lost() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_told_with_why() {
+async fn refusals_are_reported_with_their_reasons() {
     let replica = Replica::ready(&[("CLIENT_RATE", "1/m"), ("MAX_CONNECTIONS", "5")]).await;
     let nobody = format!("ws://127.0.0.1:{}", free_port());
     let options = ["--clients", "12", "--publishers", "2", "--rate", "20/s", "--duration", "1s"];
@@ -105,12 +107,12 @@ async fn what_is_refused_is_told_with_why() {
     let messages = &report["messages"];
     let limited = messages["refused"]["rate_limited"].as_u64().unwrap();
     assert_eq!(messages["sent"], messages["confirmed"].as_u64().unwrap() + limited, "{report}");
-    // What was not confirmed is not expected.
+    // A message that was not confirmed is not expected.
     assert_eq!((code, &report["deliveries"]["lost"]), (0, &json!(0)), "{report}");
 }
 
 #[tokio::test]
-async fn a_replica_that_dies_is_told_by_those_it_leaves() {
+async fn connections_to_a_killed_replica_are_reported_as_closed() {
     let mut replica = Replica::ready(&[]).await;
     let address = url(replica.addr);
     let load = started(&[&address, "--clients", "5", "--duration", "10m", "--json"], &[]);
@@ -130,7 +132,7 @@ async fn a_replica_that_dies_is_told_by_those_it_leaves() {
 }
 
 #[tokio::test]
-async fn whoever_interrupts_it_gets_what_there_is_so_far() {
+async fn interrupt_prints_the_results_so_far() {
     let replica = Replica::ready(&[]).await;
     let address = url(replica.addr);
     let mut load = started(&[&address, "--clients", "5", "--duration", "10m"], &[]);
@@ -145,13 +147,13 @@ async fn whoever_interrupts_it_gets_what_there_is_so_far() {
     for says in ["connections   5 accepted", "0 refused", "lost          0", "latency       p50"] {
         assert!(output.contains(says), "{says} in:\n{output}");
     }
-    // They say goodbye.
+    // They close their connections.
     let closed = "warren_connections_closed_total{code=\"1000\",reason=\"by_client\"}";
     replica.metric_becomes(closed, |closed| closed == 5.0).await;
 }
 
 #[tokio::test]
-async fn a_server_behind_tls_is_believed_by_its_certificate() {
+async fn server_behind_tls_needs_a_trusted_certificate() {
     let replica = Replica::ready(&[]).await;
     let (address, certificate) = tls::in_front_of(replica.addr).await;
     let address = format!("wss://{address}/ws");
@@ -169,13 +171,13 @@ async fn a_server_behind_tls_is_believed_by_its_certificate() {
 }
 
 #[tokio::test]
-async fn mistakes_in_the_arguments_are_told() {
+async fn invalid_arguments_are_refused() {
     for (arguments, says) in [
         (&[][..], "URL"),
         (&["http://user:hunter2@host"], "no user"),
         (&["ws://host", "--clients", "none"], "--clients"),
         (&["ws://host", "--rate", "20"], "50/s"),
-        (&["ws://host", "--fast"], "no such option"),
+        (&["ws://host", "--fast"], "unexpected argument '--fast'"),
     ] {
         let (code, output) = load(arguments).await;
         assert_eq!(code, 64, "{output}");

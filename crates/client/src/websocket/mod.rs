@@ -58,7 +58,7 @@ pub enum ConnectError {
     #[error("the answer is not HTTP/1.1")]
     NotHttp,
     #[error("the server refused the handshake with status {}", .0.status)]
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     #[error("the answer does not complete the handshake: {0}")]
     Incomplete(Box<Error>),
 }
@@ -204,7 +204,7 @@ impl Handshake {
                 let mut refusal = Refusal::new(*response, rest.unwrap_or_default());
                 // The status is known, whatever becomes of the body.
                 let _ = timeout_at(deadline, refusal.read_body(&mut stream)).await;
-                Err(ConnectError::Refused(refusal))
+                Err(ConnectError::Refused(Box::new(refusal)))
             }
             (Err(error), _) => Err(ConnectError::from_handshake(error)),
         }
