@@ -13,16 +13,17 @@ const EXIT_CODES: &str =
 
 /// Verifies that a message published at each replica arrives at all of them.
 ///
-/// It subscribes at every address to a channel of its own, publishes one message through each, and fails if a
-/// message does not arrive everywhere exactly once.
+/// It subscribes at every address to a channel of its own, publishes one message through each,
+/// and fails if a message does not arrive everywhere exactly once.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = EXIT_CODES, verbatim_doc_comment)]
 pub struct Plan {
     /// Addresses of the replicas' client ports. All addresses that a name resolves to are checked.
     #[arg(value_name = "HOST:PORT", required = true, value_parser = target)]
     pub targets: Vec<String>,
-    /// Waits until this many different replicas answer. Without it, all addresses have to answer at once.
-    #[arg(long, value_name = "N", value_parser = count::<MAX_REPLICAS>)]
+    /// Waits until this many different replicas answer. Without it, all addresses have to answer
+    /// at once.
+    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = count::<MAX_REPLICAS>)]
     pub replicas: Option<usize>,
     /// Time limit for the whole check.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]

@@ -22,16 +22,17 @@ const PUBLISHERS: usize = 10;
 const EXIT_CODES: &str = "Exit codes: 0 if messages were confirmed and none was lost, 1 otherwise, 64 for an \
     invalid argument.\nCtrl-C ends it with a report of what happened so far.";
 
-/// Opens many WebSockets to Warren, publishes through some of them, and reports what was accepted, confirmed,
-/// delivered and lost, and the latencies.
+/// Opens many WebSockets to Warren, publishes through some of them, and reports the outcome:
+/// what was accepted, confirmed, delivered and lost, and the latencies.
 ///
 /// It publishes to a channel of its own, unless told otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "warren-load", version, after_help = EXIT_CODES)]
+#[command(name = "warren-load", version, after_help = EXIT_CODES, verbatim_doc_comment)]
 struct Arguments {
-    /// Addresses of the replicas or of their load balancer, such as wss://chat.example.org. The path is /ws
-    /// unless given. Clients are spread evenly over all addresses, and over those that a name resolves to.
-    #[arg(value_name = "URL", required = true, value_parser = Target::parse)]
+    /// Addresses of the replicas or of their load balancer, such as wss://chat.example.org.
+    /// The path is /ws unless given. Clients are spread evenly over all addresses, and over
+    /// those that a name resolves to.
+    #[arg(verbatim_doc_comment, value_name = "URL", required = true, value_parser = Target::parse)]
     targets: Vec<Target>,
     /// WebSockets to open, including those of the publishers.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = count::<MAX_CLIENTS>)]
