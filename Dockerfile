@@ -26,15 +26,27 @@ RUN command -v cargo || { \
 ENV CARGO_PROFILE_RELEASE_DEBUG=false \
     CARGO_PROFILE_RELEASE_STRIP=symbols
 
-# Builds the dependencies with an empty crate, so that this layer is rebuilt only when one of the two manifests
-# changes. The build output of the empty crate is removed, so that it is never used instead of Warren's,
-# regardless of file times.
+# The dependencies, built around empty crates: this layer is built again only when a manifest changes. The
+# build results of the empty crates are deleted, so that Cargo, which compares file times, cannot take them
+# for the real ones.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches && \
-    touch src/lib.rs benches/fanout.rs && \
+COPY crates/broker/Cargo.toml crates/broker/
+COPY crates/cli/Cargo.toml crates/cli/
+COPY crates/client/Cargo.toml crates/client/
+COPY crates/config/Cargo.toml crates/config/
+COPY crates/hub/Cargo.toml crates/hub/
+COPY crates/observe/Cargo.toml crates/observe/
+COPY crates/protocol/Cargo.toml crates/protocol/
+COPY crates/server/Cargo.toml crates/server/
+COPY testkit/Cargo.toml testkit/
+COPY tools/load/Cargo.toml tools/load/
+COPY xtask/Cargo.toml xtask/
+RUN mkdir benches && touch benches/fanout.rs && \
+    find . -name Cargo.toml -execdir sh -c 'mkdir src && touch src/lib.rs' \; && \
     cargo build --release --locked --lib && \
-    cargo clean --release --package warren
+    cargo clean --release --workspace
 
+COPY crates crates
 COPY src src
 COPY web web
 # The certificates that Debian ships, if any, without those that an administrator added to the base image.

@@ -79,9 +79,20 @@ def test_base_images_are_arguments_with_a_version(arguments):
 
 
 def test_versions_match_the_cargo_manifest(arguments):
-    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    package = manifest()["workspace"]["package"]
     assert arguments["VERSION"] == package["version"]
     assert numbers(arguments["RUST_VERSION"]) >= numbers(package["rust-version"])
+
+
+def manifest():
+    return tomllib.loads((ROOT / "Cargo.toml").read_text())
+
+
+def members():
+    """Directories of the workspace's packages, without the root."""
+    patterns = [pattern for pattern in manifest()["workspace"]["members"] if pattern != "."]
+    folders = [folder for pattern in patterns for folder in ROOT.glob(pattern)]
+    return {folder.relative_to(ROOT) for folder in folders if (folder / "Cargo.toml").exists()}
 
 
 def numbers(version):
@@ -89,13 +100,13 @@ def numbers(version):
 
 
 def test_image_labels_match_the_cargo_manifest(image):
-    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    package = manifest()["package"]
     (text,) = of(image, "LABEL")
     labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', text))
     assert labels == {
         "title": "Warren",
         "description": package["description"],
-        "licenses": package["license"],
+        "licenses": manifest()["workspace"]["package"]["license"],
         "version": "${VERSION}",
         "revision": "${REVISION}",
         "base.name": "${RUNTIME_BASE}",
@@ -109,26 +120,45 @@ def admitted():
     return {rule[1:] for rule in rules[1:]}
 
 
+def copied():
+    """Sources that the build stage copies."""
+    return [Path(name) for text in of(stages()[0], "COPY") for name in text.split()[:-1]]
+
+
 def test_dockerignore_admits_exactly_the_copied_files():
-    copied = [text.split()[:-1] for text in of(stages()[0], "COPY")]
-    assert {name for names in copied for name in names} == admitted()
+    rules = {Path(rule) for rule in admitted()}
+    used = {rule for rule in rules for path in copied() if path == rule or rule in path.parents}
+    assert used == rules
+    assert all(rules & {path, *path.parents} for path in copied())
+
+
+def test_dependency_layer_has_the_manifest_of_every_package():
+    manifests = {path.parent for path in copied() if path.name == "Cargo.toml"}
+    assert manifests == members() | {Path(".")}
 
 
 def test_dockerignore_admits_embedded_files():
-    for source in ROOT.glob("src/**/*.rs"):
+    found = 0
+    for source in [*ROOT.glob("src/**/*.rs"), *ROOT.glob("crates/*/src/**/*.rs")]:
         for name in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', source.read_text()):
             embedded = (source.parent / name).resolve().relative_to(ROOT)
             assert (ROOT / embedded).is_file() and embedded.parts[0] in admitted(), f"{source}: {name}"
+            found += 1
+    assert found
 
 
-def test_stub_crate_has_every_target_of_the_manifest(tmp_path):
-    """Cargo requires the files of all targets in the manifest, even of those that it does not build."""
-    manifest = (ROOT / "Cargo.toml").read_text()
-    without_dependencies = re.sub(r"^\[(dev-)?dependencies\]\n(?!\[)(.+\n)*", "", manifest, flags=re.MULTILINE)
-    (tmp_path / "Cargo.toml").write_text(without_dependencies)
+def test_stub_crates_have_every_target_of_their_manifests(tmp_path):
+    """Cargo requires the files of all targets in a manifest, even of those that it does not build."""
+    for folder in [Path("."), *members()]:
+        text = (ROOT / folder / "Cargo.toml").read_text()
+        text = re.sub(r"^\[(workspace\.|dev-)?dependencies\]\n(?!\[)(.*\n)*?(?=\[|\Z)", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^\[features\]\n(?!\[)(.*\n)*?(?=\[|\Z)", "", text, flags=re.MULTILINE)
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "Cargo.toml").write_text(text)
     environment = os.environ | {"CARGO_TARGET_DIR": str(tmp_path / "target"), "CARGO_NET_OFFLINE": "true"}
     (stub,) = [text for text in of(stages()[0], "RUN") if "touch" in text]
-    script = f"cargo generate-lockfile; {stub}"
-    run = subprocess.run(["sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    # The lock file is copied there; without dependencies it is another one.
+    stub = stub.replace("cargo build", "cargo generate-lockfile && cargo build")
+    run = subprocess.run(["sh", "-ec", stub], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert not list((tmp_path / "target").rglob("libwarren*"))
