@@ -1,5 +1,4 @@
-//! An AMQP program that writes bytes where libraries write text: routing keys, ids and types that
-//! are not UTF-8.
+//! An AMQP client that sends bytes where libraries send text: routing keys, ids and types that are not UTF-8.
 
 use super::LIMIT;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +10,7 @@ const HEADER: u8 = 2;
 const BODY: u8 = 3;
 const FRAME_END: u8 = 0xce;
 
-/// Class and method, as they begin a method frame.
+/// Class and method, at the beginning of a method frame.
 type Method = [u8; 4];
 const START: Method = [0, 10, 0, 10];
 const START_OK: Method = [0, 10, 0, 11];
@@ -26,15 +25,15 @@ const ACK: Method = [0, 60, 0, 80];
 const CONFIRM_SELECT: Method = [0, 85, 0, 10];
 const CONFIRM_SELECT_OK: Method = [0, 85, 0, 11];
 
-/// The properties that are short strings, as bytes.
+/// Properties that are short strings, as bytes.
 #[derive(Clone, Copy, Default)]
-pub struct Strange<'a> {
+pub struct RawProperties<'a> {
     pub routing_key: &'a [u8],
     pub content_type: &'a [u8],
     pub message_id: &'a [u8],
     pub kind: &'a [u8],
     pub app_id: &'a [u8],
-    /// The name of a header, whose value is `true`.
+    /// Name of a header with the value `true`.
     pub header: &'a [u8],
 }
 
@@ -63,23 +62,26 @@ impl RawAmqp {
         raw
     }
 
-    /// Publishes and awaits the confirmation.
-    pub async fn publish(&mut self, exchange: &str, body: &[u8], strange: Strange<'_>) {
-        let names = [&[0, 0], &short(exchange.as_bytes())[..], &short(strange.routing_key), &[0]];
+    /// Publishes and awaits the confirm.
+    pub async fn publish(&mut self, exchange: &str, body: &[u8], properties: RawProperties<'_>) {
+        let names =
+            [&[0, 0], &short(exchange.as_bytes())[..], &short(properties.routing_key), &[0]];
         self.method(1, PUBLISH, &names.concat()).await;
-        // A bit for each property, the first property in the highest.
+        // One bit for each property, the highest for the first property.
         let (mut flags, mut list) = (0u16, Vec::new());
         let mut property = |bit: u16, value: &[u8]| {
             flags |= 1 << bit;
             list.extend_from_slice(value);
         };
-        if !strange.content_type.is_empty() {
-            property(15, &short(strange.content_type));
+        if !properties.content_type.is_empty() {
+            property(15, &short(properties.content_type));
         }
-        if !strange.header.is_empty() {
-            property(13, &long(&[&short(strange.header)[..], b"t\x01"].concat()));
+        if !properties.header.is_empty() {
+            property(13, &long(&[&short(properties.header)[..], b"t\x01"].concat()));
         }
-        for (bit, value) in [(7, strange.message_id), (5, strange.kind), (3, strange.app_id)] {
+        for (bit, value) in
+            [(7, properties.message_id), (5, properties.kind), (3, properties.app_id)]
+        {
             if !value.is_empty() {
                 property(bit, &short(value));
             }
@@ -106,7 +108,7 @@ impl RawAmqp {
         self.stream.write_all(&frame).await.unwrap();
     }
 
-    /// Awaits this method as the next one.
+    /// Awaits this method as the next frame.
     async fn expect(&mut self, method: Method) {
         let read = async {
             let mut head = [0; 7];

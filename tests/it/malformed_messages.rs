@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::client::Client;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::raw_amqp::{RawAmqp, Strange};
+use warren_testkit::raw_amqp::{RawAmqp, RawProperties};
 use warren_testkit::replica::{Replica, SMALL_HISTORY};
 use warren_testkit::subscriber::{Subscriber, TRANSPORTS};
 
@@ -29,20 +29,20 @@ async fn non_utf8_properties_stop_no_replica() {
         Replica::on_rabbitmq("host", &rabbitmq.url(), &exchange, &SMALL_HISTORY).await;
     let mut client = replica.client("").await;
     let mut raw = RawAmqp::connect(rabbitmq.port()).await;
-    let plain = Strange::default();
+    let plain = RawProperties::default();
     let mut ids = vec![say(&replica, &mut client, json!([0])).await];
-    for (n, strange) in (1..).zip([
+    for (n, properties) in (1..).zip([
         plain,
-        Strange { routing_key: NOT_UTF8, ..plain },
-        Strange { message_id: NOT_UTF8, ..plain },
-        Strange { kind: NOT_UTF8, ..plain },
-        Strange { content_type: NOT_UTF8, ..plain },
-        Strange { app_id: NOT_UTF8, ..plain },
-        Strange { header: NOT_UTF8, ..plain },
-        Strange { kind: b"warren.caf\xe9", ..plain },
-        Strange { routing_key: &[0xff; 255], message_id: &[0xfe; 255], ..plain },
+        RawProperties { routing_key: NOT_UTF8, ..plain },
+        RawProperties { message_id: NOT_UTF8, ..plain },
+        RawProperties { kind: NOT_UTF8, ..plain },
+        RawProperties { content_type: NOT_UTF8, ..plain },
+        RawProperties { app_id: NOT_UTF8, ..plain },
+        RawProperties { header: NOT_UTF8, ..plain },
+        RawProperties { kind: b"warren.caf\xe9", ..plain },
+        RawProperties { routing_key: &[0xff; 255], message_id: &[0xfe; 255], ..plain },
     ]) {
-        raw.publish(&exchange, b"{\"text\":\"strange\"}", strange).await;
+        raw.publish(&exchange, b"{\"text\":\"strange\"}", properties).await;
         ids.push(say(&replica, &mut client, json!([n])).await);
     }
     // Some of the malformed messages may be delivered. All valid ones are.
