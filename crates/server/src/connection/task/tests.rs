@@ -14,29 +14,29 @@ use warren_protocol::encoded::EncodedMessage;
 use warren_protocol::message::Channel;
 use warren_protocol::websocket::{Inflater, Window, text_frame};
 
-/// Echoes texts, and writes a text of its own whenever its task runs.
-struct Parrot {
+/// Echoes texts, and writes another text whenever its task runs.
+struct EchoHandler {
     handle: ConnectionHandle,
-    chatter: Option<&'static str>,
+    extra_text: Option<&'static str>,
     /// Answers owed. Each refused text takes one off.
-    promises: Cell<u32>,
+    owed_answers: Cell<u32>,
 }
 
-impl Parrot {
+impl EchoHandler {
     fn new() -> Self {
         let handle = ConnectionHandle::new(KeepAlive::Pings);
-        Self { handle, chatter: None, promises: Cell::new(0) }
+        Self { handle, extra_text: None, owed_answers: Cell::new(0) }
     }
 
-    /// A parrot whose connection has got a command.
+    /// A handler whose connection has a pending command.
     fn commanded(command: ConnectionCommand) -> Self {
-        let parrot = Self::new();
-        parrot.handle.set_command(command);
-        parrot
+        let handler = Self::new();
+        handler.handle.set_command(command);
+        handler
     }
 }
 
-impl MessageHandler for Parrot {
+impl MessageHandler for EchoHandler {
     fn handle(&self) -> &ConnectionHandle {
         &self.handle
     }
@@ -46,7 +46,7 @@ impl MessageHandler for Parrot {
     }
 
     fn poll(&mut self, _: &mut Context<'_>, queue: &mut WriteQueue) -> Result<(), CloseReason> {
-        if let Some(text) = self.chatter {
+        if let Some(text) = self.extra_text {
             queue.push(text_frame(text));
         }
         Ok(())
@@ -57,12 +57,12 @@ impl MessageHandler for Parrot {
     }
 
     fn refuse_text(&mut self, _: Cow<'_, str>, queue: &mut WriteQueue) {
-        self.promises.set(self.promises.get().saturating_sub(1));
+        self.owed_answers.set(self.owed_answers.get().saturating_sub(1));
         queue.push(text_frame("too late"));
     }
 
     fn is_settled(&self) -> bool {
-        self.promises.get() == 0
+        self.owed_answers.get() == 0
     }
 }
 
@@ -72,11 +72,15 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Serves a client that has sent `read_ahead` with its handshake. Both run in tasks of their own.
-async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(read_ahead: &[u8], parrot: Parrot, client: C) {
+async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(
+    read_ahead: &[u8],
+    handler: EchoHandler,
+    client: C,
+) {
     let (ours, mut theirs) = duplex(1024);
     let buffer = Rc::new(RefCell::new(vec![0; 1024]));
     let connection =
-        Connection::new(ours, buffer, read_ahead.into(), WriteQueue::default(), parrot);
+        Connection::new(ours, buffer, read_ahead.into(), WriteQueue::default(), handler);
     let both = async {
         let connection = spawn_local(connection);
         client(&mut theirs).await;
@@ -89,7 +93,7 @@ async fn serve<C: AsyncFnOnce(&mut DuplexStream)>(read_ahead: &[u8], parrot: Par
 #[tokio::test]
 async fn client_that_does_not_read_is_read_later() {
     const MESSAGES: usize = 5000;
-    serve(b"", Parrot::new(), async |client| {
+    serve(b"", EchoHandler::new(), async |client| {
         let (mut read, mut write) = tokio::io::split(client);
         let mut echoes = vec![0; text_frame("x").len() * MESSAGES];
         let all = frame(0x81, b"x").repeat(MESSAGES);
@@ -103,8 +107,8 @@ async fn client_that_does_not_read_is_read_later() {
 #[tokio::test]
 async fn nothing_follows_the_close_frame() {
     let command = ConnectionCommand::Close(CloseReason::TooSlow);
-    let parrot = Parrot { chatter: Some("late"), ..Parrot::commanded(command) };
-    serve(b"", parrot, async |client| {
+    let handler = EchoHandler { extra_text: Some("late"), ..EchoHandler::commanded(command) };
+    serve(b"", handler, async |client| {
         let expected = [text_frame("late"), close_frame(CloseReason::TooSlow, None, None)].concat();
         let mut got = vec![0; expected.len()];
         client.read_exact(&mut got).await.unwrap();
@@ -121,7 +125,7 @@ async fn nothing_follows_the_close_frame() {
 #[tokio::test]
 async fn close_frames_that_cross_end_the_connection() {
     let command = ConnectionCommand::Close(CloseReason::TooSlow);
-    serve(&frame(0x88, b"\x03\xe8"), Parrot::commanded(command), async |client| {
+    serve(&frame(0x88, b"\x03\xe8"), EchoHandler::commanded(command), async |client| {
         let mut got = Vec::new();
         client.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, close_frame(CloseReason::TooSlow, None, None));
@@ -132,8 +136,8 @@ async fn close_frames_that_cross_end_the_connection() {
 #[tokio::test]
 async fn drain_waits_for_owed_answers_and_refuses_new_texts() {
     let command = ConnectionCommand::Drain { retry_hint_ms: 7 };
-    let parrot = Parrot { promises: Cell::new(2), ..Parrot::commanded(command) };
-    serve(b"", parrot, async |client| {
+    let handler = EchoHandler { owed_answers: Cell::new(2), ..EchoHandler::commanded(command) };
+    serve(b"", handler, async |client| {
         let too_late = text_frame("too late");
         let mut got = vec![0; too_late.len()];
         for _ in 0..2 {
@@ -150,7 +154,7 @@ async fn drain_waits_for_owed_answers_and_refuses_new_texts() {
 }
 
 /// Counts texts, and receives the messages of the default channel of its hub.
-struct Ear {
+struct CountingHandler {
     handle: ConnectionHandle,
     hub: RefCell<Hub>,
     subscriber: SubscriberId,
@@ -158,7 +162,7 @@ struct Ear {
     texts: usize,
 }
 
-impl Ear {
+impl CountingHandler {
     fn new() -> Self {
         let mut hub = Hub::new(HubLimits { hubs: 1, history: 1 << 20, backlog: 1 << 20 });
         let subscriber = hub.open();
@@ -173,7 +177,7 @@ impl Ear {
     }
 }
 
-impl MessageHandler for Ear {
+impl MessageHandler for CountingHandler {
     fn handle(&self) -> &ConnectionHandle {
         &self.handle
     }
@@ -203,12 +207,12 @@ async fn direct_writes_deliver_until_the_socket_is_full() {
     let ((ours, _), mut theirs) = (ours.unwrap(), theirs.unwrap());
     let buffer = Rc::new(RefCell::new(vec![0; 1024]));
     let (read_ahead, queue) = (BytesMut::new(), WriteQueue::default());
-    let mut connection = Connection::new(ours, buffer, read_ahead, queue, Ear::new());
-    let publish = |connection: &mut Connection<_, Ear>, frame: &str| {
+    let mut connection = Connection::new(ours, buffer, read_ahead, queue, CountingHandler::new());
+    let publish = |connection: &mut Connection<_, CountingHandler>, frame: &str| {
         let message = EncodedMessage::of_frame(0, Channel::default(), frame);
         connection.handler.hub.borrow_mut().append(message);
     };
-    let run = async |connection: &mut Connection<_, Ear>| {
+    let run = async |connection: &mut Connection<_, CountingHandler>| {
         poll_fn(|context| Poll::Ready(Pin::new(&mut *connection).poll(context))).await
     };
     publish(&mut connection, "[one]");
@@ -249,8 +253,8 @@ async fn direct_writes_deliver_until_the_socket_is_full() {
 #[tokio::test]
 async fn drain_answers_input_that_was_read_ahead() {
     const MESSAGES: usize = 200;
-    let parrot = Parrot::commanded(ConnectionCommand::Drain { retry_hint_ms: 1 });
-    serve(&frame(0x81, b"x").repeat(MESSAGES), parrot, async |client| {
+    let handler = EchoHandler::commanded(ConnectionCommand::Drain { retry_hint_ms: 1 });
+    serve(&frame(0x81, b"x").repeat(MESSAGES), handler, async |client| {
         let mut all = Vec::new();
         let late = text_frame("too late").repeat(MESSAGES);
         while all.len() <= late.len() {
@@ -277,7 +281,8 @@ async fn large_input_is_handled_in_several_turns() {
     let (read_ahead, rest) = all.split_at(all.len() / 2);
     theirs.write_all(rest).await.unwrap();
     let queue = WriteQueue::default();
-    let mut connection = Connection::new(ours, buffer, read_ahead.into(), queue, Ear::new());
+    let mut connection =
+        Connection::new(ours, buffer, read_ahead.into(), queue, CountingHandler::new());
     let mut turns = 0;
     while connection.handler.texts < MESSAGES {
         let before = connection.handler.texts;
@@ -301,7 +306,7 @@ async fn expensive_inflation_uses_up_a_turn() {
     let message = [&[0xc1, 0x80 | 126, high, low, 0, 0, 0, 0][..], &payload].concat();
     let read_ahead = BytesMut::from(&message.repeat(3)[..]);
     let queue = WriteQueue::new(Window::FULL);
-    let mut connection = Connection::new(ours, buffer, read_ahead, queue, Ear::new());
+    let mut connection = Connection::new(ours, buffer, read_ahead, queue, CountingHandler::new());
     for turn in 1..=3 {
         poll_fn(|context| Poll::Ready(Pin::new(&mut connection).poll(context).is_pending())).await;
         assert_eq!(connection.handler.texts, turn);
