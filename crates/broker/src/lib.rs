@@ -1,6 +1,6 @@
 //! The broker that joins replicas: a message published at one replica is read by all.
 //!
-//! Two implementations share one interface, [`ports::BrokerPorts`]: accepted messages in, events out.
+//! Two implementations share one interface, `BrokerPorts`: accepted messages in, events out.
 //! `rabbitmq` is the real one, and the only code that uses lapin; `embedded` joins the clients of one
 //! process. Neither knows clients, frames or actix.
 
