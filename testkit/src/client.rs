@@ -5,15 +5,11 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
+use warren_client::websocket::{ConnectError, Error, Handshake, Message, WebSocket};
 
 pub struct Client {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocket,
     /// Frames that came while an answer was awaited.
     kept: VecDeque<Value>,
     /// The content of the ready frame.
@@ -41,38 +37,38 @@ impl Client {
         client.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
     }
 
-    pub async fn try_connect_v1(addr: SocketAddr, query: &str) -> Result<Self, Error> {
+    pub async fn try_connect_v1(addr: SocketAddr, query: &str) -> Result<Self, ConnectError> {
         Self::handshake(addr, query, Some("warren.v1")).await
     }
 
-    pub async fn try_connect(addr: SocketAddr, query: &str) -> Result<Self, Error> {
+    pub async fn try_connect(addr: SocketAddr, query: &str) -> Result<Self, ConnectError> {
         Self::handshake(addr, query, None).await
     }
 
     async fn handshake(
         addr: SocketAddr,
         query: &str,
-        protocol: Option<&'static str>,
-    ) -> Result<Self, Error> {
-        let connect = async {
-            let stream = TcpStream::connect(addr).await?;
-            let mut request = format!("ws://{addr}/ws{query}").into_client_request()?;
-            if let Some(protocol) = protocol {
-                let name = "Sec-WebSocket-Protocol";
-                request.headers_mut().insert(name, HeaderValue::from_static(protocol));
-            }
-            let (mut socket, _) = client_async(request, stream).await?;
-            let ready = loop {
-                if let Message::Text(text) =
-                    socket.next().await.ok_or(Error::ConnectionClosed)??
-                {
-                    break serde_json::from_str::<Value>(&text).unwrap();
+        protocol: Option<&str>,
+    ) -> Result<Self, ConnectError> {
+        let mut handshake = Handshake::new(&format!("ws://{addr}/ws{query}"))?.timeout(LIMIT);
+        if let Some(protocol) = protocol {
+            handshake = handshake.subprotocol(protocol)?;
+        }
+        let mut socket = handshake.connect().await?;
+        let ready = async {
+            loop {
+                match socket.next().await {
+                    Some(Ok(Message::Text(text))) => return Ok(text),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(ConnectError::Incomplete(Box::new(error))),
+                    None => return Err(ConnectError::Closed),
                 }
-            };
-            assert!(ready["ready"]["replica"].is_string(), "no ready frame: {ready}");
-            Ok(Self { socket, kept: VecDeque::new(), ready: ready["ready"].clone() })
+            }
         };
-        timeout(LIMIT, connect).await.expect("a handshake in time")
+        let ready = timeout(LIMIT, ready).await.expect("a ready frame in time")?;
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        assert!(ready["ready"]["replica"].is_string(), "no ready frame: {ready}");
+        Ok(Self { socket, kept: VecDeque::new(), ready: ready["ready"].clone() })
     }
 
     pub async fn send(&mut self, text: impl Into<String>) {

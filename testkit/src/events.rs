@@ -1,18 +1,21 @@
-//! A client of server-sent events: raw HTTP, read as it comes.
+//! A client of server-sent events that expects what a replica sends.
 
 use super::LIMIT;
-use super::http::Response;
+use super::http::{Response, client};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
-use std::io;
 use std::net::SocketAddr;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use std::num::NonZeroUsize;
 use tokio::time::timeout;
+use warren_client::sse::{self, EventStream};
 
-/// The fields that came before an empty line.
+/// Largest event, in bytes.
+const MAX_EVENT: NonZeroUsize = NonZeroUsize::new(16 << 20).expect("not zero");
+
+/// An event, or the delay before a reconnect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Event {
-    /// Empty for the default type.
+    /// `message` for the default type; empty for a delay.
     pub kind: String,
     pub id: Option<String>,
     pub data: String,
@@ -26,26 +29,35 @@ impl Event {
     }
 }
 
+impl From<sse::Event> for Event {
+    fn from(event: sse::Event) -> Self {
+        match event {
+            sse::Event::Message(sse::Message { kind, id, data }) => {
+                Self { kind, id: id.map(|id| id.to_string()), data, retry: None }
+            }
+            sse::Event::Retry(delay) => {
+                Self { retry: Some(delay.as_millis() as u64), ..Self::default() }
+            }
+        }
+    }
+}
+
 pub struct Events {
-    stream: BufReader<TcpStream>,
-    /// What chunks brought and no line has taken.
-    text: Vec<u8>,
+    stream: EventStream,
     /// The response's head.
     pub head: Response,
     /// The data of the ready event, and its id.
     pub ready: Value,
     pub cursor: Option<String>,
-    /// Comment lines that came so far.
-    pub comments: usize,
 }
 
 impl Events {
-    /// Connects and awaits the ready event. `query` is what follows `/events`.
+    /// Connects and awaits the ready event. `query` is the part of the address after `/events`.
     pub async fn connect(addr: SocketAddr, query: &str) -> Self {
         Self::connect_with(addr, query, "").await
     }
 
-    /// The same with more header lines, each with its line end.
+    /// Connects with more header lines, each with its line end.
     pub async fn connect_with(addr: SocketAddr, query: &str, headers: &str) -> Self {
         let opening = timeout(LIMIT, Self::open(addr, query, headers)).await;
         let mut events = opening.expect("an answer in time").expect("it stays connected");
@@ -58,30 +70,27 @@ impl Events {
         events
     }
 
-    /// Sends the request and reads the response's head, whatever it is.
+    /// Sends the request and reads the response's head, whatever its status.
     ///
     /// # Errors
-    /// There is nobody, or the connection is lost.
-    pub async fn open(addr: SocketAddr, query: &str, headers: &str) -> io::Result<Self> {
-        let mut stream = BufReader::new(TcpStream::connect(addr).await?);
-        let request = format!(
-            "GET /events{query} HTTP/1.1\r\nHost: {addr}\r\nAccept: text/event-stream\r\n\
-             {headers}\r\n"
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut head).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.expect("a status");
-        let head = Response { status, head, body: String::new() };
-        Ok(Self { stream, text: Vec::new(), head, ready: Value::Null, cursor: None, comments: 0 })
+    /// Nobody listens, or the connection is lost.
+    pub async fn open(addr: SocketAddr, query: &str, headers: &str) -> Result<Self, sse::Error> {
+        let lines = headers.lines().filter_map(|line| line.split_once(": "));
+        let headers: HeaderMap = lines
+            .map(|(name, value)| {
+                let name: HeaderName = name.parse().expect("a header name");
+                (name, HeaderValue::from_str(value).expect("a header value"))
+            })
+            .collect();
+        let request = client().get(format!("http://{addr}/events{query}"));
+        let request = request.header("accept", "text/event-stream").headers(headers);
+        let response = request.send().await?;
+        let head = Response::head_of(&response);
+        let stream = EventStream::new(response, MAX_EVENT);
+        Ok(Self { stream, head, ready: Value::Null, cursor: None })
     }
 
-    /// The next event; `None` when the server has ended the stream as it should be ended.
+    /// The next event; `None` when the server has ended the stream properly.
     pub async fn next(&mut self) -> Option<Event> {
         let event = timeout(LIMIT, self.event()).await.expect("an event in time");
         event.expect("it stays connected")
@@ -90,7 +99,7 @@ impl Events {
     /// The next event, which must be a message.
     pub async fn message(&mut self) -> Value {
         let event = self.next().await.expect("a message");
-        assert_eq!((event.kind.as_str(), event.retry), ("", None), "{event:?}");
+        assert_eq!((event.kind.as_str(), event.retry), ("message", None), "{event:?}");
         let message = event.json();
         assert_eq!(message["id"], event.id.expect("an id"));
         message
@@ -101,13 +110,12 @@ impl Events {
         self.message().await["text"].clone()
     }
 
-    /// Waits until so many comments came; events that come meanwhile are a failure.
+    /// Waits for this number of comments since the stream began; an event fails.
     pub async fn heartbeats(&mut self, count: usize) {
         let beating = async {
-            while self.comments < count {
-                let line = self.line().await.expect("it stays connected").expect("no end");
-                assert!(line.is_empty() || line.starts_with(':'), "{line}");
-                self.comments += usize::from(!line.is_empty());
+            while self.stream.comments() < count {
+                assert_eq!(self.stream.next_received().expect("valid events"), None);
+                assert!(self.stream.receive().await.expect("it stays connected"), "no end");
             }
         };
         timeout(LIMIT, beating).await.expect("comments in time");
@@ -117,62 +125,7 @@ impl Events {
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn event(&mut self) -> io::Result<Option<Event>> {
-        let mut event = Event::default();
-        let mut fields = 0;
-        loop {
-            let Some(line) = self.line().await? else { return Ok(None) };
-            if line.is_empty() {
-                if fields > 0 {
-                    return Ok(Some(event));
-                }
-                continue;
-            }
-            if line.starts_with(':') {
-                self.comments += 1;
-                continue;
-            }
-            fields += 1;
-            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => event.kind = value.to_owned(),
-                "id" => event.id = Some(value.to_owned()),
-                "retry" => event.retry = Some(value.parse().expect("milliseconds")),
-                "data" if event.data.is_empty() => event.data = value.to_owned(),
-                "data" => event.data = format!("{}\n{value}", event.data),
-                _ => panic!("no field of an event: {line}"),
-            }
-        }
-    }
-
-    async fn line(&mut self) -> io::Result<Option<String>> {
-        loop {
-            if let Some(length) = self.text.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<_> = self.text.drain(..=length).collect();
-                let line = String::from_utf8(line).expect("UTF-8");
-                return Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()));
-            }
-            if !self.chunk().await? {
-                assert!(self.text.is_empty(), "it ends within a line");
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads the next chunk; false for the last one, which is empty.
-    async fn chunk(&mut self) -> io::Result<bool> {
-        let mut size = String::new();
-        self.stream.read_line(&mut size).await?;
-        if !size.ends_with('\n') {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let size = usize::from_str_radix(size.trim_end(), 16).expect("the size of a chunk");
-        let mut chunk = vec![0; size + 2];
-        self.stream.read_exact(&mut chunk).await?;
-        assert!(chunk.ends_with(b"\r\n"), "a chunk ends with its line");
-        chunk.truncate(size);
-        self.text.append(&mut chunk);
-        Ok(size > 0)
+    pub async fn event(&mut self) -> Result<Option<Event>, sse::Error> {
+        Ok(self.stream.next().await?.map(Event::from))
     }
 }

@@ -1,17 +1,12 @@
 //! Clients that compare what they get instead of parsing it, so that there can be many of them.
 
 use super::LIMIT;
-use super::raw::HANDSHAKE;
+use futures_util::StreamExt;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::ops::Range;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-const TEXT: u8 = 0x81;
-const CLOSE: u8 = 0x88;
+use warren_client::websocket::{Handshake, Message, WebSocket};
 
 /// The one order of messages: their frames, as the client had them that was first to get them.
 #[derive(Default)]
@@ -28,7 +23,7 @@ impl Book {
 
     /// The n-th message.
     pub fn message(&self, n: usize) -> Value {
-        serde_json::from_slice(payload(self.frame(n))).unwrap()
+        serde_json::from_slice(self.frame(n)).unwrap()
     }
 
     /// The id of the n-th message.
@@ -47,7 +42,7 @@ impl Book {
             self.bytes.extend_from_slice(frame);
             self.ends.push(self.bytes.len());
         }
-        let text = |frame| String::from_utf8_lossy(payload(frame)).into_owned();
+        let text = |frame| String::from_utf8_lossy(frame).into_owned();
         assert!(
             self.frame(n) == frame,
             "one has {} where another has {}",
@@ -64,21 +59,21 @@ pub struct Follower<'a> {
     pub has: usize,
     /// Id of the message before the book's first.
     start: String,
-    frames: Option<Frames>,
+    socket: Option<WebSocket>,
 }
 
 impl<'a> Follower<'a> {
     /// One that has the first `has` messages of a book that begins after the id `start`.
     pub fn new(book: &'a RefCell<Book>, has: usize, start: &str) -> Self {
-        Self { book, has, start: start.to_owned(), frames: None }
+        Self { book, has, start: start.to_owned(), socket: None }
     }
 
     pub fn is_connected(&self) -> bool {
-        self.frames.is_some()
+        self.socket.is_some()
     }
 
     pub fn disconnect(&mut self) {
-        self.frames = None;
+        self.socket = None;
     }
 
     /// Connects with its cursor. If that succeeds, all that it missed follows.
@@ -90,100 +85,47 @@ impl<'a> Follower<'a> {
             Some(last) => self.book.borrow().id(last),
             None => self.start.clone(),
         };
-        let mut frames = Frames::open(addr, &format!("?after={after}")).await?;
-        let ready = frames.next().await.ok_or("no ready frame")?;
-        let ready = &frames.buffer[ready];
-        if ready[0] == CLOSE {
-            return Err(String::from_utf8_lossy(&payload(ready)[2..]).into_owned());
-        }
-        let ready: Value = serde_json::from_slice(payload(ready)).unwrap();
+        let handshake = Handshake::new(&format!("ws://{addr}/ws?after={after}"));
+        let handshake = handshake.map_err(|error| error.to_string())?.timeout(LIMIT);
+        let mut socket = handshake.connect().await.map_err(|error| error.to_string())?;
+        let ready = match next(&mut socket).await.ok_or("no ready frame")? {
+            Message::Text(ready) => ready,
+            Message::Close(frame) => return Err(format!("closed: {frame:?}")),
+            other => return Err(format!("no ready frame but {other:?}")),
+        };
+        let ready: Value = serde_json::from_str(&ready).unwrap();
         assert_eq!(ready["ready"]["recovered"], true, "after {after}: {ready}");
-        self.frames = Some(frames);
+        self.socket = Some(socket);
         Ok(())
     }
 
     /// Reads until it has `goal` messages. False when the connection ended before.
     pub async fn read(&mut self, goal: usize) -> bool {
         while self.has < goal {
-            let Some(frames) = &mut self.frames else { return false };
-            let Some(frame) = frames.next().await else {
-                self.frames = None;
-                return false;
-            };
-            let frame = &frames.buffer[frame];
-            if frame[0] == CLOSE {
-                self.frames = None;
-                return false;
+            let Some(socket) = &mut self.socket else { return false };
+            match next(socket).await {
+                None | Some(Message::Close(_)) => {
+                    self.socket = None;
+                    return false;
+                }
+                Some(Message::Text(text)) => {
+                    self.book.borrow_mut().compare(self.has, text.as_bytes());
+                }
+                Some(other) => panic!("neither a message nor a close frame: {other:?}"),
             }
-            assert_eq!(frame[0], TEXT, "neither a message nor a close frame");
-            self.book.borrow_mut().compare(self.has, frame);
             self.has += 1;
         }
         true
     }
 }
 
-/// The frames of one connection.
-struct Frames {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-    /// How much of the buffer was returned.
-    taken: usize,
-}
-
-impl Frames {
-    /// Makes the handshake.
-    async fn open(addr: SocketAddr, query: &str) -> Result<Self, String> {
-        let connected = TcpStream::connect(addr).await;
-        let mut stream = connected.map_err(|error| error.to_string())?;
-        let request = HANDSHAKE.replace("/ws", &format!("/ws{query}"));
-        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
-        let mut frames = Self { stream, buffer: Vec::new(), taken: 0 };
-        loop {
-            let head = frames.buffer.windows(4).position(|end| end == b"\r\n\r\n");
-            if let Some(end) = head {
-                frames.taken = end + 4;
-                if frames.buffer.starts_with(b"HTTP/1.1 101 ") {
-                    return Ok(frames);
-                }
-                return Err(String::from_utf8_lossy(&frames.buffer).into_owned());
-            }
-            frames.more().await.ok_or("it hung up")?;
+/// The next frame that is no ping; `None` when the connection has ended.
+async fn next(socket: &mut WebSocket) -> Option<Message> {
+    loop {
+        let next = timeout(LIMIT, socket.next()).await.expect("a frame in time");
+        match next?.ok()? {
+            Message::Ping(_) => {}
+            message => return Some(message),
         }
     }
-
-    /// Where in the buffer the next frame is; none at the end.
-    async fn next(&mut self) -> Option<Range<usize>> {
-        loop {
-            let rest = &self.buffer[self.taken..];
-            if let Some(length) = length(rest).filter(|length| *length <= rest.len()) {
-                let frame = self.taken..self.taken + length;
-                self.taken = frame.end;
-                return Some(frame);
-            }
-            self.more().await?;
-        }
-    }
-
-    async fn more(&mut self) -> Option<()> {
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
-        self.buffer.reserve(32 << 10);
-        let read = timeout(LIMIT, self.stream.read_buf(&mut self.buffer));
-        let read = read.await.expect("something in time").ok()?;
-        (read > 0).then_some(())
-    }
-}
-
-/// How long the frame is that begins here, if that can be seen.
-fn length(frame: &[u8]) -> Option<usize> {
-    match *frame.get(1)? {
-        126 => Some(4 + usize::from(u16::from_be_bytes([*frame.get(2)?, *frame.get(3)?]))),
-        127 => panic!("a frame of more than 64 KiB"),
-        length => Some(2 + usize::from(length)),
-    }
-}
-
-fn payload(frame: &[u8]) -> &[u8] {
-    if frame[1] == 126 { &frame[4..] } else { &frame[2..] }
 }

@@ -1,8 +1,10 @@
-//! The smallest HTTP client that shows a whole response.
+//! HTTP: requests by reqwest, and requests sent exactly as written.
 
 use super::LIMIT;
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,6 +21,16 @@ pub struct Response {
 }
 
 impl Response {
+    /// Status and headers of a response, without its body.
+    pub fn head_of(response: &reqwest::Response) -> Self {
+        let status = response.status();
+        let mut head = format!("HTTP/1.1 {status}");
+        for (name, value) in response.headers() {
+            let _ = write!(head, "\r\n{name}: {}", String::from_utf8_lossy(value.as_bytes()));
+        }
+        Self { status: status.as_u16(), head, body: String::new() }
+    }
+
     /// A header's value, empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         let line = self.head.lines().find(|line| {
@@ -37,22 +49,43 @@ impl Response {
     }
 }
 
+/// The client of all tests in this process. It keeps no connection, since each test has a runtime of its own.
+pub fn client() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        let client = warren_client::http::client().pool_max_idle_per_host(0);
+        client.build().expect("a client")
+    })
+}
+
 pub async fn get(addr: SocketAddr, path: &str) -> Response {
-    send(addr, &format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")).await
+    let request = client().get(format!("http://{addr}{path}"));
+    exchange_by(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
 }
 
 pub async fn post(addr: SocketAddr, path: &str, body: &str) -> Response {
-    try_post(addr, path, body).await.expect("an answer")
+    let posted = try_post(addr, path, body).await;
+    posted.unwrap_or_else(|error| panic!("no answer: {error:?}"))
 }
 
-/// The same with a server that may be gone.
+/// Posts JSON to a server that may be gone.
+///
+/// # Errors
+/// Nobody listens, or the connection is lost.
 pub async fn try_post(addr: SocketAddr, path: &str, body: &str) -> io::Result<Response> {
-    let length = body.len();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-    );
-    try_send(addr, &request).await
+    let request = client().post(format!("http://{addr}{path}"));
+    let request = request.header("content-type", "application/json");
+    exchange_by(request.body(body.to_owned())).await.map_err(io::Error::other)
+}
+
+async fn exchange_by(request: reqwest::RequestBuilder) -> Result<Response, reqwest::Error> {
+    let exchange = async {
+        let response = request.send().await?;
+        let mut answer = Response::head_of(&response);
+        answer.body = response.text().await?;
+        Ok(answer)
+    };
+    timeout(LIMIT, exchange).await.expect("an answer in time")
 }
 
 /// Sends a request as it is written, and reads until the server hangs up.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::Error;
+use warren_client::websocket::{self, Refusal};
 use warren_testkit::client::{Client, Ended};
 use warren_testkit::events::Events;
 use warren_testkit::http::{Response, try_send};
@@ -50,7 +50,7 @@ pub struct Subscriber {
 
 enum MessageSource {
     WebSocket(Box<Client>),
-    Sse(Events),
+    Sse(Box<Events>),
     Polling(PollingClient),
 }
 
@@ -96,7 +96,7 @@ impl Subscriber {
                 }
                 let ready = events.event().await.map_err(disconnected)?;
                 let ready = ready.ok_or_else(|| connect_error("stream ended"))?;
-                (ready.json(), MessageSource::Sse(events))
+                (ready.json(), MessageSource::Sse(Box::new(events)))
             }
             Transport::Polling => {
                 let mut client = PollingClient {
@@ -185,13 +185,14 @@ fn connect_error(reason: &str) -> ConnectError {
     ConnectError { reason: reason.to_owned(), retry_after: None }
 }
 
-fn handshake_error(error: &Error) -> ConnectError {
-    let Error::Http(response) = error else {
+fn handshake_error(error: &websocket::ConnectError) -> ConnectError {
+    let websocket::ConnectError::Refused(refusal) = error else {
         return connect_error("handshake failed");
     };
-    let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
+    let Refusal { status, headers, .. } = &**refusal;
+    let header = headers.get("retry-after").and_then(|value| value.to_str().ok());
     ConnectError {
-        reason: response.status().as_u16().to_string(),
+        reason: status.to_string(),
         retry_after: header.and_then(|value| value.parse().ok()).map(Duration::from_secs),
     }
 }

@@ -1,7 +1,7 @@
 //! Limits of clients: backlog, pings, number of connections, rate.
 
 use crate::replica::Replica;
-use tokio_tungstenite::tungstenite::Message;
+use warren_client::websocket::Message;
 use warren_testkit::client::Ended;
 use warren_testkit::http;
 use warren_testkit::raw::{HANDSHAKE, Raw};

@@ -3,7 +3,7 @@
 use crate::replica::Replica;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use warren_client::websocket::Message;
 use warren_testkit::client::{Client, Ended};
 use warren_testkit::http;
 use warren_testkit::ports::free_port;

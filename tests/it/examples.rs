@@ -15,12 +15,8 @@ use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
 use std::collections::HashMap;
 use std::process::Command;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::{WebSocketStream, client_async};
+use warren_client::websocket::{Handshake, Message, WebSocket};
 use warren_testkit::LIMIT;
 use warren_testkit::process::Process;
 use warren_testkit::rabbitmq::{shared, unique};
@@ -208,15 +204,11 @@ impl ExampleRun {
             }
             return ExampleConnection::Events(Process::spawn(curl));
         }
-        let mut request = format!("ws://{addr}{path}").into_client_request().expect("an address");
+        let mut handshake = Handshake::new(&format!("ws://{addr}{path}")).expect("an address");
         if kind == "warren.v1" {
-            let name = "Sec-WebSocket-Protocol";
-            request.headers_mut().insert(name, HeaderValue::from_static("warren.v1"));
+            handshake = handshake.subprotocol(kind).unwrap();
         }
-        let stream = TcpStream::connect(addr).await.unwrap();
-        ExampleConnection::Socket(Box::new(
-            client_async(request, stream).await.expect("a WebSocket").0,
-        ))
+        ExampleConnection::Socket(Box::new(handshake.connect().await.expect("a WebSocket")))
     }
 
     /// Awaits these lines. Messages come in order; answers may come before or after them.
@@ -286,7 +278,7 @@ fn incoming(line: &str) -> &str {
 
 /// A connection of an example.
 enum ExampleConnection {
-    Socket(Box<WebSocketStream<TcpStream>>),
+    Socket(Box<WebSocket>),
     Events(Process),
 }
 

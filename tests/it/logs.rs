@@ -4,7 +4,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tokio_tungstenite::tungstenite::Message;
+use warren_client::websocket::Message;
 use warren_observe::events::{Declaration, SECTIONS, Series};
 use warren_testkit::LIMIT;
 use warren_testkit::amqp_peer::AmqpPeer;

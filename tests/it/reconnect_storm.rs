@@ -1,21 +1,19 @@
 //! A replica dies, and all of its clients reconnect at once to the two others, through a load balancer.
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
+use warren_client::websocket::{ConnectError, Handshake, Message, WebSocket};
 use warren_testkit::haproxy::{HaProxy, Setting};
 use warren_testkit::heavy::heavy;
-use warren_testkit::http::Response;
 use warren_testkit::open_files::allow_open_files;
 use warren_testkit::rabbitmq::{shared, unique};
-use warren_testkit::raw::HANDSHAKE;
 use warren_testkit::replica::Replica;
 
 const CLIENTS: usize = 5_000;
@@ -32,8 +30,7 @@ const GENEROUS: Duration = Duration::from_secs(60);
 
 /// A client that reconnects.
 struct ReconnectingClient {
-    stream: Option<TcpStream>,
-    buffer: Vec<u8>,
+    socket: Option<WebSocket>,
     /// Id and number of the last message.
     last: (String, usize),
     /// Sum of the delays that it was asked for.
@@ -42,17 +39,28 @@ struct ReconnectingClient {
 
 impl ReconnectingClient {
     fn new(start: &str) -> Self {
-        let last = (start.to_owned(), 0);
-        Self { stream: None, buffer: Vec::new(), last, hints: Duration::ZERO }
+        Self { socket: None, last: (start.to_owned(), 0), hints: Duration::ZERO }
     }
 
     /// Reconnects, and waits as long as each 503 asks for. Any other answer is a failure.
     async fn connect(&mut self, addr: SocketAddr, refused: &watch::Sender<usize>) -> String {
         loop {
-            let Some(answer) = self.handshake(addr).await else { break };
-            assert_eq!(answer.status, 503, "{answer:?}");
-            assert_eq!(answer.error(), "too_many_connections", "{answer:?}");
-            let seconds: u64 = answer.header("retry-after").parse().expect("a hint");
+            let url = format!("ws://{addr}/ws?after={}", self.last.0);
+            let handshake = Handshake::new(&url).unwrap().timeout(2 * GENEROUS);
+            let answer = match handshake.connect().await {
+                Ok(socket) => {
+                    self.socket = Some(socket);
+                    break;
+                }
+                Err(ConnectError::Refused(answer)) => answer,
+                Err(error) => panic!("no answer: {error}"),
+            };
+            let body = String::from_utf8_lossy(&answer.body);
+            assert_eq!(answer.status, 503, "{answer:?}: {body}");
+            let error: Value = serde_json::from_str(&body).expect("a whole answer");
+            assert_eq!(error["error"]["code"], "too_many_connections", "{error}");
+            let hint = answer.headers["retry-after"].to_str().unwrap();
+            let seconds: u64 = hint.parse().expect("a hint");
             assert!((1..=5).contains(&seconds), "{seconds}");
             refused.send_modify(|refused| *refused += 1);
             self.hints += Duration::from_secs(seconds);
@@ -63,49 +71,16 @@ impl ReconnectingClient {
         ready["ready"]["replica"].as_str().unwrap().to_owned()
     }
 
-    /// Makes a handshake with its cursor. Returns the answer if it is refused.
-    async fn handshake(&mut self, addr: SocketAddr) -> Option<Response> {
-        let request = HANDSHAKE.replace("/ws", &format!("/ws?after={}", self.last.0));
-        let mut stream = TcpStream::connect(addr).await.expect("the load balancer is there");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        self.buffer.clear();
-        self.stream = Some(stream);
-        let end = loop {
-            if let Some(end) = self.buffer.windows(4).position(|end| end == b"\r\n\r\n") {
-                break end + 4;
-            }
-            assert!(self.more().await, "it hung up: {:?}", String::from_utf8_lossy(&self.buffer));
-        };
-        let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
-        if status == 101 {
-            return None;
-        }
-        let mut answer = Response { status, head, body: String::new() };
-        let length: usize = answer.header("content-length").parse().unwrap();
-        while self.buffer.len() < length {
-            assert!(self.more().await, "a whole answer");
-        }
-        answer.body = String::from_utf8(std::mem::take(&mut self.buffer)).unwrap();
-        self.stream = None;
-        Some(answer)
-    }
-
-    async fn more(&mut self) -> bool {
-        self.buffer.reserve(4 << 10);
-        let stream = self.stream.as_mut().expect("it is connected");
-        let read = timeout(2 * GENEROUS, stream.read_buf(&mut self.buffer));
-        read.await.expect("something in time").is_ok_and(|read| read > 0)
+    async fn next(&mut self) -> Option<Message> {
+        let socket = self.socket.as_mut().expect("it is connected");
+        let next = timeout(2 * GENEROUS, socket.next()).await.expect("something in time");
+        next?.ok()
     }
 
     async fn frame(&mut self) -> Value {
-        loop {
-            if let Some((begin, end)) = frame(&self.buffer) {
-                let frame = serde_json::from_slice(&self.buffer[begin..end]).unwrap();
-                self.buffer.drain(..end);
-                return frame;
-            }
-            assert!(self.more().await, "it stays connected");
+        match self.next().await.expect("it stays connected") {
+            Message::Text(text) => serde_json::from_str(&text).unwrap(),
+            other => panic!("no text: {other:?}"),
         }
     }
 
@@ -121,19 +96,9 @@ impl ReconnectingClient {
 
     /// Awaits the end of the connection.
     async fn cut(&mut self) {
-        while self.more().await {}
-        self.stream = None;
+        while self.next().await.is_some() {}
+        self.socket = None;
     }
-}
-
-/// Range of the payload of the frame at the beginning of the buffer, if it is complete.
-fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
-    assert_eq!(*bytes.first()?, 0x81, "a text");
-    let (begin, length) = match *bytes.get(1)? {
-        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        length => (2, usize::from(length)),
-    };
-    (bytes.len() >= begin + length).then_some((begin, begin + length))
 }
 
 #[tokio::test]
