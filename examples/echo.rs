@@ -1,4 +1,4 @@
-//! A WebSocket echo server, made of the connections that serve Warren's clients.
+//! A WebSocket echo server on the connection code of Warren's server.
 //!
 //! The conformance tests run against it: `cargo run --example echo -- 9001`.
 
@@ -22,14 +22,14 @@ use warren_server::connection::{
     Connection, ConnectionCommand, ConnectionHandle, KeepAlive, MessageHandler, WriteQueue,
 };
 
-/// Answers every message with the same message, compressed if the client agreed on that.
+/// Answers every message with the same message, compressed if that was negotiated.
 struct Echo {
     handle: Rc<ConnectionHandle>,
     window: Window,
     shared: Rc<Shared>,
 }
 
-/// What all connections share.
+/// State shared by all connections.
 #[derive(Default)]
 struct Shared {
     read_buffer: Rc<RefCell<Vec<u8>>>,
@@ -73,7 +73,7 @@ impl MessageHandler for Echo {
 async fn abort_due(handle: &ConnectionHandle) {
     loop {
         sleep(Duration::from_secs(1)).await;
-        // Idle clients are not pinged: only the deadline of a close is left to be due.
+        // The interval disables pings, so that only the deadline of a close can be due.
         let due = handle.due_command(Instant::now(), Duration::MAX / 2);
         if due == Some(ConnectionCommand::Abort) {
             return;
@@ -81,7 +81,7 @@ async fn abort_due(handle: &ConnectionHandle) {
     }
 }
 
-/// Answers a handshake. Returns the deflate window that was agreed on, and the input that followed.
+/// Answers a handshake. Returns the negotiated deflate window, and the input after the handshake.
 async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Error>> {
     let mut read = BytesMut::with_capacity(8192);
     let end = loop {
@@ -89,7 +89,7 @@ async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Err
             break end + 4;
         }
         if read.len() == read.capacity() || io.read_buf(&mut read).await? == 0 {
-            return Err("no request".into());
+            return Err("incomplete request".into());
         }
     };
     let head = read.split_to(end);
@@ -98,7 +98,7 @@ async fn handshake(io: &mut TcpStream) -> Result<(Window, BytesMut), Box<dyn Err
         let headers = head.lines().filter_map(|line| line.split_once(':'));
         headers.filter(move |header| header.0.eq_ignore_ascii_case(name)).map(|header| header.1)
     };
-    let key = values("sec-websocket-key").next().ok_or("no WebSocket handshake")?;
+    let key = values("sec-websocket-key").next().ok_or("not a WebSocket handshake")?;
     let agreed = negotiate(values("sec-websocket-extensions"));
     io.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n").await?;
     io.write_all(b"Connection: Upgrade\r\nSec-WebSocket-Accept: ").await?;

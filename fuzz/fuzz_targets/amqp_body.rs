@@ -1,7 +1,7 @@
-//! Anybody who may publish to the exchange may publish anything: decoding does not panic, and what it
-//! does not refuse is a message that any client can read.
+//! Decoding of arbitrary AMQP messages from the exchange. It must not panic, and must refuse every message that
+//! clients cannot read.
 //!
-//! Input: three lines with the routing key, the message id and the timestamp, then the body.
+//! Input: three lines with the routing key, the message id and the timestamp, and then the body.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use warren_protocol::body::{Properties, decode, size_of_text};
 
 const MAX_MESSAGE: usize = 64;
 
-/// What a client gets, each key once and no other.
+/// The message that a client receives: each key once, and no other keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Frame<'a> {
@@ -31,14 +31,13 @@ fuzz_target!(|input: &[u8]| {
     else {
         return;
     };
-    // AMQP's short strings that are no UTF-8 do not get as far.
+    // Short strings of AMQP that are not UTF-8 are refused before.
     let (Ok(routing_key), Ok(id), Ok(seconds)) =
         (from_utf8(key), from_utf8(id), from_utf8(seconds))
     else {
         return;
     };
-    let properties =
-        Properties { routing_key, timestamp: seconds.parse().ok() };
+    let properties = Properties { routing_key, timestamp: seconds.parse().ok() };
     let now = || "2026-01-02T03:04:05Z".to_owned();
     let Ok(decoded) = decode(body, properties, MAX_MESSAGE) else { return };
     let message = decoded.message(id.into(), None, now);
@@ -53,7 +52,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(is_rfc_3339(frame.date.as_bytes()), "{}", frame.date);
 });
 
-/// Whether every browser's `Date` reads it.
+/// True if `Date` parses the date in every browser.
 fn is_rfc_3339(date: &[u8]) -> bool {
     let form = |bytes: &[u8], form: &[u8]| {
         bytes.len() == form.len()
