@@ -1,4 +1,4 @@
-//! A WebSocket client of another make.
+//! The WebSocket client of the tests.
 
 use super::LIMIT;
 use futures_util::{SinkExt, StreamExt};
@@ -10,28 +10,28 @@ use warren_client::websocket::{ConnectError, Error, Handshake, Message, WebSocke
 
 pub struct Client {
     socket: WebSocket,
-    /// Frames that came while an answer was awaited.
+    /// Frames received while an answer was awaited.
     kept: VecDeque<Value>,
-    /// The content of the ready frame.
+    /// Content of the ready frame.
     pub ready: Value,
 }
 
-/// What came instead of a message.
+/// The end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended {
     /// Code and reason of a close frame.
     Closed(u16, String),
-    /// The connection broke off.
+    /// Broken off without a close frame.
     Broken,
 }
 
 impl Client {
-    /// Connects and awaits the ready frame. `query` is what follows `/ws`.
+    /// Connects and awaits the ready frame. `query` is the part of the address after `/ws`.
     pub async fn connect(addr: SocketAddr, query: &str) -> Self {
         Self::try_connect(addr, query).await.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
     }
 
-    /// The same with the subprotocol in which clients give commands.
+    /// Connects with the subprotocol `warren.v1`.
     pub async fn connect_v1(addr: SocketAddr, query: &str) -> Self {
         let client = Self::try_connect_v1(addr, query).await;
         client.unwrap_or_else(|error| panic!("no WebSocket: {error}"))
@@ -95,7 +95,7 @@ impl Client {
         self.answer(&content(command)["ref"]).await
     }
 
-    /// Awaits the frame with this `ref`.
+    /// Awaits the answer with this `ref`.
     pub async fn answer(&mut self, reference: &Value) -> Value {
         if let Some(n) = self.kept.iter().position(|frame| content(frame)["ref"] == *reference) {
             return self.kept.remove(n).unwrap();
@@ -109,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The next frame that is an object.
+    /// The next frame.
     pub async fn frame(&mut self) -> Result<Value, Ended> {
         match self.kept.pop_front() {
             Some(frame) => Ok(frame),
@@ -126,7 +126,7 @@ impl Client {
                     }
                     Some(Ok(Message::Close(Some(frame)))) => {
                         let ended = Ended::Closed(frame.code.into(), frame.reason.to_string());
-                        // Answers the close, as clients do.
+                        // Answers the close frame.
                         while self.socket.next().await.is_some_and(|next| next.is_ok()) {}
                         return Err(ended);
                     }
@@ -138,7 +138,7 @@ impl Client {
         timeout(LIMIT, next).await.expect("a frame in time")
     }
 
-    /// The next message; anything else is a failure.
+    /// The next message. Anything else is a failure.
     pub async fn message(&mut self) -> Value {
         let frame = self.frame().await.expect("a message");
         assert!(frame["id"].is_string(), "not a message: {frame}");
@@ -150,7 +150,7 @@ impl Client {
         self.message().await["text"].clone()
     }
 
-    /// Reads on until the server ends the connection.
+    /// Reads until the server ends the connection.
     pub async fn ended(&mut self) -> Ended {
         loop {
             if let Err(ended) = self.frame().await {
@@ -165,7 +165,7 @@ impl Client {
     }
 }
 
-/// What a frame with one key has under it.
+/// Content of a frame, which has one key.
 fn content(frame: &Value) -> &Value {
     frame.as_object().and_then(|object| object.values().next()).unwrap_or(&Value::Null)
 }

@@ -1,4 +1,4 @@
-//! Clients that compare what they get instead of parsing it, so that there can be many of them.
+//! Subscribers that compare frames instead of parsing them, so that a test can have thousands.
 
 use super::LIMIT;
 use futures_util::StreamExt;
@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use tokio::time::timeout;
 use warren_client::websocket::{Handshake, Message, WebSocket};
 
-/// The one order of messages: their frames, as the client had them that was first to get them.
+/// The frames of all messages in their order, each from the subscriber that received it first.
 #[derive(Default)]
 pub struct Book {
     bytes: Vec<u8>,
-    /// Where each frame ends.
+    /// End of each frame in `bytes`.
     ends: Vec<usize>,
 }
 
@@ -36,7 +36,7 @@ impl Book {
         &self.bytes[start..self.ends[n]]
     }
 
-    /// A client got this frame as its n-th message.
+    /// Compares the n-th message of a subscriber, or records it if it is the first to have one.
     fn compare(&mut self, n: usize, frame: &[u8]) {
         if n == self.len() {
             self.bytes.extend_from_slice(frame);
@@ -52,18 +52,18 @@ impl Book {
     }
 }
 
-/// A client that goes on, after each lost connection, behind the last message that it has.
+/// A subscriber that resumes after its last message when its connection is lost.
 pub struct Follower<'a> {
     book: &'a RefCell<Book>,
-    /// How many messages of the book it has.
+    /// Number of messages received.
     pub has: usize,
-    /// Id of the message before the book's first.
+    /// Id of the message before the first of the book.
     start: String,
     socket: Option<WebSocket>,
 }
 
 impl<'a> Follower<'a> {
-    /// One that has the first `has` messages of a book that begins after the id `start`.
+    /// A subscriber that has the first `has` messages of a book that begins after the id `start`.
     pub fn new(book: &'a RefCell<Book>, has: usize, start: &str) -> Self {
         Self { book, has, start: start.to_owned(), socket: None }
     }
@@ -76,10 +76,10 @@ impl<'a> Follower<'a> {
         self.socket = None;
     }
 
-    /// Connects with its cursor. If that succeeds, all that it missed follows.
+    /// Connects with its cursor, and asserts that all missed messages follow.
     ///
     /// # Errors
-    /// What came instead of the ready frame.
+    /// The reason for which there is no ready frame.
     pub async fn connect(&mut self, addr: SocketAddr) -> Result<(), String> {
         let after = match self.has.checked_sub(1) {
             Some(last) => self.book.borrow().id(last),
@@ -99,7 +99,7 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Reads until it has `goal` messages. False when the connection ended before.
+    /// Reads until it has `goal` messages. Returns false if the connection ends before.
     pub async fn read(&mut self, goal: usize) -> bool {
         while self.has < goal {
             let Some(socket) = &mut self.socket else { return false };
@@ -119,7 +119,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The next frame that is no ping; `None` when the connection has ended.
+/// The next frame other than a ping, or `None` when the connection has ended.
 async fn next(socket: &mut WebSocket) -> Option<Message> {
     loop {
         let next = timeout(LIMIT, socket.next()).await.expect("a frame in time");

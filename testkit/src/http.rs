@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A request whose body never comes to its end.
+/// A request whose body stays incomplete.
 pub const STALLED: &str =
     "POST /messages HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{\"text\"";
 
@@ -88,17 +88,17 @@ async fn exchange_by(request: reqwest::RequestBuilder) -> Result<Response, reqwe
     timeout(LIMIT, exchange).await.expect("an answer in time")
 }
 
-/// Sends a request as it is written, and reads until the server hangs up.
+/// Sends a request as written, and reads until the server closes the connection.
 pub async fn send(addr: SocketAddr, request: &str) -> Response {
     try_send(addr, request).await.expect("an answer")
 }
 
-/// The same, and says that nothing more comes, for a proxy that would go on to wait.
+/// Sends a request and closes the sending side, for a proxy that would wait for more.
 pub async fn send_last(addr: SocketAddr, request: &str) -> Response {
     exchange(addr, request, true).await.expect("an answer")
 }
 
-/// As [`send`], with a server that may be gone.
+/// Sends a request to a server that may be gone.
 pub async fn try_send(addr: SocketAddr, request: &str) -> io::Result<Response> {
     exchange(addr, request, false).await
 }

@@ -1,4 +1,4 @@
-//! A WebSocket as bytes, for what no well-behaved client does.
+//! A WebSocket as bytes, for input that no library sends.
 
 use super::LIMIT;
 use std::net::SocketAddr;
@@ -42,21 +42,21 @@ impl Raw {
         Self { stream }
     }
 
-    /// Connects and has the handshake and the ready frame behind it.
+    /// Connects, and reads the handshake's answer and the ready frame.
     pub async fn connect(addr: SocketAddr) -> Self {
         let mut raw = Self::send_first(addr, HANDSHAKE.as_bytes()).await;
         raw.switched().await;
         raw
     }
 
-    /// The same, with as little room for what it has not read as the kernel allows.
+    /// Connects with the smallest receive buffer that the kernel allows.
     pub async fn connect_narrow(addr: SocketAddr) -> Self {
         let mut raw = Self::send_first_narrow(addr, HANDSHAKE.as_bytes()).await;
         raw.switched().await;
         raw
     }
 
-    /// The same, but reads nothing, and sends `bytes` instead.
+    /// Connects with the smallest receive buffer, sends `bytes` and reads nothing.
     pub async fn send_first_narrow(addr: SocketAddr, bytes: &[u8]) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -123,7 +123,7 @@ impl Raw {
         Some((first, payload))
     }
 
-    /// Closes, and reads whatever comes until the server hangs up.
+    /// Sends a close frame, and reads until the server closes the connection.
     pub async fn bye(mut self) {
         self.write(&frame(0x88, &[])).await;
         while self.any_frame().await.is_some() {}
@@ -139,7 +139,7 @@ impl Raw {
         }
     }
 
-    /// Reads on up to the close frame: its code and reason. Then the server hangs up.
+    /// Reads up to the close frame and returns its code and reason. Asserts that the connection ends then.
     pub async fn closed(mut self) -> (u16, String) {
         let closed = loop {
             let (opcode, payload) = self.frame().await.expect("a close frame");
@@ -148,7 +148,7 @@ impl Raw {
                 break (code, String::from_utf8(payload[2..].to_vec()).unwrap());
             }
         };
-        // Answers it; whatever follows, the end does.
+        // Answers the close frame.
         let _ = self.stream.write_all(&frame(0x88, &[])).await;
         let mut rest = Vec::new();
         let _ = timeout(LIMIT, self.stream.read_to_end(&mut rest)).await.expect("the end in time");
