@@ -30,6 +30,7 @@ mod upgrade;
 mod worker;
 mod ws;
 
+pub use actix_server::{Server, ServerHandle};
 pub use connections::Connections;
 pub use server::{listen, serve};
 pub use state::AppState;
