@@ -3,6 +3,10 @@
 use futures_util::future::join_all;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use std::time::Duration;
+use tokio::runtime::Builder;
 use tokio::time::sleep;
 use warren_testkit::amqp_peer::AmqpPeer;
 use warren_testkit::follower::{Book, Follower};
@@ -19,6 +23,8 @@ const MISSED: usize = 5_000;
 const SPREAD: usize = 3_000;
 /// Consumers that a replica opens for replays, beside the one for new messages.
 const READERS: usize = 4;
+/// Pause between two counts of consumers: shorter than they stay, and long enough to leave the CPUs to the clients.
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn many_resuming_clients_share_few_consumers_and_little_memory() {
@@ -45,7 +51,22 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
     }
 
     let before = replica.memory();
+    // RabbitMQ's answers take some time, and consumers stay only for some seconds after a replay. Therefore they are
+    // counted on another thread, as the clients keep this one busy.
+    let (stop, stopped) = mpsc::channel::<()>();
     let replays = format!("warren {name} replay");
+    let counting = thread::spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut most = 0;
+        loop {
+            let last = stopped.try_recv() == Err(TryRecvError::Disconnected);
+            most = runtime.block_on(rabbitmq.consumers_of(&replays)).max(most);
+            if last {
+                return most;
+            }
+            thread::sleep(PAUSE);
+        }
+    });
     let back = Cell::new(false);
     let followers = async {
         let followers = join_all((0..CLIENTS).map(async |n| {
@@ -71,18 +92,9 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
         }
         (memory, readers)
     };
-    // RabbitMQ's answers take some time. Consumers stay for some seconds after a replay.
-    let counting = async {
-        let mut most = 0;
-        loop {
-            let last = back.get();
-            most = rabbitmq.consumers_of(&replays).await.max(most);
-            if last {
-                return most;
-            }
-        }
-    };
-    let (mut followers, (memory, readers), consumers) = tokio::join!(followers, watching, counting);
+    let (mut followers, (memory, readers)) = tokio::join!(followers, watching);
+    drop(stop);
+    let consumers = counting.join().expect("the count of consumers");
     assert!((1..=READERS).contains(&consumers), "{consumers} consumers");
     let grown = memory.saturating_sub(before);
     assert!(grown < 150 << 20, "grew by {grown} bytes");
