@@ -23,10 +23,10 @@ pub struct Plan {
     pub targets: Vec<String>,
     /// Waits until this many different replicas answer. Without it, all addresses have to answer
     /// at once.
-    #[arg(long, verbatim_doc_comment, value_name = "N", value_parser = count::<MAX_REPLICAS>)]
+    #[arg(long, overrides_with = "replicas", verbatim_doc_comment, value_name = "N", value_parser = count::<MAX_REPLICAS>)]
     pub replicas: Option<usize>,
     /// Time limit for the whole check.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, overrides_with = "timeout", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
 }
 
@@ -71,6 +71,14 @@ mod tests {
         assert_eq!((given.replicas, given.timeout), (Some(3), Duration::from_secs(300)));
         let given = plan(&["--replicas=3", "a:1", "--timeout=5m"]).unwrap();
         assert_eq!((given.replicas, given.timeout), (Some(3), Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn repeated_option_takes_its_last_value() {
+        let plan = plan(&["a:1", "--timeout", "30s", "--replicas", "2", "b:2", "--timeout=5s"]);
+        let plan = plan.unwrap();
+        assert_eq!((plan.timeout, plan.replicas), (Duration::from_secs(5), Some(2)));
+        assert_eq!(plan.targets, ["a:1", "b:2"]);
     }
 
     #[test]

@@ -35,14 +35,14 @@ struct Arguments {
     #[arg(verbatim_doc_comment, value_name = "URL", required = true, value_parser = Target::parse)]
     targets: Vec<Target>,
     /// WebSockets to open, including those of the publishers.
-    #[arg(long, value_name = "N", default_value = "1000", value_parser = count::<MAX_CLIENTS>)]
+    #[arg(long, overrides_with = "clients", value_name = "N", default_value = "1000", value_parser = count::<MAX_CLIENTS>)]
     clients: usize,
     /// WebSockets that publish, in turn [default: 10, or all clients if there are fewer].
-    #[arg(long, value_name = "N", value_parser = count::<MAX_PUBLISHERS>)]
+    #[arg(long, overrides_with = "publishers", value_name = "N", value_parser = count::<MAX_PUBLISHERS>)]
     publishers: Option<usize>,
     /// Messages a second of all publishers together, such as 50/s or 30/m.
     #[arg(
-        long,
+        long, overrides_with = "rate",
         value_name = "RATE",
         default_value = "20/s",
         value_parser = setting::<Rate>,
@@ -50,19 +50,19 @@ struct Arguments {
     )]
     rate: Rate,
     /// Instead of a rate: messages in flight. The next is sent when all clients have one.
-    #[arg(long, value_name = "N", value_parser = count::<MAX_OUTSTANDING>)]
+    #[arg(long, overrides_with = "outstanding", value_name = "N", value_parser = count::<MAX_OUTSTANDING>)]
     outstanding: Option<usize>,
     /// Size of a message's text, from 64B to 8MiB.
-    #[arg(long, value_name = "SIZE", default_value = "256B", value_parser = size)]
+    #[arg(long, overrides_with = "size", value_name = "SIZE", default_value = "256B", value_parser = size)]
     size: usize,
     /// Time to publish.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = setting::<HumanDuration>)]
+    #[arg(long, overrides_with = "duration", value_name = "DURATION", default_value = "10s", value_parser = setting::<HumanDuration>)]
     duration: HumanDuration,
     /// Channel to publish to; its other subscribers receive the messages, too [default: a new one].
-    #[arg(long, value_name = "NAME", value_parser = channel)]
+    #[arg(long, overrides_with = "channel", value_name = "NAME", value_parser = channel)]
     channel: Option<String>,
     /// Prints the report as one line of JSON.
-    #[arg(long)]
+    #[arg(long, overrides_with = "json")]
     json: bool,
 }
 
