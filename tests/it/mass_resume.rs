@@ -64,7 +64,7 @@ async fn many_resuming_clients_share_few_consumers_and_little_memory() {
             if last {
                 return most;
             }
-            runtime.block_on(sleep(PAUSE));
+            runtime.block_on(async { sleep(PAUSE).await });
         }
     });
     let back = Cell::new(false);
