@@ -13,7 +13,8 @@ use warren_protocol::message::Message;
 #[derive(Debug)]
 pub enum BrokerEvent {
     Message(Message),
-    /// A message published before this replica started. It goes into the history, but not to subscribers.
+    /// A message published before this replica started. It goes into the history, and to subscribers
+    /// that resumed from an earlier message.
     Backfill(Message),
     /// Messages may be missing between the previous event and the next one.
     Gap,

@@ -50,8 +50,8 @@ pub struct Publisher {
 /// Receiver of accepted messages, in the order of acceptance.
 pub(crate) type PublishReceiver = mpsc::UnboundedReceiver<QueuedPublish>;
 
-/// The message's id, or `None` if it was confirmed but its id is not known; or why it may not be
-/// published.
+/// Outcome of an accepted message: its id, `None` if it was confirmed but its id is not known, or the
+/// reason why it may not be published.
 type PublishOutcome = Result<Option<Arc<str>>, PublishError>;
 
 /// Bytes of accepted messages that are neither confirmed nor refused.

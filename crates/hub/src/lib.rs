@@ -62,14 +62,14 @@ pub enum ReadFrom {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overrun;
 
-/// Limits of a hub, in bytes.
+/// Limits of a hub. Sizes are in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
     /// Memory for recent messages, over all channels, of all hubs that share them.
     pub history: usize,
-    /// Hubs that share the same encoded messages: one for each worker.
+    /// Number of hubs that share the same encoded messages: one for each worker.
     pub hubs: usize,
-    /// Frames that may wait for one subscriber.
+    /// Bytes of frames that may wait for one subscriber.
     pub backlog: u64,
 }
 
@@ -151,7 +151,8 @@ impl Hub {
         self.append(message);
         for id in &self.logs[key].subscribers {
             for subscription in &mut self.subscribers[*id].subscriptions {
-                // A subscriber that had not read to the end reads on from an earlier epoch.
+                // A subscriber that has read to the end skips the message. One that has not is still
+                // reading an earlier epoch, and gets this message after it.
                 if subscription.log() == key && subscription.next == end && !subscription.resumed {
                     subscription.next += 1;
                     subscription.bytes_read += size;

@@ -24,7 +24,8 @@ const BATCH: usize = 128;
 pub enum WorkerMessage {
     /// A new message, with its span if it is recorded.
     Broadcast(Arc<EncodedMessage>, Option<Arc<BroadcastSpan>>),
-    /// A message published before this replica started, for its memory only.
+    /// A message published before this replica started: for the history, and for subscribers that
+    /// resumed.
     Backfill(Arc<EncodedMessage>),
     /// Messages may be missing here. Clients are told.
     Gap,
